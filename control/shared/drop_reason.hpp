@@ -1,0 +1,123 @@
+// Why a packet did not leave. Closed: every reason has a name, the stage that gives it and a help text in one
+// constexpr table, and a counter per worker and interface. Packets that the gateway itself used up (ARP, pings,
+// merged fragments) have reasons as well, so that received + made = sent + the sum over all reasons + waiting.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace espalier {
+
+enum class DropReason : uint8_t {
+  kNone,
+  // parse
+  kEthernetTruncated, kEthernetNotForUs, kEthernetUnknownVlan, kEthernetUnknownType, kInterfaceDown,
+  kIpTruncated, kIpBadVersion, kIpBadHeaderLength, kIpBadLength, kIpBadChecksum, kIpBadSource, kIpBadDestination,
+  kIpSourceRoute, kIpMulticast, kL4Truncated,
+  // reassemble
+  kFragmentMalformed, kReassemblyFull, kReassemblyTimeout,
+  // esp_input
+  kEspTruncated, kEspNoState, kEspReplay, kEspIcv, kEspMalformedInner, kEspWrongPeer, kEspCeNotEct, kEspNested,
+  // conntrack, nat
+  kSessionInvalid, kSessionTableFull, kSessionFlood, kNatPortsExhausted, kNatClash,
+  // route
+  kNoRoute, kRouteBlackhole, kRouteUnreachable, kRouteProhibit, kTtlExceeded, kTooBig,
+  // policies
+  kInPolicyBlock, kInTemplateMismatch, kInNoPolicy, kInStateMismatch, kOutPolicyBlock, kOutNoState,
+  // esp_output
+  kEspSequenceExhausted, kEspSequenceNotReserved, kEspTooLong,
+  // neighbour, transmit
+  kNeighborUnresolved, kNeighborQueueFull, kEgressDown, kTransmitFull,
+  // resources
+  kNoMbuf, kHandoverFull, kPuntFull,
+  // local
+  kLocalNoService, kIcmpErrorClear, kIcmpRateLimited, kIcmpNotAnswered,
+  // used up by the gateway itself
+  kUsedArp, kUsedLocal, kUsedFragment,
+  kCount,
+};
+inline constexpr size_t kDropReasons = static_cast<size_t>(DropReason::kCount);
+
+struct DropReasonInfo {
+  DropReason reason;
+  std::string_view name;   // snake_case, stable: scripts and metrics use it
+  std::string_view stage;  // of the pipeline
+  std::string_view help;   // what it means and what to do
+  bool drop = true;        // false: the packet was used by the gateway itself, nothing is lost
+};
+
+inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
+    {DropReason::kNone, "none", "", "not dropped", false},
+    {DropReason::kEthernetTruncated, "ethernet_truncated", "parse", "shorter than an Ethernet header"},
+    {DropReason::kEthernetNotForUs, "ethernet_not_for_us", "parse", "another station's MAC address; normal on a hub or while a switch learns"},
+    {DropReason::kEthernetUnknownVlan, "ethernet_unknown_vlan", "parse", "a VLAN that no vif is configured for"},
+    {DropReason::kEthernetUnknownType, "ethernet_unknown_type", "parse", "neither IPv4 nor ARP (IPv6, LLDP, STP ...)"},
+    {DropReason::kInterfaceDown, "interface_down", "parse", "received on an interface that is disabled"},
+    {DropReason::kIpTruncated, "ip_truncated", "parse", "shorter than an IPv4 header"},
+    {DropReason::kIpBadVersion, "ip_bad_version", "parse", "the version field is not 4"},
+    {DropReason::kIpBadHeaderLength, "ip_bad_header_length", "parse", "the header length field is below 5 or beyond the packet"},
+    {DropReason::kIpBadLength, "ip_bad_length", "parse", "the total length field is below the header or beyond the frame"},
+    {DropReason::kIpBadChecksum, "ip_bad_checksum", "parse", "wrong IPv4 header checksum: look at the link or the sender's NIC offloads"},
+    {DropReason::kIpBadSource, "ip_bad_source", "parse", "a source that no packet may have: multicast, broadcast, loopback or an address of the gateway"},
+    {DropReason::kIpBadDestination, "ip_bad_destination", "parse", "a destination that is never forwarded: 0.0.0.0/8, loopback, broadcast"},
+    {DropReason::kIpSourceRoute, "ip_source_route", "parse", "a source route option (RFC 7126 section 4.3)"},
+    {DropReason::kIpMulticast, "ip_multicast", "parse", "multicast is not forwarded"},
+    {DropReason::kL4Truncated, "l4_truncated", "parse", "the TCP, UDP or ICMP header is cut off"},
+    {DropReason::kFragmentMalformed, "fragment_malformed", "reassemble", "overlapping, beyond 65535 bytes, or a length that is no multiple of 8"},
+    {DropReason::kReassemblyFull, "reassembly_full", "reassemble", "too many packets are waiting for fragments"},
+    {DropReason::kReassemblyTimeout, "reassembly_timeout", "reassemble", "the other fragments did not come within 30 seconds"},
+    {DropReason::kEspTruncated, "esp_truncated", "esp_input", "shorter than SPI and sequence number, or than IV and ICV"},
+    {DropReason::kEspNoState, "esp_no_state", "esp_input", "no inbound SA has this SPI and destination: the peer uses an SA that we do not have"},
+    {DropReason::kEspReplay, "esp_replay", "esp_input", "the sequence number was seen already or is below the replay window"},
+    {DropReason::kEspIcv, "esp_icv", "esp_input", "authentication failed: other keys than the peer's, or a forged or damaged packet"},
+    {DropReason::kEspMalformedInner, "esp_malformed_inner", "esp_input", "authentic, but padding, next header or inner packet are malformed"},
+    {DropReason::kEspWrongPeer, "esp_wrong_peer", "esp_input", "the outer source is not the SA's peer"},
+    {DropReason::kEspCeNotEct, "esp_ce_not_ect", "esp_input", "outer CE on an inner packet that is not ECN capable (RFC 6040 section 4.2)"},
+    {DropReason::kEspNested, "esp_nested", "esp_input", "ESP inside ESP inside ESP: more layers than one packet may have"},
+    {DropReason::kSessionInvalid, "session_invalid", "conntrack", "belongs to no session and cannot start one (what conntrack calls INVALID)"},
+    {DropReason::kSessionTableFull, "session_table_full", "conntrack", "the session table is full; see nat.limits"},
+    {DropReason::kSessionFlood, "session_flood", "conntrack", "new flows came faster than the share left beside established flows"},
+    {DropReason::kNatPortsExhausted, "nat_ports_exhausted", "snat", "no free port for this peer in the rule's range"},
+    {DropReason::kNatClash, "nat_clash", "snat", "another session took the translated tuple at the same moment"},
+    {DropReason::kNoRoute, "no_route", "route", "no route to the destination; answered with ICMP"},
+    {DropReason::kRouteBlackhole, "route_blackhole", "route", "a blackhole route"},
+    {DropReason::kRouteUnreachable, "route_unreachable", "route", "an unreachable route; answered with ICMP"},
+    {DropReason::kRouteProhibit, "route_prohibit", "route", "a prohibit route; answered with ICMP"},
+    {DropReason::kTtlExceeded, "ttl_exceeded", "ttl", "the TTL ran out here; answered with ICMP"},
+    {DropReason::kTooBig, "too_big", "size", "larger than the way out and must not be fragmented; answered with ICMP"},
+    {DropReason::kInPolicyBlock, "in_policy_block", "in_policy", "a discard policy of direction in or fwd"},
+    {DropReason::kInTemplateMismatch, "in_template_mismatch", "in_policy", "a policy asks for ESP and the packet came in clear or by another SA"},
+    {DropReason::kInNoPolicy, "in_no_policy", "in_policy", "decrypted, but no policy of direction in or fwd covers it"},
+    {DropReason::kInStateMismatch, "in_state_mismatch", "in_policy", "decrypted, but outside of the SA's selector"},
+    {DropReason::kOutPolicyBlock, "out_policy_block", "out_policy", "a discard policy of direction out"},
+    {DropReason::kOutNoState, "out_no_state", "out_policy", "the policy protects it and there is no SA: nothing leaves in clear"},
+    {DropReason::kEspSequenceExhausted, "esp_sequence_exhausted", "esp_output", "the SA used its last sequence number; it needs a rekey"},
+    {DropReason::kEspSequenceNotReserved, "esp_sequence_not_reserved", "esp_output", "a static key waits for sequence numbers to be reserved on disk"},
+    {DropReason::kEspTooLong, "esp_too_long", "esp_output", "would exceed 65535 bytes with ESP"},
+    {DropReason::kNeighborUnresolved, "neighbor_unresolved", "neighbor", "the next hop does not answer ARP"},
+    {DropReason::kNeighborQueueFull, "neighbor_queue_full", "neighbor", "too many packets wait for the next hop's MAC address"},
+    {DropReason::kEgressDown, "egress_down", "transmit", "the interface of the route is down"},
+    {DropReason::kTransmitFull, "transmit_full", "transmit", "the device's transmit queue is full"},
+    {DropReason::kNoMbuf, "no_mbuf", "any", "out of packet buffers"},
+    {DropReason::kHandoverFull, "handover_full", "steer", "the ring to the session's worker is full"},
+    {DropReason::kPuntFull, "punt_full", "punt", "the ring to the main lcore is full"},
+    {DropReason::kLocalNoService, "local_no_service", "local", "for the gateway itself, where nothing listens"},
+    {DropReason::kIcmpErrorClear, "icmp_error_clear", "icmp", "an ICMP error about a decrypted packet would have left in clear"},
+    {DropReason::kIcmpRateLimited, "icmp_rate_limited", "icmp", "more ICMP errors than icmp.rate allows"},
+    {DropReason::kIcmpNotAnswered, "icmp_not_answered", "icmp", "no ICMP error may answer this packet (RFC 1122 section 3.2.2)"},
+    {DropReason::kUsedArp, "used_arp", "neighbor", "ARP, handled", false},
+    {DropReason::kUsedLocal, "used_local", "local", "answered or used by the gateway itself", false},
+    {DropReason::kUsedFragment, "used_fragment", "reassemble", "became part of a reassembled packet", false},
+}};
+
+constexpr bool drop_reason_table_is_in_order() {
+  for (size_t i = 0; i < kDropReasons; ++i)
+    if (static_cast<size_t>(kDropReasonTable[i].reason) != i) return false;
+  return true;
+}
+static_assert(drop_reason_table_is_in_order());
+
+constexpr const DropReasonInfo& info(DropReason r) { return kDropReasonTable[static_cast<size_t>(r)]; }
+
+}  // namespace espalier

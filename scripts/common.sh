@@ -1,0 +1,20 @@
+# Sourced by the scripts of this folder: where the checkout is, and how progress is told.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+usage() {  # prints the comment at the head of the calling script
+  awk 'NR > 1 && !/^#/ {exit} NR > 1 {sub(/^# ?/, ""); print}' "$0" >&2
+  exit 2
+}
+# The sources that are ours, from the checkout's root; new files count before they are committed.
+our_sources() { git -C "$root" ls-files --cached --others --exclude-standard -- '*.cpp' '*.hpp' | while read -r f; do
+  [ ! -f "$root/$f" ] || printf '%s\n' "$f"; done; }
+# clang-format 14 or, where the system has another, still one: formats differ between versions.
+find_clang_format() {
+  local program
+  for program in clang-format-14 clang-format; do
+    if "$program" --version 2>/dev/null | grep -q 'version 14\.'; then echo "$program"; return; fi
+  done
+  die "clang-format 14 is missing; scripts/install-packages installs it where Debian has it"
+}

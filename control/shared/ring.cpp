@@ -29,7 +29,7 @@ bool RingProducer::send(const message::Slot& slot) {
   if (broken_) return false;
   const uint64_t used = head_ - positions_->tail.load(std::memory_order_acquire);
   if (used >= count_) {
-    broken_ = used > count_;  // the consumer claims more than was ever sent, or went backwards
+    broken_ = used > count_;  // the consumer claims a place where it cannot be
     return false;
   }
   std::memcpy(&slots_[head_ & (count_ - 1)], &slot, sizeof slot);

@@ -8,7 +8,9 @@
 namespace espalier {
 namespace {
 
-constexpr Ipv4Prefix prefix(uint32_t host, uint8_t length) { return {Ipv4Address::from_host(host), length}; }
+constexpr Ipv4Prefix prefix(uint32_t host, uint8_t length) {
+  return {Ipv4Address::from_host(host), length};
+}
 
 TEST(Types, NetworkOrderIsWhatMemoryHolds) {
   const auto port = be16::from_host(0x1194);

@@ -1,0 +1,38 @@
+// Validation of records that came through a ring.
+//
+// A record's type says nothing about its values: the sender may be broken, another version, or hostile. The
+// receiver decodes by message_decode.hpp, which calls check() on everything, refuses what fails, and counts
+// it. Only what one record can say by itself is checked, and that indices fit the statistics segment; whether
+// a route's interface exists is the table's question. std::nullopt: valid. Otherwise a short reason (static
+// storage) for the log. Any thread.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "control/shared/messages.hpp"
+
+namespace espalier::record_check {
+
+using Finding = std::optional<std::string_view>;
+
+Finding check(const SettingsRecord& record);
+Finding check(const InterfaceRecord& record);
+Finding check(const AddressRecord& record);
+Finding check(const RouteRecord& record);
+Finding check(const NeighborRecord& record);
+Finding check(const NatRuleRecord& record);
+Finding check(const PolicyRecord& record);
+Finding check(const SaRecord& record);
+Finding check(const message::Query& query);
+Finding check(const message::Explain& explain);
+
+// The other direction: what espalierd shows to the operator.
+Finding check(const message::Ack& ack);
+Finding check(const message::InterfaceRow& row);
+Finding check(const message::RouteRow& row);
+Finding check(const message::NeighborRow& row);
+Finding check(const message::SessionRow& row);
+Finding check(const message::TextRow& row);
+
+}  // namespace espalier::record_check

@@ -1,0 +1,116 @@
+// Hands out SA cells, and keeps the numbers of static keys reserved on disk.
+//
+// A key that comes back finds its cell and goes on where it stopped: after a restart of the dataplane, after
+// its SA was removed from the configuration and added again, after a reboot. Cells of static keys are
+// therefore never given to another key; an IKE SA's cell is free again when it is released.
+//
+// Three threads meet here. The main lcore owns SaDirectory. A service thread calls SequenceReserver's
+// extend() and save_windows(), which wait for the disk. Workers see neither; they use the cells.
+#pragma once
+
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "control/shared/sa_cells.hpp"
+
+namespace espalier {
+
+// Static SAs' way to the disk. Must outlive the SaDirectory that feeds it.
+class SequenceReserver {
+ public:
+  explicit SequenceReserver(SaCells& cells) : cells_(cells) {}
+
+  // Service thread, every few milliseconds: for each static outbound SA in use with fewer than `low_water`
+  // numbers left, reserves numbers up to `block` from the next one. Workers may use them only after they are
+  // on the disk. True: something was reserved. On error nothing was granted; call again. Costs no system call
+  // when nothing is due. low_water <= block.
+  Result<bool> extend(uint64_t low_water, uint64_t block);
+
+  // Service thread, about once a second, and before the process ends: saves how far static inbound windows
+  // have come. After a power failure packets of the time since the last call could be replayed, once.
+  Result<void> save_windows();
+
+ private:
+  friend class SaDirectory;
+  struct Watched {
+    SaIndex index;
+    SaIdentity identity;
+    uint64_t saved = 0;  // inbound: the top that was written last
+  };
+  void watch(SaIndex index, const SaIdentity& identity);  // main lcore
+  std::vector<Watched> watched(Direction direction);
+  Result<uint64_t> reserve_one(const Watched& sa, uint64_t block);
+
+  SaCells& cells_;
+  std::mutex mutex_;  // guards watched_ only; never held during I/O
+  std::vector<Watched> watched_;
+};
+
+// First fit over the window area, in blocks of one cache line, so that no two windows share one.
+class WindowAllocator {
+ public:
+  static constexpr uint32_t kBlockWords = 8;
+  explicit WindowAllocator(uint32_t area_words) : used_(area_words / kBlockWords, false) {}
+
+  // Words are rounded up to blocks. std::nullopt: no gap is large enough.
+  std::optional<uint32_t> allocate(uint32_t words);
+  // Marks what a cell says it has; false when it is out of range, misaligned or overlaps.
+  bool adopt(uint32_t offset, uint32_t words);
+  void free(uint32_t offset, uint32_t words);
+
+ private:
+  static uint32_t blocks(uint32_t words) { return (words + kBlockWords - 1) / kBlockWords; }
+  std::vector<bool> used_;
+  size_t first_gap_ = 0;  // no free block is below it
+};
+
+struct CellClaim {
+  SaIndex index;
+  bool continued = false;  // its numbers go on from earlier
+};
+
+// Thread: the dataplane's main lcore.
+class SaDirectory {
+ public:
+  // Reads all cells. Errors name a cell whose content cannot be: the file was damaged, and numbers of its key
+  // may have been used; nothing is guessed.
+  static Result<SaDirectory> rebuild(SaCells& cells, SequenceReserver& reserver);
+
+  // The cell of this key, in use or remembered.
+  std::optional<SaIndex> find(const SaIdentity& identity) const;
+  bool in_use(SaIndex index) const;
+
+  // Takes the cell of this key, or a free one. `replay_window`: 0..kMaxReplayWindow, inbound only. The same
+  // claim twice gives the same cell. A new static outbound key has no numbers until the reserver's next
+  // extend(). Errors: no free cell, no room for the window, or the cell is in use with another window size
+  // (release it first, when no worker uses it any more).
+  Result<CellClaim> claim(const SaIdentity& identity, uint32_t replay_window);
+
+  // When no worker uses the cell any more. A static key's numbers stay remembered. Does nothing to a free
+  // cell.
+  void release(SaIndex index);
+
+  // The window of an inbound cell in use, for the workers' snapshot; `lock` null: one worker only.
+  ReplayWindow window(SaIndex index, WindowLock* lock) const;
+  OutboundCell& outbound(SaIndex index) const { return cells_->cell(index).outbound; }
+  CellCounters& counters(SaIndex index) const { return cells_->cell(index).counters; }
+
+ private:
+  struct HashIdentity {
+    size_t operator()(const SaIdentity& identity) const;
+  };
+  SaDirectory(SaCells& cells, SequenceReserver& reserver);
+  Result<void> adopt(SaIndex index);
+  Result<void> give_window(SaCell& cell, uint32_t size);
+  Result<CellClaim> claim_again(SaIndex index, const SaIdentity& identity, uint32_t replay_window);
+  Result<CellClaim> claim_new(const SaIdentity& identity, uint32_t replay_window);
+
+  SaCells* cells_;
+  SequenceReserver* reserver_;
+  WindowAllocator windows_;
+  std::unordered_map<SaIdentity, SaIndex, HashIdentity> by_identity_;
+  std::vector<SaIndex> free_;  // the lowest index last
+};
+
+}  // namespace espalier

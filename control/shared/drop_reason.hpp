@@ -20,7 +20,7 @@ enum class DropReason : uint8_t {
   // esp_input
   kEspTruncated, kEspNoState, kEspReplay, kEspIcv, kEspMalformedInner, kEspWrongPeer, kEspCeNotEct, kEspNested,
   // conntrack, nat
-  kSessionInvalid, kSessionTableFull, kSessionFlood, kNatPortsExhausted, kNatClash,
+  kSessionInvalid, kSessionTableFull, kSessionFlood, kNatPortsExhausted, kNatClash, kNatNoAddress,
   // route
   kNoRoute, kRouteBlackhole, kRouteUnreachable, kRouteProhibit, kTtlExceeded, kTooBig,
   // policies
@@ -80,6 +80,7 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kSessionFlood, "session_flood", "conntrack", "new flows came faster than the share left beside established flows"},
     {DropReason::kNatPortsExhausted, "nat_ports_exhausted", "snat", "no free port for this peer in the rule's range"},
     {DropReason::kNatClash, "nat_clash", "snat", "another session took the translated tuple at the same moment"},
+    {DropReason::kNatNoAddress, "nat_no_address", "snat", "masquerade on an interface that has no address"},
     {DropReason::kNoRoute, "no_route", "route", "no route to the destination; answered with ICMP"},
     {DropReason::kRouteBlackhole, "route_blackhole", "route", "a blackhole route"},
     {DropReason::kRouteUnreachable, "route_unreachable", "route", "an unreachable route; answered with ICMP"},

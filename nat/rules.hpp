@@ -1,0 +1,76 @@
+// The NAT rules, and what they do to the first packet of a flow.
+//
+// Rules of a kind are consulted in order and the first that matches decides; later packets follow the
+// session. match_*() are pure, translate_*() change only the PendingSession given to them, so `explain` uses
+// them as they are. A RuleSet is immutable: the main lcore builds a new one and publishes it.
+//
+// Source ports as in Linux: kept if the reply tuple that results is free (so flows to different peers share a
+// port), else searched from a random start, in the class of the original port. Unlike Linux a flow does not
+// take over the mapping of another flow of the same source socket (nf_nat's find_appropriate_src).
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "control/shared/records.hpp"
+#include "nat/pending_session.hpp"
+#include "nat/random.hpp"
+#include "nat/session_table.hpp"
+
+namespace espalier::nat {
+
+class RuleSet {
+ public:
+  RuleSet() = default;
+  // Copies the rules of both kinds, in any order. Precondition: each was validated (record_check.hpp).
+  explicit RuleSet(std::span<const NatRuleRecord> rules);
+  ~RuleSet();
+  RuleSet(const RuleSet&) = delete;
+  RuleSet& operator=(const RuleSet&) = delete;
+
+  // The rule for a packet before destination NAT that came in by `in`; null: none matches.
+  const NatRuleRecord* match_destination(const Tuple& tuple, InterfaceIndex in) const {
+    return match(destination_, tuple, in);
+  }
+  // The rule for a packet after destination NAT that is about to leave by `out`; null: none matches.
+  const NatRuleRecord* match_source(const Tuple& tuple, InterfaceIndex out) const {
+    return match(source_, tuple, out);
+  }
+
+  // Whether sessions must be tracked for the rules' sake: Linux tracks when something translates, an empty
+  // table or excludes alone do not ask for it.
+  bool needs_sessions() const { return needs_sessions_; }
+  // Whether any rule could translate packets of the protocol; false lets the outer ESP packet skip NAT.
+  bool may_touch_protocol(uint8_t protocol) const { return touched_[protocol]; }
+
+  // In the order in which they are consulted.
+  std::span<const NatRuleRecord> source_rules() const { return source_; }
+  std::span<const NatRuleRecord> destination_rules() const { return destination_; }
+
+ private:
+  static const NatRuleRecord* match(std::span<const NatRuleRecord>, const Tuple&, InterfaceIndex);
+
+  std::vector<NatRuleRecord> source_;
+  std::vector<NatRuleRecord> destination_;
+  std::array<bool, 256> touched_{};
+  bool needs_sessions_ = false;
+};
+
+// Each step looks at the session table (for free reply tuples) and draws from the caller's generator. Returns
+// kNone, or why the packet must be dropped; then `pending` is as it was but for the rule that is named in it.
+
+// Destination NAT by `rule` (null or exclude: nothing is translated). An address of a range is chosen by hash
+// of source and destination, so a client stays with its server. With a port range the port is kept if it is
+// inside and free, otherwise a free one is searched; without one the port is kept and a clash is source NAT's
+// to solve. kNatPortsExhausted: no free port in the rule's range.
+DropReason translate_destination(const NatRuleRecord* rule, PendingSession& pending,
+                                 const SessionTable& sessions, Random& random);
+
+// Source NAT by `rule`. Every flow takes this step: one that no rule translates (null, exclude) still gets
+// another source port if its reply tuple is taken, as in Linux. `masquerade` is the primary address of the
+// outbound interface; kMasquerade with 0.0.0.0 is kNatNoAddress. kNatPortsExhausted: no free port or ICMP
+// identifier. Protocols without ports are translated by address alone; if that is taken, confirm() says so.
+DropReason translate_source(const NatRuleRecord* rule, Ipv4Address masquerade, PendingSession& pending,
+                            const SessionTable& sessions, Random& random);
+
+}  // namespace espalier::nat

@@ -17,9 +17,10 @@ namespace espalier {
 
 static_assert(std::endian::native == std::endian::little, "Espalier runs on x86-64");
 
-// An unsigned integer stored in network byte order.
+// An unsigned integer stored in network byte order. Packed (alignment 1), because it stands in packet headers
+// at any address.
 template <class Host>
-class BigEndian {
+class [[gnu::packed]] BigEndian {
  public:
   constexpr BigEndian() = default;
   static constexpr BigEndian from_host(Host value) { return BigEndian(swap(value)); }
@@ -71,7 +72,7 @@ inline constexpr RouteIndex kNoRoute{kNone32};
 inline constexpr InterfaceIndex kNoInterface{0xffff};
 
 // An IPv4 address, in network byte order like every address in a packet.
-struct Ipv4Address {
+struct [[gnu::packed]] Ipv4Address {
   be32 be;
   static constexpr Ipv4Address from_host(uint32_t value) { return {be32::from_host(value)}; }
   constexpr uint32_t host() const { return be.host(); }

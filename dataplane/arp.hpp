@@ -1,0 +1,135 @@
+// ARP (RFC 826, RFC 5227): finds, checks and forgets the neighbours of NeighborTable, answers for the
+// gateway's own addresses, and holds a few packets while their next hop is being found.
+//
+// No I/O and no clock: frames, packets and time come in, and what is to be sent, transmitted, dropped or
+// logged is appended to an ArpOutput. An entry's life, as in Linux:
+//
+//   incomplete --answer--> reachable --30 s--> stale --used--> probe --answer--> reachable
+//   incomplete --3 s--> failed --1 s--> gone     probe --3 s--> incomplete     stale --5 min unused--> gone
+//
+// Requests go out once a second. Only an own packet or a request for an own address from the same network
+// makes an entry, so that unasked ARP cannot fill the table; an entry that exists follows any valid ARP of
+// its address. Entries of the configuration are permanent and follow nothing.
+//
+// Owner: main lcore.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "control/shared/messages.hpp"
+#include "dataplane/interfaces.hpp"
+#include "dataplane/neighbor_table.hpp"
+#include "dataplane/packet.hpp"
+
+namespace espalier::dataplane {
+
+struct ArpFrame {
+  InterfaceIndex interface;
+  MacAddress destination;  // of the Ethernet header; the source is the interface's
+  ArpPacket packet;
+};
+
+// Somebody else uses an address of ours.
+struct ArpConflict {
+  InterfaceIndex interface;
+  Ipv4Address address;
+  MacAddress mac;
+};
+
+struct ArpOutput {
+  std::vector<ArpFrame> frames;        // to send
+  std::vector<rte_mbuf*> ready;        // to transmit: Packet::neighbor is resolved
+  std::vector<rte_mbuf*> dropped;      // to dispose of: Packet::reason is set
+  std::vector<ArpConflict> conflicts;  // to log
+};
+
+class ArpResolver {
+ public:
+  static constexpr uint64_t kRetryMs = 1000, kFailedMs = 1000, kReachableMs = 30'000, kStaleCheckMs = 1000,
+                            kUnusedMs = 300'000;
+  static constexpr uint8_t kTries = 3;
+  static constexpr size_t kQueuedPackets = 8;  // per neighbour; a further one pushes out the oldest
+  static constexpr size_t kQueuedPacketsTotal = 1024;
+  static constexpr size_t kMaxEntries = 32768;    // without the permanent ones
+  static constexpr size_t kMaxUnresolved = 4096;  // of them; so a scan cannot push out neighbours that exist
+
+  // `table` must outlive this. No interfaces before the first reconfigure().
+  explicit ArpResolver(NeighborTable& table);
+  ~ArpResolver();  // frees queued packets
+  ArpResolver(const ArpResolver&) = delete;
+  ArpResolver& operator=(const ArpResolver&) = delete;
+
+  // The configuration changed. Entries of interfaces that are no longer what they were (same index, name,
+  // port and VLAN), and those outside of their interface's networks, are removed; `statics` become the
+  // permanent entries. Own addresses that are new on an interface that is up are announced.
+  void reconfigure(std::shared_ptr<const InterfaceTable> interfaces, std::span<const NeighborRecord> statics,
+                   uint64_t now_ms, ArpOutput& output);
+
+  // A frame of type ARP came in; `arp` is what is behind the Ethernet header, any bytes of any length. The
+  // mbuf stays the caller's (kUsedArp).
+  void handle(InterfaceIndex in, std::span<const uint8_t> arp, uint64_t now_ms, ArpOutput& output);
+
+  // Takes over a packet with `out` and `next_hop` set whose next hop a worker found unresolved or gone. It
+  // turns up in `output`, now or later: ready, or dropped with kNeighborUnresolved (then with the answer
+  // "host unreachable" unless the gateway made it) or kNeighborQueueFull.
+  void queue_packet(rte_mbuf* mbuf, uint64_t now_ms, ArpOutput& output);
+
+  // Call every 100 ms: retries, ageing, and links that came up (own addresses are announced) or went down
+  // (their neighbours are forgotten).
+  void tick(uint64_t now_ms, ArpOutput& output);
+
+  // `show neighbors`: fills `rows` from `cursor` (0: the beginning), in order of interface and address;
+  // returns how many and sets `next_cursor`, 0 at the end.
+  size_t rows(uint64_t cursor, uint64_t now_ms, std::span<message::NeighborRow> rows,
+              uint64_t& next_cursor) const;
+
+  size_t queued_packets() const { return queued_; }
+
+  struct Counters {
+    uint64_t received = 0, malformed = 0, conflicts = 0, answered = 0, requested = 0, announced = 0;
+  };
+  const Counters& counters() const { return counters_; }
+
+ private:
+  struct Entry {
+    NeighborRef ref;
+    message::NeighborState state = message::NeighborState::kIncomplete;
+    MacAddress mac{};
+    uint8_t tries = 0;          // requests sent in this state
+    uint64_t due_ms = 0;        // when tick() has to do something
+    uint64_t confirmed_ms = 0;  // when it was last known to be right
+    uint64_t used_ms = 0;       // when it was last seen to be in use
+    std::vector<rte_mbuf*> queue;
+  };
+  // Interface and address in host order: sorts as `show neighbors` does.
+  using Key = uint64_t;
+  using Entries = std::map<Key, Entry>;
+
+  Entries::iterator add(Key key, uint64_t now_ms);
+  Entries::iterator remove(Entries::iterator entry, ArpOutput& output);
+  void become(Entry& entry, message::NeighborState state, uint64_t now_ms);
+  void learn(Key key, Entry& entry, const MacAddress& mac, bool solicited, uint64_t now_ms,
+             ArpOutput& output);
+  void flush_ready(Key key, Entry& entry, ArpOutput& output);
+  void flush_dropped(Entry& entry, ArpOutput& output);
+  bool advance(Key key, Entry& entry, uint64_t now_ms, ArpOutput& output);
+  void request(Key key, Entry& entry, uint64_t now_ms, ArpOutput& output);
+  void answer(InterfaceIndex in, const ArpPacket& request, ArpOutput& output);
+  void announce(const Interface& interface, Ipv4Address address, ArpOutput& output);
+  void follow_links(uint64_t now_ms, ArpOutput& output);
+  void set_statics(std::span<const NeighborRecord> statics, uint64_t now_ms, ArpOutput& output);
+
+  NeighborTable& table_;
+  std::shared_ptr<const InterfaceTable> interfaces_;
+  std::vector<bool> was_up_;  // by interface, as tick() saw it last
+  Entries entries_;
+  size_t queued_ = 0;
+  size_t unresolved_ = 0;
+  size_t permanent_ = 0;
+  Counters counters_;
+};
+
+}  // namespace espalier::dataplane

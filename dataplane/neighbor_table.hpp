@@ -1,0 +1,71 @@
+// Neighbours (ARP): who has which MAC address behind which interface.
+//
+// Writer: the main lcore, which creates, resolves, probes and ages entries (arp.hpp). Readers: all workers,
+// without locks: an entry's answer is one 64-bit word (MAC address, usable bit, generation). A flow keeps a
+// NeighborRef; when the slot was given to another neighbour in between, the generation differs and the flow
+// is decided anew. Slots are given out again in the order they were freed, so that a generation returns to a
+// slot after 2^31 removals at the earliest.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "control/shared/types.hpp"
+
+namespace espalier::dataplane {
+
+// Slot (16 bits) and generation (15 bits) of an entry; kNone32 is none.
+using NeighborRef = Id<struct NeighborRefTag, uint32_t>;
+inline constexpr NeighborRef kNoNeighbor{kNone32};
+
+class NeighborTable {
+ public:
+  static constexpr uint32_t kSlots = 1u << 16;
+
+  // Allocates some 2 MB.
+  NeighborTable();
+  ~NeighborTable();
+  NeighborTable(const NeighborTable&) = delete;
+  NeighborTable& operator=(const NeighborTable&) = delete;
+
+  // Any thread. The entry of (interface, address) if there is one, usable or not. May miss one while the main
+  // lcore is changing the table: whoever misses asks the main lcore, which knows.
+  NeighborRef find(InterfaceIndex interface, Ipv4Address address) const;
+
+  enum class State : uint8_t { kUsable, kUnresolved, kGone };
+  // Any thread. Copies the MAC address when kUsable and notes that the entry is in use (so that it is probed
+  // before it goes stale). kGone: removed, and the slot may belong to somebody else now.
+  State resolve(NeighborRef ref, MacAddress& mac) const;
+
+  // Main lcore only, as all that follow. The entry, made (unresolved) when there is none; kNoNeighbor when
+  // the table is full.
+  NeighborRef find_or_add(InterfaceIndex interface, Ipv4Address address);
+  // The next three expect an entry that was not removed.
+  void set_usable(NeighborRef ref, const MacAddress& mac);
+  void set_unusable(NeighborRef ref);
+  void remove(NeighborRef ref);
+  // Whether a worker used it since the last call.
+  bool take_used(NeighborRef ref);
+
+ private:
+  static constexpr uint32_t kBuckets = kSlots;
+  static constexpr uint32_t kEnd = kNone32;
+
+  struct alignas(32) Entry {
+    std::atomic<uint64_t> answer{0};   // bits 0-47 MAC, bit 48 usable, bits 49-63 generation
+    std::atomic<uint64_t> key{0};      // see key_of(); kNoKey when free
+    std::atomic<uint32_t> next{kEnd};  // slot of the next entry in the bucket
+    mutable std::atomic<bool> used{false};
+  };
+  Entry& entry(NeighborRef ref) const;
+  NeighborRef find(uint64_t key) const;
+
+  std::unique_ptr<Entry[]> entries_;
+  std::unique_ptr<std::atomic<uint32_t>[]> buckets_;  // slot of each bucket's first entry
+  // Free slots in the order they were freed; main lcore only.
+  std::unique_ptr<uint16_t[]> free_;
+  uint32_t free_head_ = 0;  // goes round mod kSlots
+  uint32_t free_count_ = kSlots;
+};
+
+}  // namespace espalier::dataplane

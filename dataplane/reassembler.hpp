@@ -1,0 +1,95 @@
+// IPv4 reassembly (RFC 791 section 3.2, RFC 815) of one worker, bounded in memory and time.
+//
+// A datagram that waits for fragments is a context: one "jumbo" mbuf that the payload is copied into at its
+// place, and a bitmap of the 8-byte units that came. What Linux does is done here: a fragment that lies
+// wholly in what was received is ignored as a duplicate, any other overlap ends the context (RFC 5722), a
+// context lives 30 s from its first fragment on, and when none is free the oldest is given up.
+//
+// How packets are counted: a context stands for the fragment that opened it. That one counts as waiting, each
+// later one as used; the whole, or the loss of the context with one reason, takes the first one's place. So
+// received = sent + reasons + waiting holds at every moment, and a whole is never counted as made.
+//
+// No ICMP "time exceeded" (code 1) is sent on a timeout: Linux, too, sends none for what it forwards, and RFC
+// 1122 section 3.3.2 asks for it from hosts only.
+//
+// Owner: one worker. fragment_hash() says which, so that all fragments of a datagram meet.
+#pragma once
+
+#include <rte_mempool.h>
+
+#include <memory>
+
+#include "dataplane/packet.hpp"
+
+namespace espalier::dataplane {
+
+// Same value for all fragments of a datagram: (source, destination, protocol, id), RFC 791 section 3.2.
+uint32_t fragment_hash(const Ipv4Header& header);
+
+class Reassembler {
+ public:
+  static constexpr uint32_t kDefaultContexts = 128;
+  static constexpr uint64_t kTimeoutMs = 30'000;
+  // Data room that the jumbo mempool's mbufs must have, headroom included: all that an mbuf can.
+  static constexpr uint16_t kJumboRoom = 65535;
+  // A whole up to this total length has kPacketHeadroom and kTailroom around it; a longer one (up to 65535)
+  // may have neither, and is too long for ESP anyway.
+  static constexpr uint16_t kMaxRoomyWhole = kJumboRoom - kPacketHeadroom - 60 - kTailroom;
+
+  enum class Outcome : uint8_t { kWaiting, kComplete, kDropped };
+
+  // `jumbo` must outlive this, and have kJumboRoom and sizeof(Packet) private bytes. Allocates: not on the
+  // packet path.
+  Reassembler(rte_mempool* jumbo, uint32_t contexts = kDefaultContexts);
+  ~Reassembler();  // frees what waits
+  Reassembler(const Reassembler&) = delete;
+  Reassembler& operator=(const Reassembler&) = delete;
+
+  // Takes in a copy of `fragment`: one segment, data at the IP header, header checksum right and
+  // is_fragment(). Its lengths are checked here again. The mbuf stays the caller's, who frees it and counts
+  // `reason` for it (kNone: counts nothing, the context stands for it from now on):
+  //   kWaiting   kNone for the first fragment of a datagram, kUsedFragment for another.
+  //   kComplete  kUsedFragment, and `whole` is the datagram.
+  //   kDropped   kFragmentMalformed (impossible on its own, a duplicate, an overlap, ends that contradict
+  //   each
+  //              other, ECN marks that contradict each other: RFC 3168 section 5.3), kReassemblyFull or
+  //              kNoMbuf.
+  // When not kComplete and `whole` is not null, it is a context that was given up: free it and count its
+  // record's reason.
+  //
+  // The whole has the first fragment's header, options and Packet record; kFragment cleared, kReassembled
+  // set, ip_bytes and fragment_limit (the longest fragment's total length) set; DF as the longest fragment
+  // had it; CE if any had it. Its ports and l4_offset are to be parsed anew.
+  Outcome add(rte_mbuf* fragment, uint64_t now_ms, rte_mbuf*& whole, DropReason& reason);
+
+  // Gives up contexts older than kTimeoutMs, at most lost.size() of them: writes their mbufs, record reason
+  // kReassemblyTimeout, to the front of `lost` and returns how many. Costs nothing while none is too old.
+  size_t expire(uint64_t now_ms, MbufSpan lost);
+
+  // Contexts that wait for fragments.
+  size_t waiting() const { return waiting_; }
+
+ private:
+  struct Context;
+  struct Piece;
+  static constexpr uint32_t kNoContext = 0xffffffff;
+
+  uint32_t bucket_of(const Ipv4Header& header) const;
+  uint32_t find(const Piece& piece) const;
+  uint32_t open(const Piece& piece, uint64_t now_ms, rte_mbuf*& evicted, DropReason& reason);
+  rte_mbuf* close(uint32_t index);
+  rte_mbuf* give_up(uint32_t index, DropReason reason);
+  bool finish(uint32_t index, rte_mbuf*& whole);
+
+  rte_mempool* jumbo_;
+  uint32_t capacity_;
+  uint32_t bucket_mask_;
+  uint32_t waiting_ = 0;
+  uint32_t free_ = 0;             // head of the list of free contexts
+  uint32_t oldest_ = kNoContext;  // list of the waiting ones in the order they were opened
+  uint32_t newest_ = kNoContext;
+  std::unique_ptr<Context[]> contexts_;
+  std::unique_ptr<uint32_t[]> buckets_;  // heads of the lists of contexts with equal hash
+};
+
+}  // namespace espalier::dataplane

@@ -5,7 +5,7 @@
 namespace espalier::handover {
 namespace {
 
-constexpr size_t kSegmentFds = 3;
+constexpr size_t kSegmentFds = 4;
 constexpr size_t kChannelFds = 3;
 
 template <class Message>
@@ -30,11 +30,11 @@ Result<Message> decode(std::span<const std::byte> buffer, const Datagram& datagr
 }
 
 SegmentFds take_segments(std::vector<Fd>& fds) {
-  return {std::move(fds[0]), std::move(fds[1]), std::move(fds[2])};
+  return {std::move(fds[0]), std::move(fds[1]), std::move(fds[2]), std::move(fds[3])};
 }
 
 void append(std::vector<int>& to, const SegmentFds& from) {
-  to.insert(to.end(), {from.vault.get(), from.cells.get(), from.statistics.get()});
+  to.insert(to.end(), {from.vault.get(), from.cells.get(), from.numbers.get(), from.statistics.get()});
 }
 
 bool closed_by_peer(const Fd& socket) {
@@ -145,6 +145,7 @@ std::string describe_difference(const Layouts& here, const Layouts& there) {
   };
   compare("vault", here.vault, there.vault);
   compare("cells", here.cells, there.cells);
+  compare("numbers", here.numbers, there.numbers);
   compare("statistics", here.statistics, there.statistics);
   compare("messages", here.messages, there.messages);
   return text;

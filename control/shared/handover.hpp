@@ -21,6 +21,7 @@ inline constexpr const char* kSocketName = "dataplane.sock";
 struct Layouts {
   uint32_t vault = 0;
   uint32_t cells = 0;
+  uint32_t numbers = 0;
   uint32_t statistics = 0;
   uint32_t messages = message::kVersion;
   friend bool operator==(const Layouts&, const Layouts&) = default;
@@ -45,7 +46,8 @@ struct Welcome {
 // The memory that outlives either process, in the order in which it is passed.
 struct SegmentFds {
   Fd vault;
-  Fd cells;  // the state file of sequence numbers, with espalierd's lock on it
+  Fd cells;    // with espalierd's lock on it, like the next
+  Fd numbers;  // the state file of sequence numbers (sequence_file.hpp)
   Fd statistics;
 };
 

@@ -9,7 +9,7 @@
 namespace espalier::handover {
 namespace {
 
-constexpr Layouts kLayouts{1, 1, 1, message::kVersion};
+constexpr Layouts kLayouts{1, 1, 1, 1, message::kVersion};
 
 // The value of what must not fail here.
 template <class T>
@@ -36,8 +36,8 @@ size_t open_descriptors() {
 }
 
 SegmentFds some_segments() {
-  return {Segment::create("vault", 4096)->fd().duplicate(), Segment::create("cells", 4096)->fd().duplicate(),
-          Segment::create("statistics", 4096)->fd().duplicate()};
+  const auto make = [](const char* name) { return must(Segment::create(name, 4096)).fd().duplicate(); };
+  return {make("vault"), make("cells"), make("numbers"), make("statistics")};
 }
 
 class Handover : public ::testing::Test {
@@ -81,6 +81,7 @@ TEST_F(Handover, TheFirstDaemonBringsSegmentsAndAChannel) {
   ASSERT_TRUE(adoption->segments);
   EXPECT_EQ(inode(adoption->segments->vault), inode(segments.vault));
   EXPECT_EQ(inode(adoption->segments->cells), inode(segments.cells));
+  EXPECT_EQ(inode(adoption->segments->numbers), inode(segments.numbers));
   EXPECT_EQ(inode(adoption->segments->statistics), inode(segments.statistics));
   EXPECT_TRUE(endpoint_->connected());
 
@@ -174,17 +175,20 @@ TEST_F(Handover, GarbageInsteadOfAWelcomeIsRefused) {
     size_t bytes;
     std::vector<int> fds;
   } cases[] = {
-      {"short", good, sizeof good - 1, {fd, fd, fd, c[0], c[1], c[2]}},
+      {"short", good, sizeof good - 1, {fd, fd, fd, fd, c[0], c[1], c[2]}},
       {"empty", good, 0, {}},
-      {"magic", with([](Welcome& w) { w.magic = 1; }), sizeof good, {fd, fd, fd, c[0], c[1], c[2]}},
-      {"protocol", with([](Welcome& w) { w.protocol = 9; }), sizeof good, {fd, fd, fd, c[0], c[1], c[2]}},
-      {"flag", with([](Welcome& w) { w.has_segments = 2; }), sizeof good, {fd, fd, fd, c[0], c[1], c[2]}},
-      {"layout", with([](Welcome& w) { w.layouts.vault = 2; }), sizeof good, {fd, fd, fd, c[0], c[1], c[2]}},
+      {"magic", with([](Welcome& w) { w.magic = 1; }), sizeof good, {fd, fd, fd, fd, c[0], c[1], c[2]}},
+      {"protocol", with([](Welcome& w) { w.protocol = 9; }), sizeof good, {fd, fd, fd, fd, c[0], c[1], c[2]}},
+      {"flag", with([](Welcome& w) { w.has_segments = 2; }), sizeof good, {fd, fd, fd, fd, c[0], c[1], c[2]}},
+      {"layout",
+       with([](Welcome& w) { w.layouts.vault = 2; }),
+       sizeof good,
+       {fd, fd, fd, fd, c[0], c[1], c[2]}},
       {"no segments", with([](Welcome& w) { w.has_segments = 0; }), sizeof good, {c[0], c[1], c[2]}},
       {"no descriptors", good, sizeof good, {}},
-      {"too few descriptors", good, sizeof good, {fd, fd, fd, c[0], c[1]}},
+      {"too few descriptors", good, sizeof good, {fd, fd, fd, fd, c[0], c[1]}},
       {"too many descriptors", good, sizeof good, {fd, fd, fd, fd, fd, fd, fd, fd}},
-      {"no channel", good, sizeof good, {fd, fd, fd, fd, fd, fd}},
+      {"no channel", good, sizeof good, {fd, fd, fd, fd, fd, fd, fd}},
   };
   for (const auto& test : cases) {
     auto daemon = connect();
@@ -230,7 +234,7 @@ TEST_F(Handover, GarbageInsteadOfAHelloIsRefused) {
 
 TEST(Layouts, ADifferenceIsNamed) {
   EXPECT_EQ(describe_difference(kLayouts, kLayouts), "");
-  EXPECT_EQ(describe_difference(kLayouts, {2, 1, 3, message::kVersion}),
+  EXPECT_EQ(describe_difference(kLayouts, {2, 1, 1, 3, message::kVersion}),
             "vault layout 1 here, 2 there; statistics layout 1 here, 3 there");
 }
 

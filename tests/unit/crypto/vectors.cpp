@@ -1,0 +1,79 @@
+#include "tests/unit/crypto/vectors.hpp"
+
+#include <openssl/evp.h>
+
+#include <fstream>
+#include <map>
+#include <memory>
+#include <stdexcept>
+
+namespace espalier::crypto::test {
+namespace {
+
+Bytes from_hex(const std::string& text) {
+  Bytes bytes;
+  if (text.size() % 2 != 0) throw std::runtime_error("odd number of digits: " + text);
+  for (size_t i = 0; i < text.size(); i += 2) {
+    size_t used = 0;
+    bytes.push_back(static_cast<uint8_t>(std::stoul(text.substr(i, 2), &used, 16)));
+    if (used != 2) throw std::runtime_error("not hexadecimal: " + text);
+  }
+  return bytes;
+}
+
+void require(int result) {
+  if (result != 1) throw std::runtime_error("OpenSSL");
+}
+
+const EVP_CIPHER* cipher_for(size_t key_bytes) {
+  switch (key_bytes) {
+    case 16:
+      return ::EVP_aes_128_gcm();
+    case 24:
+      return ::EVP_aes_192_gcm();
+    case 32:
+      return ::EVP_aes_256_gcm();
+  }
+  throw std::runtime_error("key size");
+}
+
+}  // namespace
+
+std::vector<GcmVector> read_gcm_vectors(const std::string& path) {
+  const std::map<std::string, Bytes GcmVector::*> fields{
+      {"key", &GcmVector::key}, {"nonce", &GcmVector::nonce},           {"plaintext", &GcmVector::plaintext},
+      {"aad", &GcmVector::aad}, {"ciphertext", &GcmVector::ciphertext}, {"tag", &GcmVector::tag}};
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  std::vector<GcmVector> vectors;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    const size_t sign = line.find(" =");
+    if (sign == std::string::npos) throw std::runtime_error("not understood: " + line);
+    const std::string name = line.substr(0, sign);
+    const std::string value = line.size() > sign + 3 ? line.substr(sign + 3) : "";
+    if (name == "name") {
+      vectors.emplace_back().name = value;
+    } else {
+      vectors.back().*fields.at(name) = from_hex(value);
+    }
+  }
+  return vectors;
+}
+
+Sealed seal_by_openssl(const Bytes& key, const Bytes& nonce, const Bytes& aad, const Bytes& plaintext) {
+  const std::unique_ptr<EVP_CIPHER_CTX, decltype(&::EVP_CIPHER_CTX_free)> context(::EVP_CIPHER_CTX_new(),
+                                                                                  &::EVP_CIPHER_CTX_free);
+  Sealed sealed{Bytes(plaintext.size()), Bytes(16)};
+  int used = 0;
+  require(::EVP_EncryptInit_ex(context.get(), cipher_for(key.size()), nullptr, key.data(), nonce.data()));
+  require(::EVP_EncryptUpdate(context.get(), nullptr, &used, aad.data(), static_cast<int>(aad.size())));
+  if (!plaintext.empty())
+    require(::EVP_EncryptUpdate(context.get(), sealed.ciphertext.data(), &used, plaintext.data(),
+                                static_cast<int>(plaintext.size())));
+  require(::EVP_EncryptFinal_ex(context.get(), sealed.tag.data(), &used));
+  require(::EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_GET_TAG, 16, sealed.tag.data()));
+  return sealed;
+}
+
+}  // namespace espalier::crypto::test

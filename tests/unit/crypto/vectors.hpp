@@ -1,0 +1,32 @@
+// Test vectors from data files: blocks of "name = hexadecimal" lines, one block per vector, each starting
+// with its name. Throws for anything it does not understand, so that no vector is skipped silently.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace espalier::crypto::test {
+
+using Bytes = std::vector<uint8_t>;
+
+struct GcmVector {
+  std::string name;
+  Bytes key;
+  Bytes nonce;
+  Bytes plaintext;
+  Bytes aad;
+  Bytes ciphertext;
+  Bytes tag;
+};
+
+std::vector<GcmVector> read_gcm_vectors(const std::string& path);
+
+// AES-GCM by OpenSSL EVP, which shares nothing with IPsec-MB. `nonce` 12 bytes, key 16, 24 or 32.
+struct Sealed {
+  Bytes ciphertext;
+  Bytes tag;  // 16
+};
+Sealed seal_by_openssl(const Bytes& key, const Bytes& nonce, const Bytes& aad, const Bytes& plaintext);
+
+}  // namespace espalier::crypto::test

@@ -1,0 +1,52 @@
+"""Traffic of real programs between two machines of a lab."""
+import json
+import re
+
+from labs.network import wait_until
+
+
+def listening(machine, port):
+    return f":{port} " in machine.run("ss", "-Hltn").stdout
+
+
+class Iperf:
+    """An iperf3 server on one machine, for runs from others."""
+
+    def __init__(self, machine, address, port=5201):
+        self.machine, self.address, self.port = machine, address, port
+        self.process = machine.start("iperf3", "--server", "--port", port)
+        wait_until("iperf3 listens", lambda: listening(machine, port))
+
+    def run(self, client, seconds, *options):
+        """Runs a client to its end; iperf3's JSON document."""
+        done = client.run("iperf3", "--client", self.address, "--port", self.port, "--json", "--time", seconds, *options,
+                          check=False, timeout=seconds + 30)
+        return json.loads(done.stdout)
+
+    def start(self, client, seconds, *options, **popen):
+        return client.start("iperf3", "--client", self.address, "--port", self.port, "--time", seconds, *options, **popen)
+
+    def stop(self):
+        self.machine.stop(self.process)
+
+
+def ping_each_size(machine, address, sizes):
+    """Pings once with every size; the sizes that were not answered."""
+    loop = f"for size in {' '.join(map(str, sizes))}; do ping -n -q -c 1 -W 2 -s $size {address} >/dev/null || echo $size; done"
+    return [int(word) for word in machine.run("sh", "-c", loop, timeout=len(sizes) * 3 + 10).stdout.split()]
+
+
+def checksum(machine, file):
+    return re.match(r"[0-9a-f]{64}", machine.run("sha256sum", file).stdout)[0]
+
+
+def copy_file(server, address, client, source, target, port=8000):
+    """Copies a file over HTTP from `server` (its `address`) to `client`; the seconds that it took."""
+    process = server.start("/usr/bin/python3", "-m", "http.server", port, "--directory", source.parent)
+    try:
+        wait_until("the HTTP server listens", lambda: listening(server, port))
+        output = client.run("curl", "--silent", "--show-error", "--fail", "--output", target, "--write-out", "%{time_total}",
+                            "--max-time", 120, f"http://{address}:{port}/{source.name}", timeout=130).stdout
+        return float(output)
+    finally:
+        server.stop(process)

@@ -1,0 +1,52 @@
+"""What system tests ask again and again, with failures that say what was seen."""
+import contextlib
+
+from labs import capture
+from labs.two_sites import TwoSites
+
+
+def equal(seen, wanted, what):
+    if seen != wanted:
+        raise AssertionError(f"{what}: {wanted!r} was expected, {seen!r} was seen")
+
+
+def at_least(seen, wanted, what):
+    if not seen >= wanted:
+        raise AssertionError(f"{what}: at least {wanted!r} was expected, {seen!r} was seen")
+
+
+def nothing(seen, what):
+    if seen:
+        raise AssertionError(f"{what}: nothing was expected, {list(seen)[:5]!r} was seen")
+
+
+def answered(lab, count=3, **options):
+    """All pings from host A (or `source`) are answered."""
+    equal(lab.ping(count=count, **options), count, f"pings that were answered {options or ''}")
+
+
+@contextlib.contextmanager
+def two_sites(folder, **options):
+    """The two sites, started, unless `start=False`; prints the gateways' logs when the test fails."""
+    start = options.pop("start", True)
+    changes = options.pop("settings", {})
+    with TwoSites("esp-test", folder / "lab", **options) as lab:
+        try:
+            yield lab.start(**changes) if start else lab
+        except BaseException:
+            for gateway in (lab.a, lab.b):
+                if gateway.log.exists():
+                    print(f"-- log of {gateway.machine.name}:\n{gateway.log_tail()}")
+            raise
+
+
+@contextlib.contextmanager
+def no_clear_packets(lab):
+    """Nothing but ESP and ARP is on the wire meanwhile."""
+    running = lab.watch("clear", expression="not arp and not ip proto 50")
+    yield
+    nothing([packet.summary() for packet in running.stop()], "frames on the wire that are neither ESP nor ARP")
+
+
+def opener(lab):
+    return capture.Opener([lab.tunnel.rightward, lab.tunnel.leftward])

@@ -1,0 +1,86 @@
+"""Finds and runs the system tests: functions named test_* in the files test_*.py of this folder.
+
+A test takes a folder of its own for its files, builds its lab in it and fails by an exception. It is described by its docstring.
+The folder stays when the test failed. With COUNTS=FILE in the environment a line "system PASSED FAILED SKIPPED" is
+appended to FILE for scripts/test.
+"""
+import argparse
+import importlib
+import inspect
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent.parent / "scripts")]
+
+TIMEOUT_S = 180  # of a test that does not set another by its attribute `timeout_s`
+
+
+def tests():
+    """(name, function) of every test, in the order of files and lines."""
+    for file in sorted(HERE.glob("test_*.py")):
+        module = importlib.import_module(file.stem)
+        functions = [value for name, value in vars(module).items()
+                     if name.startswith("test_") and inspect.isfunction(value) and value.__module__ == file.stem]
+        for function in sorted(functions, key=lambda one: one.__code__.co_firstlineno):
+            yield f"{file.stem.removeprefix('test_')}/{function.__name__.removeprefix('test_')}", function
+
+
+def give_up(*_):
+    raise TimeoutError("the test took too long")
+
+
+def run_one(name, function, parent):
+    """Whether it passed."""
+    folder = parent / name.replace("/", "-")
+    folder.mkdir()
+    begin = time.monotonic()
+    signal.alarm(getattr(function, "timeout_s", TIMEOUT_S))
+    try:
+        function(folder)
+        passed = True
+    except Exception:  # noqa: BLE001: whatever it is, the test failed
+        traceback.print_exc(file=sys.stdout)
+        passed = False
+    finally:
+        signal.alarm(0)
+    print(f"{'ok  ' if passed else 'FAIL'} {name} ({time.monotonic() - begin:.1f} s)", flush=True)
+    if passed:
+        shutil.rmtree(folder)
+    else:
+        print(f"     its files: {folder}")
+    return passed
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Runs the system tests.")
+    parser.add_argument("--list", action="store_true", help="print their names")
+    parser.add_argument("names", nargs="*", help="names, or parts of them, of the tests to run; all without one")
+    args = parser.parse_args()
+    chosen = [(name, function) for name, function in tests() if not args.names or any(part in name for part in args.names)]
+    if args.list:
+        for name, function in chosen:
+            print(f"{name}: {(inspect.getdoc(function) or '').splitlines()[0]}")
+        return 0
+    signal.signal(signal.SIGALRM, give_up)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parent = pathlib.Path(tempfile.mkdtemp(prefix="espalier-system-"))
+    results = [run_one(name, function, parent) for name, function in chosen]
+    if all(results):
+        shutil.rmtree(parent)
+    passed, failed = results.count(True), results.count(False)
+    print(f"system: {passed} passed, {failed} failed")
+    if os.environ.get("COUNTS"):
+        with open(os.environ["COUNTS"], "a") as file:
+            print("system", passed, failed, 0, file=file)
+    return 0 if passed and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+// One gateway in this process, driven by a test: a configuration in, frames in at chosen RX queues, frames
+// out.
+//
+// The interface knows nothing of DPDK, so that the comparator can be tested with a bed that replays a
+// recording. make_testbed() gives the real dataplane with ring-backed ports. All calls come from one thread;
+// the gateway's workers run only inside of run_until_idle(), advance_time() and apply().
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <map>
+#include <memory>
+
+#include "control/shared/drop_reason.hpp"
+#include "control/shared/error.hpp"
+#include "tests/support/bytes.hpp"
+
+namespace espalier::test {
+
+using DropCounts = std::array<uint64_t, kDropReasons>;  // by DropReason
+
+struct TestbedOptions {
+  uint16_t workers = 1;
+  uint16_t queues = 1;                                  // RX queues of every port
+  bool flow_cache = true;                               // false: every packet takes the slow path
+  std::map<std::string, MacAddress, std::less<>> macs;  // of the ports, by interface name
+};
+
+class Testbed {
+ public:
+  virtual ~Testbed() = default;
+
+  // Makes `config_text` (espalier.conf, devices "testbed") the running configuration; sessions and flows
+  // survive as they do in service. Refuses what `espalier apply` refuses.
+  virtual Result<void> apply(const std::string& config_text) = 0;
+  // Hands a frame to an RX queue of a port. Throws std::out_of_range for an unknown interface or queue.
+  virtual void inject(std::string_view interface, uint16_t queue, ByteView frame) = 0;
+  // Runs workers and main lcore until nothing is in flight.
+  virtual void run_until_idle() = 0;
+  // The frames that left by this interface since the last call, in order.
+  virtual std::vector<Bytes> take_sent(std::string_view interface) = 0;
+  // Sums over workers and interfaces since the start.
+  virtual DropCounts drops() const = 0;
+  // Lets the gateway's clock run.
+  virtual void advance_time(std::chrono::milliseconds step) = 0;
+  // Makes every flow entry stale: the next packet of each flow is decided anew. Sessions stay.
+  virtual void invalidate_flows() = 0;
+  // Sequence numbers and replay windows of all SAs, to be put back later; the content is the bed's own.
+  virtual Bytes sa_state() const = 0;
+  virtual void restore_sa_state(const Bytes& state) = 0;
+};
+
+// The real dataplane, not yet configured; call apply() first. Needs no hugepages and no root.
+Result<std::unique_ptr<Testbed>> make_testbed(const TestbedOptions& options);
+
+}  // namespace espalier::test

@@ -1,0 +1,37 @@
+// Which value of ours stands for which random value of the recording.
+//
+// Linux picks IP ids, ports after a clash and translated ICMP ids at random; ours are others. Within a
+// scenario the two must correspond one to one, and ours must be of the class that Linux chooses from. IP ids
+// correspond within a source, destination and protocol, where they have to be unique (RFC 6864 section 4.2).
+#pragma once
+
+#include <set>
+
+#include "tests/golden/scenario.hpp"
+
+namespace espalier::test {
+
+class Labels {
+ public:
+  explicit Labels(const std::vector<RandomValue>& random) : random_(random) {}
+
+  // True if `recorded` was picked at random.
+  bool is_random(FieldKind kind, uint16_t recorded) const { return find(kind, recorded) != nullptr; }
+  // True if `ours` may stand for the random value `recorded`; from then on only it may.
+  bool bind(FieldKind kind, const Bytes& scope, uint16_t recorded, uint16_t ours);
+  // What stands for `recorded`, or nothing if that is not random or did not come out yet.
+  std::optional<uint16_t> ours(FieldKind kind, const Bytes& scope, uint16_t recorded) const;
+  // False if this IV was used before with this SPI: a nonce must never come twice (RFC 4106 section 2).
+  bool take_nonce(const Bytes& spi, uint64_t iv) { return nonces_.insert({spi, iv}).second; }
+
+ private:
+  using Key = std::tuple<FieldKind, Bytes, uint16_t>;
+  const RandomValue* find(FieldKind kind, uint16_t recorded) const;
+
+  std::vector<RandomValue> random_;
+  std::map<Key, uint16_t> ours_by_recorded_;
+  std::map<Key, uint16_t> recorded_by_ours_;
+  std::set<std::pair<Bytes, uint64_t>> nonces_;
+};
+
+}  // namespace espalier::test

@@ -1,0 +1,36 @@
+#include "tests/golden/replay_bed.hpp"
+
+namespace espalier::test {
+
+void ReplayBed::inject(std::string_view interface, uint16_t, ByteView frame) {
+  const Step& step = scenario_.steps.at(next_);
+  const size_t index = pending_.size();
+  input_was_right_ = input_was_right_ && interface == step.interface && index < step.input.size() &&
+                     rewrite_frame(step.input[index], scenario_.keys, rename_) == copy(frame);
+  pending_.push_back(copy(frame));
+}
+
+void ReplayBed::run_until_idle() {
+  if (next_ == scenario_.steps.size() || pending_.size() < scenario_.steps[next_].input.size()) return;
+  pending_.clear();
+  answer(scenario_.steps[next_++]);
+}
+
+void ReplayBed::answer(const Step& step) {
+  FramesByInterface output = step.output;
+  NamedCounts drops = step.drops;
+  if (spoil_) spoil_(step, output, drops);
+  for (const auto& [interface, frames] : output)
+    for (const Bytes& frame : frames)
+      sent_[interface].push_back(rewrite_frame(frame, scenario_.keys, rename_));
+  for (const DropReasonInfo& each : kDropReasonTable)
+    if (const auto found = drops.find(each.name); found != drops.end())
+      drops_[static_cast<size_t>(each.reason)] += found->second;
+}
+
+std::vector<Bytes> ReplayBed::take_sent(std::string_view interface) {
+  const auto found = sent_.find(interface);
+  return found == sent_.end() ? std::vector<Bytes>{} : std::exchange(found->second, {});
+}
+
+}  // namespace espalier::test

@@ -1,0 +1,139 @@
+// nat: source and destination rules, session tracking, timeouts, limits.
+#include <algorithm>
+
+#include "control/config/parse.hpp"
+#include "control/shared/statistics.hpp"
+
+namespace espalier::config {
+namespace {
+
+constexpr int64_t kMaxRuleNumber = 999999;
+constexpr int64_t kMaxTimeout = 2147483;  // in milliseconds it fits 31 bits
+
+struct TimeoutWord {
+  const char* key;
+  uint32_t NatTimeouts::*seconds;
+};
+constexpr TimeoutWord kTimeouts[] = {{"tcp-syn-sent", &NatTimeouts::tcp_syn_sent},
+                                     {"tcp-syn-recv", &NatTimeouts::tcp_syn_recv},
+                                     {"tcp-established", &NatTimeouts::tcp_established},
+                                     {"tcp-fin-wait", &NatTimeouts::tcp_fin_wait},
+                                     {"tcp-close-wait", &NatTimeouts::tcp_close_wait},
+                                     {"tcp-last-ack", &NatTimeouts::tcp_last_ack},
+                                     {"tcp-time-wait", &NatTimeouts::tcp_time_wait},
+                                     {"tcp-close", &NatTimeouts::tcp_close},
+                                     {"tcp-max-retrans", &NatTimeouts::tcp_max_retrans},
+                                     {"tcp-unacknowledged", &NatTimeouts::tcp_unacknowledged},
+                                     {"udp", &NatTimeouts::udp},
+                                     {"udp-stream", &NatTimeouts::udp_stream},
+                                     {"icmp", &NatTimeouts::icmp},
+                                     {"generic", &NatTimeouts::generic}};
+
+Result<NatProtocol> parse_nat_protocol(std::string_view name) {
+  if (name == "tcp_udp") return NatProtocol{kProtoAny, true};
+  if (const auto number = find_protocol(name)) return NatProtocol{*number, false};
+  return fail("is not a protocol: a name such as tcp, tcp_udp, or a number from 1 to 255");
+}
+
+NatAddresses read_addresses(Reader& rule, const char* key, bool may_have_ports) {
+  NatAddresses result;
+  rule.group(key, [&](Reader& reader) {
+    result.address = reader.parsed("address", parse_ipv4_match).value_or(Ipv4Range{});
+    result.ports = reader.parsed("port", parse_ports).value_or(PortRange{});
+    if (reader.has("port") && !may_have_ports) reader.error("port", "needs protocol tcp, udp or tcp_udp");
+  });
+  return result;
+}
+
+struct Translation {
+  NatAction action;
+  Ipv4Range range;
+};
+
+Result<Translation> parse_translation(std::string_view text) {
+  if (text == "masquerade") return Translation{NatAction::kMasquerade, {}};
+  const Ipv4Range range = TRY(parse_ipv4_match(text));
+  if (range.negate) return fail("cannot be negated here");
+  if (range.low == range.high) return Translation{NatAction::kAddress, range};
+  return Translation{text.find('/') == text.npos ? NatAction::kRange : NatAction::kPrefix, range};
+}
+
+// A prefix is translated address by address, so both sides have as many.
+bool is_one_to_one(const Ipv4Range& from, const Ipv4Range& to) {
+  return !from.negate && from.high - from.low == to.high - to.low && (from.low & (from.high - from.low)) == 0;
+}
+
+void read_translation(Reader& reader, NatKind kind, NatRule& rule) {
+  if (!reader.require("address")) return;
+  const auto translation = reader.parsed("address", parse_translation);
+  rule.translation_port = reader.parsed("port", parse_ports);
+  if (reader.has("port") && !rule.protocol.ports())
+    reader.error("port", "needs protocol tcp, udp or tcp_udp");
+  if (!translation) return;
+  rule.action = translation->action;
+  rule.translation = translation->range;
+  if (rule.action == NatAction::kMasquerade && kind == NatKind::kDestination)
+    reader.error("address", "masquerade is for source rules");
+  const Ipv4Range& from = kind == NatKind::kSource ? rule.source.address : rule.destination.address;
+  if (rule.action == NatAction::kPrefix && !is_one_to_one(from, rule.translation))
+    reader.error(
+        "address",
+        "a prefix is translated 1:1 and needs the rule's {} address to be a prefix of the same length",
+        kind == NatKind::kSource ? "source" : "destination");
+}
+
+void read_rule(Reader& reader, NatKind kind, std::vector<NatRule>& rules) {
+  const bool source = kind == NatKind::kSource;
+  NatRule rule;
+  rule.line = reader.line();
+  rule.kind = kind;
+  if (!reader.require("rule")) return;
+  rule.number = static_cast<uint32_t>(reader.integer("rule", 1, kMaxRuleNumber));
+  if (rule.number == 0) return;
+  reader.set_path(fmt::format("nat.{} rule {}", source ? "source" : "destination", rule.number));
+  const char* interface = source ? "outbound-interface" : "inbound-interface";
+  reader.require(interface);
+  rule.interface = reader.located_string(interface);
+  rule.protocol = reader.parsed("protocol", parse_nat_protocol).value_or(NatProtocol{});
+  rule.source = read_addresses(reader, "source", rule.protocol.ports());
+  rule.destination = read_addresses(reader, "destination", rule.protocol.ports());
+  rule.disable = reader.flag("disable");
+  rule.description = reader.string("description");
+  const bool exclude = reader.flag("exclude");
+  if (exclude == reader.has("translation")) reader.group_error("needs either translation or exclude = true");
+  reader.group("translation", [&](Reader& translation) { read_translation(translation, kind, rule); });
+  rules.push_back(std::move(rule));
+}
+
+void read_rules(Reader& nat, const char* key, NatKind kind, std::vector<NatRule>& rules) {
+  nat.groups(key, [&](Reader& reader) { read_rule(reader, kind, rules); });
+  std::stable_sort(rules.begin(), rules.end(),
+                   [](const NatRule& a, const NatRule& b) { return a.number < b.number; });
+  size_t records = 0;
+  for (const NatRule& rule : rules) records += rule.protocol.tcp_and_udp ? 2 : 1;
+  if (records > statistics::kMaxNatRules)
+    nat.error(key, "more than {} rules (tcp_udp counts twice)", statistics::kMaxNatRules);
+}
+
+}  // namespace
+
+void parse_nat(Reader& root, Model& model) {
+  Nat& nat = model.nat;
+  root.group("nat", [&](Reader& reader) {
+    read_rules(reader, "source", NatKind::kSource, nat.source);
+    read_rules(reader, "destination", NatKind::kDestination, nat.destination);
+    nat.always_track = reader.choice("sessions", kSessionsWords, false);
+    reader.group("timeouts", [&](Reader& timeouts) {
+      for (const TimeoutWord& word : kTimeouts)
+        nat.timeouts.*word.seconds =
+            static_cast<uint32_t>(timeouts.integer(word.key, 1, kMaxTimeout, nat.timeouts.*word.seconds));
+    });
+    reader.group("limits", [&](Reader& limits) {
+      if (const auto sessions = limits.optional_integer("sessions", 1, 1 << 26))
+        nat.session_limit = static_cast<uint32_t>(*sessions);
+      nat.session_limit_line = limits.line_of("sessions");
+    });
+  });
+}
+
+}  // namespace espalier::config

@@ -1,0 +1,81 @@
+#include "control/config/topology.hpp"
+
+#include <algorithm>
+
+namespace espalier::config {
+namespace {
+
+// Calls `found(entry)` for the entries of the longest network that contains `prefix`.
+template <class Networks, class Found>
+void longest_match(const Networks& networks, const IpPrefix& prefix, Found found) {
+  for (int length = prefix.length; length >= 0; --length) {
+    const IpPrefix network = IpPrefix{prefix.address, static_cast<uint8_t>(length)}.network();
+    auto at = networks.lower_bound({network, 0});
+    if (at == networks.end() || at->first != network) continue;
+    for (; at != networks.end() && at->first == network; ++at) found(*at);
+    return;
+  }
+}
+
+IpPrefix host(const IpAddress& address) {
+  return {address, static_cast<uint8_t>(address.bits())};
+}
+
+}  // namespace
+
+Topology::Topology(const Model& model) : model_(model) {
+  for (size_t i = 0; i < model.interfaces.size(); ++i) {
+    names_.emplace(model.interfaces[i].name, i);
+    for (const auto& address : model.interfaces[i].addresses) {
+      own_.emplace(address.value.address, i);
+      connected_.emplace(address.value.network(), i);
+    }
+  }
+  routed_ = connected_;
+  for (const Route& route : model.routes) add_route(route);
+}
+
+void Topology::add_route(const Route& route) {
+  if (route.target == RouteTarget::kInterface || !route.interface.value.empty()) {
+    if (const auto index = interface(route.interface.value)) routed_.emplace(route.prefix, *index);
+    return;
+  }
+  for (const auto& via : route.via)
+    if (const auto index = connected(via.value)) routed_.emplace(route.prefix, *index);
+}
+
+std::optional<size_t> Topology::interface(std::string_view name) const {
+  const auto found = names_.find(name);
+  return found == names_.end() ? std::nullopt : std::optional<size_t>(found->second);
+}
+
+std::optional<size_t> Topology::connected(const IpAddress& address) const {
+  std::optional<size_t> result;
+  longest_match(connected_, host(address),
+                [&](const auto& entry) { result = std::min(result.value_or(entry.second), entry.second); });
+  return result;
+}
+
+bool Topology::is_connected_on(const IpAddress& address, size_t interface) const {
+  const auto& addresses = model_.interfaces[interface].addresses;
+  return std::any_of(addresses.begin(), addresses.end(),
+                     [&](const auto& own) { return own.value.contains(address); });
+}
+
+std::vector<size_t> Topology::egress(const IpPrefix& destination) const {
+  std::vector<size_t> result;
+  longest_match(routed_, destination, [&](const auto& entry) { result.push_back(entry.second); });
+  auto at = routed_.lower_bound({destination.network(), 0});
+  for (; at != routed_.end() && destination.contains(at->first.address); ++at)
+    if (destination.contains(at->first)) result.push_back(at->second);
+  std::sort(result.begin(), result.end());
+  result.erase(std::unique(result.begin(), result.end()), result.end());
+  return result;
+}
+
+uint32_t Topology::mtu_of(const IpAddress& address) const {
+  const auto found = own_.find(address);
+  return found == own_.end() ? 1500 : model_.interfaces[found->second].mtu;
+}
+
+}  // namespace espalier::config

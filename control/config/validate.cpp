@@ -1,0 +1,201 @@
+#include "control/config/validate.hpp"
+
+#include <tuple>
+
+namespace espalier::config {
+namespace {
+
+// An address with the interface that has it, for comparing all with all.
+struct OwnAddress {
+  IpPrefix prefix;
+  int line;
+  const Interface* interface;
+};
+
+void check_own_address(const OwnAddress& own, Diagnostics& diagnostics) {
+  const IpAddress& a = own.prefix.address;
+  const auto wrong = [&](std::string_view why) {
+    diagnostics.error(own.line, "interfaces.{}.address: {} is {}", own.interface->name, to_string(a), why);
+  };
+  if (a.is_unspecified() || a.is_multicast() || a.is_loopback()) return wrong("no address of a host");
+  if (!a.is_ipv4() || own.prefix.length >= 31) return;  // RFC 3021: a /31 has neither
+  const Ipv4Prefix prefix = own.prefix.ipv4();
+  if (prefix.address == prefix.network()) wrong("the network's own address");
+  if (prefix.address == prefix.broadcast()) wrong("the network's broadcast address");
+}
+
+void check_addresses(const Model& model, Diagnostics& diagnostics) {
+  std::vector<OwnAddress> addresses;
+  for (const Interface& interface : model.interfaces)
+    for (const auto& address : interface.addresses)
+      addresses.push_back({address.value, address.line, &interface});
+  for (const OwnAddress& own : addresses) check_own_address(own, diagnostics);
+  for_each_duplicate(
+      addresses, [](const OwnAddress& own) { return own.prefix.address; },
+      [&](const OwnAddress& first, const OwnAddress& second) {
+        diagnostics.error(second.line, "interfaces.{}.address: {} is an address of {} already (line {})",
+                          second.interface->name, to_string(second.prefix.address), first.interface->name,
+                          first.line);
+      });
+}
+
+void check_devices(const Model& model, Diagnostics& diagnostics) {
+  std::vector<const Interface*> ports;
+  for (const Interface& interface : model.interfaces)
+    if (interface.type == InterfaceType::kEthernet) ports.push_back(&interface);
+  for_each_duplicate(
+      ports, [](const Interface* port) { return std::string_view(port->device); },
+      [&](const Interface* first, const Interface* second) {
+        diagnostics.error(second->line, "interfaces.{}.device: is the device of {} already (line {})",
+                          second->name, first->name, first->line);
+      });
+}
+
+void check_next_hop(const Route& route, const Located<IpAddress>& via, const Topology& topology,
+                    Diagnostics& diagnostics) {
+  const auto wrong = [&](std::string_view why) {
+    diagnostics.error(via.line != 0 ? via.line : route.line, "routes {}.via: {} {}", to_string(route.prefix),
+                      to_string(via.value), why);
+  };
+  if (topology.is_own(via.value)) return wrong("is an address of this gateway");
+  if (route.interface.value.empty()) {
+    if (!topology.connected(via.value)) wrong("is on no connected network");
+    return;
+  }
+  const auto index = topology.interface(route.interface.value);
+  if (index && !topology.is_connected_on(via.value, *index))
+    wrong(fmt::format("is on no network of {}", route.interface.value));
+}
+
+void check_routes(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  for (const Route& route : model.routes) {
+    if (!route.interface.value.empty() && !topology.interface(route.interface.value))
+      diagnostics.error(route.interface.line, "routes {}.interface: there is no interface {}",
+                        to_string(route.prefix), quoted(route.interface.value));
+    for (const auto& via : route.via) check_next_hop(route, via, topology, diagnostics);
+  }
+  for_each_duplicate(
+      model.routes, [](const Route& route) { return std::tuple(route.prefix, route.metric.value_or(0)); },
+      [&](const Route& first, const Route& second) {
+        diagnostics.error(second.line, "routes {}: stands twice with the same metric (line {})",
+                          to_string(second.prefix), first.line);
+      });
+}
+
+void check_neighbors(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  for (const Neighbor& neighbor : model.neighbors) {
+    const std::string path = fmt::format("neighbors {}", to_string(neighbor.address));
+    const auto index = topology.interface(neighbor.interface.value);
+    if (!index) {
+      diagnostics.error(neighbor.interface.line, "{}.interface: there is no interface {}", path,
+                        quoted(neighbor.interface.value));
+      continue;
+    }
+    const InterfaceType type = model.interfaces[*index].type;
+    if (type != InterfaceType::kEthernet && type != InterfaceType::kVif)
+      diagnostics.error(neighbor.interface.line, "{}.interface: {} has no MAC addresses", path,
+                        neighbor.interface.value);
+    else if (!topology.is_connected_on(neighbor.address, *index) || topology.is_own(neighbor.address))
+      diagnostics.error(neighbor.line, "{}: is not a neighbor's address on a network of {}", path,
+                        neighbor.interface.value);
+  }
+  for_each_duplicate(
+      model.neighbors,
+      [](const Neighbor& n) { return std::tuple(std::string_view(n.interface.value), n.address); },
+      [&](const Neighbor& first, const Neighbor& second) {
+        diagnostics.error(second.line, "neighbors {}: stands twice (line {})", to_string(second.address),
+                          first.line);
+      });
+}
+
+void check_gre(const Model& model, Diagnostics& diagnostics) {
+  for (const Interface& interface : model.interfaces) {
+    const std::string& peer = interface.protect.value;
+    const bool known = std::any_of(model.vpn.peers.begin(), model.vpn.peers.end(),
+                                   [&](const Peer& p) { return p.name == peer; });
+    if (!peer.empty() && !known)
+      diagnostics.error(interface.protect.line, "interfaces.{}.protect: there is no peer {}", interface.name,
+                        quoted(peer));
+  }
+}
+
+void check_rules(const std::vector<NatRule>& rules, std::string_view kind, const Topology& topology,
+                 Diagnostics& diagnostics) {
+  for (const NatRule& rule : rules) {
+    const std::string& interface = rule.interface.value;
+    if (interface != "any" && !topology.interface(interface))
+      diagnostics.error(rule.interface.line, "nat.{} rule {}: there is no interface {}", kind, rule.number,
+                        quoted(interface));
+  }
+  for_each_duplicate(
+      rules, [](const NatRule& rule) { return rule.number; },
+      [&](const NatRule& first, const NatRule& second) {
+        diagnostics.error(second.line, "nat.{} rule {}: the number stands twice (line {})", kind,
+                          second.number, first.line);
+      });
+}
+
+// Equal keys would let two states use a nonce twice (RFC 4106 section 3): fatal for AES-GCM.
+void check_keys(const Model& model, Diagnostics& diagnostics) {
+  std::vector<const State*> states;
+  for (const State& state : model.states) states.push_back(&state);
+  for_each_duplicate(
+      states, [](const State* state) { return state->key.text(); },
+      [&](const State* first, const State* second) {
+        diagnostics.error(second->line,
+                          "xfrm.state 0x{:x}.key: is the key of state 0x{:x} already (line {}): every state "
+                          "needs its own{}",
+                          second->spi, first->spi, first->line,
+                          second->cipher->aead ? ", or a nonce is used twice" : "");
+      });
+}
+
+void check_vti(const Located<std::string>& vti, const std::string& path, const Model& model,
+               const Topology& topology, Diagnostics& diagnostics) {
+  if (vti.value.empty()) return;
+  const auto index = topology.interface(vti.value);
+  if (!index || model.interfaces[*index].type != InterfaceType::kVti)
+    diagnostics.error(vti.line, "{}: there is no interface {} of type \"vti\"", path, quoted(vti.value));
+}
+
+}  // namespace
+
+void validate_network(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  check_addresses(model, diagnostics);
+  check_devices(model, diagnostics);
+  check_routes(model, topology, diagnostics);
+  check_neighbors(model, topology, diagnostics);
+  check_gre(model, diagnostics);
+}
+
+void validate_nat(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  check_rules(model.nat.source, "source", topology, diagnostics);
+  check_rules(model.nat.destination, "destination", topology, diagnostics);
+  if (model.nat.session_limit.value_or(0) > model.dataplane.sessions)
+    diagnostics.error(model.nat.session_limit_line,
+                      "nat.limits.sessions: {} is above the {} of dataplane.sessions",
+                      *model.nat.session_limit, model.dataplane.sessions);
+}
+
+void validate_xfrm(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  for_each_duplicate(
+      model.states, [](const State& state) { return std::tuple(state.destination, state.spi); },
+      [&](const State& first, const State& second) {
+        diagnostics.error(second.line, "xfrm.state 0x{:x}: stands twice with dst {} (line {})", second.spi,
+                          to_string(second.destination), first.line);
+      });
+  check_keys(model, diagnostics);
+  for (const State& state : model.states)
+    check_vti(state.vti, fmt::format("xfrm.state 0x{:x}.vti", state.spi), model, topology, diagnostics);
+  for (const Policy& policy : model.policies)
+    check_vti(policy.vti, fmt::format("xfrm.{}.vti", policy.name), model, topology, diagnostics);
+}
+
+void validate(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  validate_network(model, topology, diagnostics);
+  validate_nat(model, topology, diagnostics);
+  validate_xfrm(model, topology, diagnostics);
+  validate_vpn(model, topology, diagnostics);
+}
+
+}  // namespace espalier::config

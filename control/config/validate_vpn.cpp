@@ -1,0 +1,112 @@
+// References inside vpn.ipsec.
+#include <set>
+
+#include "control/config/validate.hpp"
+#include "control/shared/statistics.hpp"
+
+namespace espalier::config {
+namespace {
+
+using Names = std::set<std::string_view>;
+
+template <class Groups>
+Names names_of(const Groups& groups) {
+  Names names;
+  for (const auto& group : groups) names.insert(group.name);
+  return names;
+}
+
+class PeerCheck {
+ public:
+  PeerCheck(const Model& model, const Topology& topology, Diagnostics& diagnostics)
+      : model_(model),
+        topology_(topology),
+        diagnostics_(diagnostics),
+        esp_groups_(names_of(model.vpn.esp_groups)),
+        ike_groups_(names_of(model.vpn.ike_groups)) {}
+
+  void run() {
+    for (const Peer& peer : model_.vpn.peers) {
+      path_ = "vpn.ipsec.site-to-site.peer." + peer.name;
+      check_group(peer.ike_group, "ike-group", ike_groups_);
+      check_group(peer.default_esp_group, "default-esp-group", esp_groups_);
+      check_tunnels(peer);
+      if (peer.vti) check_vti(peer, *peer.vti);
+    }
+    if (selectors_ > statistics::kMaxPolicies)
+      diagnostics_.error(
+          model_.vpn.line,
+          "vpn.ipsec: pairs of local and remote prefixes: {} are more than the {} that there can be",
+          selectors_, statistics::kMaxPolicies);
+  }
+
+ private:
+  void check_group(const Located<std::string>& name, const char* key, const Names& groups) {
+    if (name.value.empty() || groups.contains(name.value)) return;
+    diagnostics_.error(name.line, "{}.{}: there is no such group {}", path_, key, quoted(name.value));
+  }
+
+  // A tunnel or VTI without a group of its own takes the peer's default.
+  void check_esp_group(const Peer& peer, const Located<std::string>& own, int line, const std::string& part) {
+    check_group(own, (part + ".esp-group").c_str(), esp_groups_);
+    if (own.value.empty() && peer.default_esp_group.value.empty())
+      diagnostics_.error(line, "{}.{}: needs esp-group, or default-esp-group of the peer", path_, part);
+  }
+
+  void check_tunnels(const Peer& peer) {
+    for (const Tunnel& tunnel : peer.tunnels) {
+      const std::string part = fmt::format("tunnel {}", tunnel.number);
+      check_esp_group(peer, tunnel.esp_group, tunnel.line, part);
+      check_families(tunnel, part);
+      selectors_ += tunnel.local.prefixes.size() * tunnel.remote.prefixes.size();
+    }
+    for_each_duplicate(
+        peer.tunnels, [](const Tunnel& tunnel) { return tunnel.number; },
+        [&](const Tunnel& first, const Tunnel& second) {
+          diagnostics_.error(second.line, "{}.tunnel {}: the number stands twice (line {})", path_,
+                             second.number, first.line);
+        });
+  }
+
+  // A local prefix without a remote one of its family could carry nothing.
+  void check_families(const Tunnel& tunnel, const std::string& part) {
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      const auto is_of = [&](const auto& p) { return p.value.address.family == family; };
+      const bool local = std::any_of(tunnel.local.prefixes.begin(), tunnel.local.prefixes.end(), is_of);
+      const bool remote = std::any_of(tunnel.remote.prefixes.begin(), tunnel.remote.prefixes.end(), is_of);
+      if (local == remote) continue;
+      diagnostics_.error(tunnel.line, "{}.{}: has {} prefixes on one side only", path_, part,
+                         family == Family::kIpv4 ? "IPv4" : "IPv6");
+    }
+  }
+
+  void check_vti(const Peer& peer, const VtiBinding& vti) {
+    check_esp_group(peer, vti.esp_group, vti.line, "vti");
+    const auto index = topology_.interface(vti.bind.value);
+    if (!index || model_.interfaces[*index].type != InterfaceType::kVti)
+      return diagnostics_.error(vti.bind.line, "{}.vti.bind: there is no interface {} of type \"vti\"", path_,
+                                quoted(vti.bind.value));
+    if (!bound_.insert(vti.bind.value).second)
+      diagnostics_.error(vti.bind.line, "{}.vti.bind: {} is bound to another peer already", path_,
+                         vti.bind.value);
+  }
+
+  const Model& model_;
+  const Topology& topology_;
+  Diagnostics& diagnostics_;
+  Names esp_groups_, ike_groups_, bound_;
+  std::string path_;
+  size_t selectors_ = 0;  // every pair of prefixes becomes a policy
+};
+
+}  // namespace
+
+void validate_vpn(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  for (const auto& interface : model.vpn.interfaces)
+    if (!topology.interface(interface.value))
+      diagnostics.error(interface.line, "vpn.ipsec.interface: there is no interface {}",
+                        quoted(interface.value));
+  PeerCheck(model, topology, diagnostics).run();
+}
+
+}  // namespace espalier::config

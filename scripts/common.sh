@@ -18,3 +18,5 @@ find_clang_format() {
   done
   die "clang-format 14 is missing; scripts/install-packages installs it where Debian has it"
 }
+# The names of the tests in which threads or processes meet (rings, tables, windows, workers), for ThreadSanitizer.
+concurrency_tests='concurrency|race|ring|handover|worker'

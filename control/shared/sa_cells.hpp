@@ -71,7 +71,7 @@ struct alignas(64) OutboundCell {
 };
 static_assert(sizeof(OutboundCell) == 64);
 
-// Several workers add, anyone reads; relaxed. Never go back, not even when the SA is installed anew.
+// Several workers add, anyone reads; relaxed. They start at 0 with a new key.
 struct alignas(64) CellCounters {
   std::atomic<uint64_t> packets;
   std::atomic<uint64_t> bytes;  // of inner packets

@@ -16,7 +16,8 @@
 
 namespace espalier {
 
-// Static SAs' way to the disk. Must outlive the SaDirectory that feeds it.
+// Static SAs' way to the disk. Must outlive the SaDirectory that feeds it. extend() and save_windows() may be
+// called by several threads; they wait for each other.
 class SequenceReserver {
  public:
   explicit SequenceReserver(SaCells& cells) : cells_(cells) {}
@@ -38,12 +39,19 @@ class SequenceReserver {
     SaIdentity identity;
     uint64_t saved = 0;  // inbound: the top that was written last
   };
+  struct Due {
+    size_t position;  // in watched_, which only grows
+    SaIndex index;
+    SequenceEntry entry;
+  };
   void watch(SaIndex index, const SaIdentity& identity);  // main lcore
-  std::vector<Watched> watched(Direction direction);
-  Result<uint64_t> reserve_one(const Watched& sa, uint64_t block);
+  std::vector<Due> due_reservations(uint64_t low_water, uint64_t block);
+  std::vector<Due> moved_windows();
+  Result<void> write(const std::vector<Due>& due);
 
   SaCells& cells_;
-  std::mutex mutex_;  // guards watched_ only; never held during I/O
+  std::mutex writing_;   // held during I/O
+  std::mutex watching_;  // guards watched_, never held during I/O: the main lcore takes it
   std::vector<Watched> watched_;
 };
 
@@ -63,6 +71,13 @@ class WindowAllocator {
   static uint32_t blocks(uint32_t words) { return (words + kBlockWords - 1) / kBlockWords; }
   std::vector<bool> used_;
   size_t first_gap_ = 0;  // no free block is below it
+};
+
+// Where a window's words lie in the area.
+struct WindowShape {
+  uint32_t offset = 0;  // in words
+  uint32_t size = 0;    // in numbers; 0: no window
+  friend bool operator==(WindowShape, WindowShape) = default;
 };
 
 struct CellClaim {
@@ -102,13 +117,15 @@ class SaDirectory {
   };
   SaDirectory(SaCells& cells, SequenceReserver& reserver);
   Result<void> adopt(SaIndex index);
-  Result<void> give_window(SaCell& cell, uint32_t size);
+  Result<void> adopt_window(SaIndex index);
+  Result<void> give_window(SaIndex index, uint32_t size);
   Result<CellClaim> claim_again(SaIndex index, const SaIdentity& identity, uint32_t replay_window);
   Result<CellClaim> claim_new(const SaIdentity& identity, uint32_t replay_window);
 
   SaCells* cells_;
   SequenceReserver* reserver_;
   WindowAllocator windows_;
+  std::vector<WindowShape> shapes_;  // of all cells; what shared memory says is read once, and checked
   std::unordered_map<SaIdentity, SaIndex, HashIdentity> by_identity_;
   std::vector<SaIndex> free_;  // the lowest index last
 };

@@ -23,7 +23,7 @@ using KeyFingerprint = std::array<uint8_t, 32>;  // crypto::fingerprint() of key
 // decide, whatever the SPI; inbound the SPI is authenticated with the packet, and a window belongs to both.
 struct SaIdentity {
   KeyFingerprint fingerprint{};
-  Spi spi;
+  Spi spi;                                // inbound
   Direction direction = Direction::kOut;  // kOut or kIn
   uint8_t static_key = 0;                 // 1: from the configuration, comes back after every restart
   uint8_t reserved[2] = {};

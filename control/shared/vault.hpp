@@ -33,7 +33,8 @@ class Vault {
 
   // Replaces the record. Writer only. Error: the index is beyond the capacity.
   Result<void> commit(SaIndex index, const SaRecord& record);
-  // Empties the record and wipes both copies. Writer only.
+  // Empties the record and wipes both copies. Writer only. (A writer killed in commit() or clear() may leave
+  // the copy that no longer counts; the next commit() or clear() of this record wipes it.)
   Result<void> clear(SaIndex index);
   // The record, std::nullopt where there is none. Error: torn or damaged, or beyond the capacity. The caller
   // wipes the key in what he gets.

@@ -1,0 +1,51 @@
+// What the tests of vault, cells and windows share: a real proof of authenticity, temporary directories, and
+// a process that is stopped after every single instruction.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "control/shared/sa_cells.hpp"
+#include "crypto/gcm.hpp"
+
+namespace espalier::test {
+
+// From a packet that really was sealed and opened; there is no other way to get one.
+const crypto::Authenticated& real_proof();
+
+// check() and commit() in one, as a single worker does it.
+bool offer(const ReplayWindow& window, uint64_t number);
+
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// A static key's identity; `seed` stands for the key.
+SaIdentity identity_of(uint32_t seed, Direction direction, bool static_key = true, uint32_t spi = 0x1000);
+
+// The value, or the test program ends with the error's text.
+template <class T>
+T must(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().text);
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
+
+// Runs `work` in a child process, one machine instruction at a time, and calls `look` in this process after
+// each: what `look` sees in shared memory is what a process killed there would have left. Returns the number
+// of instructions.
+size_t step_through(const std::function<void()>& work, const std::function<void()>& look);
+
+// Forks a child that runs `work`, kills it with SIGKILL after `microseconds`. False if the child ended before
+// by itself.
+bool kill_after(unsigned microseconds, const std::function<void()>& work);
+
+}  // namespace espalier::test

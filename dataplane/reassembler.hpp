@@ -23,6 +23,10 @@
 
 namespace espalier::dataplane {
 
+struct DatagramKey;  // reassembly_context.hpp
+struct FragmentPiece;
+struct ReassemblyContext;
+
 // Same value for all fragments of a datagram: (source, destination, protocol, id), RFC 791 section 3.2.
 uint32_t fragment_hash(const Ipv4Header& header);
 
@@ -33,7 +37,7 @@ class Reassembler {
   // Data room that the jumbo mempool's mbufs must have, headroom included: all that an mbuf can.
   static constexpr uint16_t kJumboRoom = 65535;
   // A whole up to this total length has kPacketHeadroom and kTailroom around it; a longer one (up to 65535)
-  // may have neither, and is too long for ESP anyway.
+  // may have neither, so who wants to add to it must look.
   static constexpr uint16_t kMaxRoomyWhole = kJumboRoom - kPacketHeadroom - 60 - kTailroom;
 
   enum class Outcome : uint8_t { kWaiting, kComplete, kDropped };
@@ -47,19 +51,19 @@ class Reassembler {
 
   // Takes in a copy of `fragment`: one segment, data at the IP header, header checksum right and
   // is_fragment(). Its lengths are checked here again. The mbuf stays the caller's, who frees it and counts
-  // `reason` for it (kNone: counts nothing, the context stands for it from now on):
-  //   kWaiting   kNone for the first fragment of a datagram, kUsedFragment for another.
-  //   kComplete  kUsedFragment, and `whole` is the datagram.
-  //   kDropped   kFragmentMalformed (impossible on its own, a duplicate, an overlap, ends that contradict
-  //   each
-  //              other, ECN marks that contradict each other: RFC 3168 section 5.3), kReassemblyFull or
-  //              kNoMbuf.
-  // When not kComplete and `whole` is not null, it is a context that was given up: free it and count its
-  // record's reason.
+  // `reason` for it:
+  // - kWaiting: kNone (count nothing: the context stands for it from now on) for the first fragment of a
+  //   datagram, kUsedFragment for another.
+  // - kComplete: kUsedFragment, and `whole` is the datagram.
+  // - kDropped: kNoMbuf, or kFragmentMalformed: impossible by itself, a duplicate, or (these end the context)
+  //   it overlaps others, its end contradicts them, or their ECN marks do (RFC 3168 section 5.3).
+  //
+  // When not kComplete and `whole` is not null, it is a context that was given up for this fragment: free it
+  // and count its record's reason, kFragmentMalformed or kReassemblyFull.
   //
   // The whole has the first fragment's header, options and Packet record; kFragment cleared, kReassembled
-  // set, ip_bytes and fragment_limit (the longest fragment's total length) set; DF as the longest fragment
-  // had it; CE if any had it. Its ports and l4_offset are to be parsed anew.
+  // set, l4_offset, ip_bytes and fragment_limit (the longest fragment's total length) set; DF as the longest
+  // fragment had it; CE if any had it. Its tuple's ports are to be parsed anew.
   Outcome add(rte_mbuf* fragment, uint64_t now_ms, rte_mbuf*& whole, DropReason& reason);
 
   // Gives up contexts older than kTimeoutMs, at most lost.size() of them: writes their mbufs, record reason
@@ -70,25 +74,21 @@ class Reassembler {
   size_t waiting() const { return waiting_; }
 
  private:
-  struct Context;
-  struct Piece;
   static constexpr uint32_t kNoContext = 0xffffffff;
 
-  uint32_t bucket_of(const Ipv4Header& header) const;
-  uint32_t find(const Piece& piece) const;
-  uint32_t open(const Piece& piece, uint64_t now_ms, rte_mbuf*& evicted, DropReason& reason);
+  uint32_t& bucket(const DatagramKey& key);
+  uint32_t find(const DatagramKey& key);
+  uint32_t open(const FragmentPiece& piece, uint64_t now_ms, rte_mbuf*& evicted);
   rte_mbuf* close(uint32_t index);
   rte_mbuf* give_up(uint32_t index, DropReason reason);
-  bool finish(uint32_t index, rte_mbuf*& whole);
 
   rte_mempool* jumbo_;
-  uint32_t capacity_;
-  uint32_t bucket_mask_;
   uint32_t waiting_ = 0;
   uint32_t free_ = 0;             // head of the list of free contexts
-  uint32_t oldest_ = kNoContext;  // list of the waiting ones in the order they were opened
+  uint32_t oldest_ = kNoContext;  // ends of the list of waiting ones, in the order they were opened
   uint32_t newest_ = kNoContext;
-  std::unique_ptr<Context[]> contexts_;
+  uint32_t bucket_mask_;
+  std::unique_ptr<ReassemblyContext[]> contexts_;
   std::unique_ptr<uint32_t[]> buckets_;  // heads of the lists of contexts with equal hash
 };
 

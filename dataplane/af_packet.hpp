@@ -1,15 +1,17 @@
-// What net_af_packet, DPDK's driver for a Linux interface, does not do by itself. It is the port of tests, labs
-// and of hosts without a DPDK device.
+// What net_af_packet, DPDK's driver for a Linux interface, does not do by itself. It is the port of tests,
+// labs and of hosts without a DPDK device.
 //
 // - Its rings must be told the frame size; the default cuts off frames above 1500 bytes.
-// - Its sockets join a fanout group that asks the kernel to put fragments together. A gateway must see them as
-//   they came; setsockopt() below takes that flag off.
-// - It hands up what the host itself sends over the interface; ignore_outgoing() stops that.
-// - It knows neither the link's state (before DPDK 24.11) nor an MTU above 1500 nor how many packets were lost.
+// - Its sockets join a fanout group that asks the kernel to put fragments together. A gateway must see them
+// as
+//   they came; a setsockopt() in front of libc's takes that flag off (af_packet.cpp).
+// - It hands up what the host itself sends over the interface; a socket filter stops that.
+// - It knows neither the link's state (before DPDK 24.11) nor an MTU above 1500 nor how many packets were
+// lost.
 // - Its sockets can be slept on: a ring with a frame in it is readable. find_queues() finds them.
 //
-// The peer of a veth pair must segment and checksum itself (`ethtool -K ... tso off gso off tx off`): the driver
-// hands up super-frames cut off and partial checksums unfinished.
+// The peer of a veth pair must segment and checksum itself (`ethtool -K ... tso off gso off tx off`): the
+// driver hands up super-frames cut off and partial checksums unfinished.
 #pragma once
 
 #include <set>
@@ -48,8 +50,11 @@ class AfPacketInterface {
   // Frames that found the rings full, since the last call.
   uint64_t take_missed() const;
 
-  // The size of a ring's frame for this MTU: a power of two (one page at least holds a whole number of them).
+  // What to append to `device` for the driver. Errors: `device` already says something of it.
+  static Result<std::string> driver_arguments(std::string_view device, uint16_t queues, uint32_t mtu_bytes);
+  // The size of a ring's frame for this MTU, and the largest MTU for a ring's frame.
   static uint32_t ring_frame_bytes(uint32_t mtu_bytes);
+  static uint32_t mtu_of_ring(uint32_t frame_bytes);
 
  private:
   AfPacketInterface() = default;

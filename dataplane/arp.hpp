@@ -53,8 +53,9 @@ class ArpResolver {
   static constexpr uint8_t kTries = 3;
   static constexpr size_t kQueuedPackets = 8;  // per neighbour; a further one pushes out the oldest
   static constexpr size_t kQueuedPacketsTotal = 1024;
-  static constexpr size_t kMaxEntries = 32768;    // without the permanent ones
-  static constexpr size_t kMaxUnresolved = 4096;  // of them; so a scan cannot push out neighbours that exist
+  // Entries, the permanent ones apart. Only so many may be unresolved, so that a scan through us cannot push
+  // out neighbours that exist; and only so many may exist for a request to make one more.
+  static constexpr size_t kMaxEntries = 32768, kMaxUnresolved = 4096, kMaxToLearn = 16384;
 
   // `table` must outlive this. No interfaces before the first reconfigure().
   explicit ArpResolver(NeighborTable& table);
@@ -63,18 +64,19 @@ class ArpResolver {
   ArpResolver& operator=(const ArpResolver&) = delete;
 
   // The configuration changed. Entries of interfaces that are no longer what they were (same index, name,
-  // port and VLAN), and those outside of their interface's networks, are removed; `statics` become the
-  // permanent entries. Own addresses that are new on an interface that is up are announced.
-  void reconfigure(std::shared_ptr<const InterfaceTable> interfaces, std::span<const NeighborRecord> statics,
-                   uint64_t now_ms, ArpOutput& output);
+  // port and VLAN) are removed, and `statics` become the permanent entries: returns how many of them could
+  // not, because they name no Ethernet interface or the table is full. Own addresses that are new on an
+  // interface that is up are announced.
+  size_t reconfigure(std::shared_ptr<const InterfaceTable> interfaces,
+                     std::span<const NeighborRecord> statics, uint64_t now_ms, ArpOutput& output);
 
   // A frame of type ARP came in; `arp` is what is behind the Ethernet header, any bytes of any length. The
   // mbuf stays the caller's (kUsedArp).
   void handle(InterfaceIndex in, std::span<const uint8_t> arp, uint64_t now_ms, ArpOutput& output);
 
   // Takes over a packet with `out` and `next_hop` set whose next hop a worker found unresolved or gone. It
-  // turns up in `output`, now or later: ready, or dropped with kNeighborUnresolved (then with the answer
-  // "host unreachable" unless the gateway made it) or kNeighborQueueFull.
+  // turns up in `output`, now or later: ready, or dropped with kEgressDown, kNeighborQueueFull or
+  // kNeighborUnresolved. Linux answers the last of them with ICMP "host unreachable".
   void queue_packet(rte_mbuf* mbuf, uint64_t now_ms, ArpOutput& output);
 
   // Call every 100 ms: retries, ageing, and links that came up (own addresses are announced) or went down
@@ -94,9 +96,13 @@ class ArpResolver {
   const Counters& counters() const { return counters_; }
 
  private:
+  using State = message::NeighborState;
+  // Interface and address in host order: sorts as `show neighbors` does.
+  using Key = uint64_t;
+
   struct Entry {
     NeighborRef ref;
-    message::NeighborState state = message::NeighborState::kIncomplete;
+    State state = State::kIncomplete;
     MacAddress mac{};
     uint8_t tries = 0;          // requests sent in this state
     uint64_t due_ms = 0;        // when tick() has to do something
@@ -104,23 +110,34 @@ class ArpResolver {
     uint64_t used_ms = 0;       // when it was last seen to be in use
     std::vector<rte_mbuf*> queue;
   };
-  // Interface and address in host order: sorts as `show neighbors` does.
-  using Key = uint64_t;
   using Entries = std::map<Key, Entry>;
 
-  Entries::iterator add(Key key, uint64_t now_ms);
+  // Entries and their states.
+  Entry* find(Key key);
+  Entry* add(Key key, uint64_t now_ms);
   Entries::iterator remove(Entries::iterator entry, ArpOutput& output);
-  void become(Entry& entry, message::NeighborState state, uint64_t now_ms);
-  void learn(Key key, Entry& entry, const MacAddress& mac, bool solicited, uint64_t now_ms,
-             ArpOutput& output);
-  void flush_ready(Key key, Entry& entry, ArpOutput& output);
-  void flush_dropped(Entry& entry, ArpOutput& output);
+  void become(Entry& entry, State state, uint64_t now_ms);
+  void resolved(Entry& entry, State state, const MacAddress& mac, uint64_t now_ms, ArpOutput& output);
+  void learn(Entry& entry, const MacAddress& mac, bool solicited, uint64_t now_ms, ArpOutput& output);
   bool advance(Key key, Entry& entry, uint64_t now_ms, ArpOutput& output);
+  bool advance_stale(Key key, Entry& entry, uint64_t now_ms, ArpOutput& output);
+  // Packets.
+  void hold(Entry& entry, rte_mbuf* mbuf, ArpOutput& output);
+  void release(Entry& entry, ArpOutput& output);
+  void discard(Entry& entry, ArpOutput& output);
+  // Frames.
+  void learn_from(InterfaceIndex in, const ArpPacket& arp, uint64_t now_ms, ArpOutput& output);
   void request(Key key, Entry& entry, uint64_t now_ms, ArpOutput& output);
-  void answer(InterfaceIndex in, const ArpPacket& request, ArpOutput& output);
+  void answer(const Interface& in, const ArpPacket& request, ArpOutput& output);
   void announce(const Interface& interface, Ipv4Address address, ArpOutput& output);
-  void follow_links(uint64_t now_ms, ArpOutput& output);
-  void set_statics(std::span<const NeighborRecord> statics, uint64_t now_ms, ArpOutput& output);
+  // Interfaces and configuration.
+  bool has_wire(InterfaceIndex interface) const;
+  bool is_own_mac(const MacAddress& mac) const;
+  void forget_interface(InterfaceIndex interface, bool also_permanent, ArpOutput& output);
+  void follow_links(ArpOutput& output);
+  void announce_new(const Interface& old, const Interface& now, ArpOutput& output);
+  void remove_statics_but(std::span<const NeighborRecord> wanted, ArpOutput& output);
+  bool set_static(const NeighborRecord& record, uint64_t now_ms, ArpOutput& output);
 
   NeighborTable& table_;
   std::shared_ptr<const InterfaceTable> interfaces_;

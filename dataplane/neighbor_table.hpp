@@ -3,8 +3,8 @@
 // Writer: the main lcore, which creates, resolves, probes and ages entries (arp.hpp). Readers: all workers,
 // without locks: an entry's answer is one 64-bit word (MAC address, usable bit, generation). A flow keeps a
 // NeighborRef; when the slot was given to another neighbour in between, the generation differs and the flow
-// is decided anew. Slots are given out again in the order they were freed, so that a generation returns to a
-// slot after 2^31 removals at the earliest.
+// is decided anew. Slots are given out again in the order they were freed: with half of them free, as
+// ArpResolver leaves them, 2^29 removals pass before a slot has a generation again.
 #pragma once
 
 #include <atomic>

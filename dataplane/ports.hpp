@@ -1,9 +1,9 @@
-// A port: one network device that DPDK drives, a NIC by its PCI address or a virtual device by its vdev string.
-// Opened and closed while the workers run, since `apply` adds and removes ports.
+// A port: one network device that DPDK drives, a NIC by its PCI address or a virtual device by its vdev
+// string. Opened and closed while the workers run, since `apply` adds and removes ports.
 //
-// Each receive queue belongs to one worker, each transmit queue to at most one; the functions of a queue are for
-// its worker, all others for the main lcore. Frames carry the VLAN tag in the data and no FCS. The MTU counts
-// from the IP header: frames may be kFrameOverhead longer.
+// Each receive queue belongs to one worker, each transmit queue to at most one; the functions of a queue are
+// for its worker, all others for the main lcore. Frames carry the VLAN tag in the data and no FCS. The MTU
+// counts from the IP header: frames may be kFrameOverhead longer.
 //
 // Sleeping until a packet comes (worker):
 //     port.arm(q)                        // from now on a frame makes wait_fd readable
@@ -39,7 +39,7 @@ struct PortOptions {
   uint32_t mtu_bytes = 1500;
   bool promiscuous = false;
   // Queue q receives into pools[q % size]; each with mbuf_data_room(mtu_bytes) at least.
-  std::span<rte_mempool* const> pools;
+  std::span<rte_mempool* const> pools{};
 };
 
 struct PortStatistics {
@@ -51,9 +51,9 @@ struct PortStatistics {
 
 class Port {
  public:
-  // `device`: "0000:03:00.0", "net_af_packet,iface=veth0", "net_null0,copy=1"; a vdev without a number gets one.
-  // Probes, configures and starts the device, and brings the link up. Errors say what the driver said; the
-  // device is then left as it was found.
+  // `device`: "0000:03:00.0", "net_af_packet,iface=veth0", "net_null0,copy=1"; a vdev without a number gets
+  // one. Probes, configures and starts the device, and brings the link up. Errors say what the driver said;
+  // the device is then left as it was found.
   static Result<Port> open(std::string_view device, const PortOptions& options);
   // Stops, closes and unplugs. Workers must not use the queues any more.
   ~Port();
@@ -92,8 +92,8 @@ class Port {
   bool poll_link();
   // Administratively; tolerated when the device has no switch.
   Result<void> set_link(bool up);
-  // Interrupts traffic for a moment on devices that must be stopped for it. Errors: larger than the mbufs or the
-  // device take (a net_af_packet port must be opened again for a larger ring).
+  // While workers use the queues. Errors: larger than the mbufs, the device or its rings take, or the device
+  // must be stopped for it; opening the port again then helps.
   Result<void> set_mtu(uint32_t mtu_bytes);
   PortStatistics statistics();
 
@@ -103,13 +103,15 @@ class Port {
   Port() = default;
   Result<void> probe(const PortOptions& options);
   Result<void> attach(const std::string& devargs);
+  Result<void> claim();
+  Result<void> check_pools(const PortOptions& options);
+  Result<void> start(const PortOptions& options);
+  Result<void> start_device(const PortOptions& options, bool interrupts);
   Result<void> configure(const PortOptions& options, bool interrupts);
   Result<void> set_up_queues(const PortOptions& options);
-  Result<void> start(const PortOptions& options);
   Result<void> keep_vlan_tags();
-  Result<void> find_wakeups();
+  Result<void> set_device_mtu(uint32_t mtu_bytes);
   bool has_interrupts() const;
-  Result<void> check_mtu(uint32_t mtu_bytes) const;
   void drain();
   void close();
 
@@ -118,7 +120,7 @@ class Port {
   uint16_t id_ = kNoPort;
   uint16_t rx_queues_ = 0;
   uint16_t tx_queues_ = 0;
-  uint16_t smallest_data_room_ = 0;
+  uint32_t largest_mtu_bytes_ = 0;  // that mbufs and rings have room for
   uint64_t tx_offloads_ = 0;
   Wakeup wakeup_ = Wakeup::kNone;
   bool started_ = false;

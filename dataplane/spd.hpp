@@ -1,10 +1,10 @@
 // The security policy database with XFRM's semantics (RFC 4301 section 4.4.1; packet-order: "the lowest
 // priority number wins; among equals the policy added first, whatever its prefix length").
 //
-// Immutable after build. Looked up for the first packet of a flow. Tuple space search: policies are grouped by
-// their pair of prefix lengths; within a group a hash of the masked addresses leads to the few candidates, so
-// that 50,000 site-to-site policies cost a handful of probes. Groups are visited in the order of their best
-// policy, and the search ends when no later group can hold a better one than was found.
+// Immutable after build. Looked up for the first packet of a flow. Tuple space search: policies are grouped
+// by their pair of prefix lengths; within a group a hash of the masked addresses leads to the few candidates,
+// so that 50,000 site-to-site policies cost a handful of probes. Groups are visited in the order of their
+// best policy, and the search ends when no later group can hold a better one than was found.
 #pragma once
 
 #include <array>
@@ -24,9 +24,9 @@ class Spd {
   Spd(const Spd&) = delete;
   Spd& operator=(const Spd&) = delete;
 
-  // The deciding policy of `direction` for a packet with these addresses, or null. Ports in host order; for ICMP
-  // (type, code); zero for fragments and protocols without ports. The ports of `tuple` are not looked at. Any
-  // thread.
+  // The deciding policy of `direction` for a packet with these addresses, or null. Ports in host order; for
+  // ICMP (type, code); zero for fragments and protocols without ports. The ports of `tuple` are not looked
+  // at. Any thread.
   const PolicyRecord* lookup(Direction direction, const Ipv4Tuple& tuple, uint16_t source_port,
                              uint16_t destination_port) const;
   // Convenience: takes the ports from the tuple as selectors see them (ICMP: type and code).

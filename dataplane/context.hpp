@@ -1,0 +1,67 @@
+// What a stage may see and touch: the worker's own state and a snapshot of the tables. No globals. Time comes
+// from here; stages read no clocks.
+#pragma once
+
+#include "control/shared/statistics.hpp"
+#include "crypto/gcm.hpp"
+#include "dataplane/flow_cache.hpp"
+#include "dataplane/icmp.hpp"
+#include "dataplane/mailbox.hpp"
+#include "dataplane/neighbor_table.hpp"
+#include "dataplane/reassembler.hpp"
+#include "dataplane/sad.hpp"
+#include "dataplane/snapshot.hpp"
+#include "dataplane/transmitter.hpp"
+#include "nat/session_table.hpp"
+
+namespace espalier::dataplane {
+
+// A bounded list of packets that a stage appends to. Owner: one worker.
+template <uint16_t N>
+class PacketList {
+ public:
+  bool push(rte_mbuf* mbuf) {
+    if (count_ == N) return false;
+    packets_[count_++] = mbuf;
+    return true;
+  }
+  MbufSpan span() { return {packets_, count_}; }
+  uint16_t size() const { return count_; }
+  bool empty() const { return count_ == 0; }
+  void clear() { count_ = 0; }
+
+ private:
+  uint16_t count_ = 0;
+  rte_mbuf* packets_[N];
+};
+
+struct Context {
+  // Fixed for the life of the worker.
+  WorkerId worker;
+  uint16_t workers = 1;
+  statistics::Block* stats = nullptr;
+  nat::SessionTable* sessions = nullptr;
+  Sad* sad = nullptr;
+  const NeighborTable* neighbors = nullptr;
+  FlowCache* flows = nullptr;
+  Reassembler* reassembler = nullptr;
+  crypto::GcmEngine* gcm = nullptr;
+  rte_mempool* pool = nullptr;
+  Transmitter* transmitter = nullptr;
+  Mailbox* main = nullptr;             // the main lcore's
+  std::span<Mailbox* const> handover;  // each worker's, by WorkerId
+
+  // Fixed for a burst.
+  const Snapshot* tables = nullptr;
+  uint64_t now_ms = 0;      // monotonic, of this process
+  bool explaining = false;  // `explain` walks a packet: owners are not asked, nothing is counted or kept
+
+  // Changes per packet.
+  nat::Random random;
+  IcmpRateLimit icmp_limit;
+  PacketList<kBurst * 2> made;  // packets of the gateway itself, waiting for the local output path
+
+  const Interface& interface(InterfaceIndex i) const { return (*tables->interfaces)[i]; }
+};
+
+}  // namespace espalier::dataplane

@@ -1,0 +1,238 @@
+// `explain`: one synthetic packet through the first-packet stages on the live tables. The stages are the
+// workers' own; only the words are made here, from the decision they leave behind. Main lcore.
+#include <arpa/inet.h>
+
+#include "dataplane/gateway.hpp"
+#include "dataplane/stages/first_packet.hpp"
+#include "dataplane/stages/parse.hpp"
+#include "nat/checksum.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+std::string text(Ipv4Address a) {
+  const uint32_t h = a.host();
+  return fmt::format("{}.{}.{}.{}", h >> 24, h >> 16 & 255, h >> 8 & 255, h & 255);
+}
+std::string text(Ipv4Prefix p) {
+  return fmt::format("{}/{}", text(p.network()), p.length);
+}
+
+std::string text(const Ipv4Tuple& t) {
+  if (t.protocol == kProtoTcp || t.protocol == kProtoUdp)
+    return fmt::format("{} {}:{} > {}:{}", t.protocol == kProtoTcp ? "TCP" : "UDP", text(t.source),
+                       t.source_port.host(), text(t.destination), t.destination_port.host());
+  if (t.protocol == kProtoIcmp)
+    return fmt::format("ICMP type {} code {} id {} {} > {}", t.destination_port.host() >> 8,
+                       t.destination_port.host() & 255, t.source_port.host(), text(t.source),
+                       text(t.destination));
+  return fmt::format("protocol {} {} > {}", t.protocol, text(t.source), text(t.destination));
+}
+
+std::string_view text(PolicyAction a) {
+  switch (a) {
+    case PolicyAction::kProtect:
+      return "protect";
+    case PolicyAction::kBypass:
+      return "bypass";
+    case PolicyAction::kDiscard:
+      return "discard";
+  }
+  return "";
+}
+
+std::string text(const PolicyRecord& p) {
+  return fmt::format("policy {} (priority {}, {} > {}): {}", p.name.view(), p.priority,
+                     text(p.selector.source), text(p.selector.destination), text(p.action));
+}
+
+std::string text(const Sa& sa) {
+  return fmt::format("SA {} SPI {:#x} {} > {} reqid {}", sa.name().view(), sa.spi().value, text(sa.source()),
+                     text(sa.destination()), sa.reqid().value);
+}
+
+// What each stage found, as a sentence. Everything comes from the decision.
+class Narrator {
+ public:
+  Narrator(const Snapshot& tables, const Sad& sad, rte_mbuf* mbuf, const Decision& d)
+      : tables_(tables), sad_(sad), p_(packet(mbuf)), d_(d) {}
+
+  std::string say(DecideStage stage) const {
+    if (stage == conntrack) return session();
+    if (stage == destination_nat) return nat(NatKind::kDestination);
+    if (stage == route) return way();
+    if (stage == in_policy) return inbound();
+    if (stage == ttl) return "above 1";
+    if (stage == out_policy) return outbound(d_.first_policy, d_.first_sa);
+    if (stage == size) return fmt::format("{} bytes", p_.ip_bytes);
+    if (stage == source_nat) return nat(NatKind::kSource);
+    return d_.looked_up_again ? "source NAT changed the packet, asked again: " + outbound(d_.policy, d_.sa)
+                              : "source NAT changed nothing: the first answer stands";
+  }
+
+  std::string leaving() const {
+    const auto name = [&](InterfaceIndex i) { return (*tables_.interfaces)[i].name.view(); };
+    if (d_.way == Way::kToGateway) return "delivered to the gateway itself";
+    if (!d_.sa)
+      return fmt::format("leaves IN CLEAR by {} to {}: {}", name(d_.route.interface), text(d_.route.next_hop),
+                         text(d_.as_sent));
+    const RouteResult outer = d_.sa->outer_route();
+    if (outer.verdict != RouteVerdict::kForward)
+      return fmt::format("dropped: no route to {}", text(d_.sa->destination()));
+    return fmt::format("leaves as ESP by {} to {}: {}, inside {}", name(outer.interface),
+                       text(outer.next_hop), text(*d_.sa), text(d_.as_sent));
+  }
+
+ private:
+  std::string session() const {
+    if (!tables_.track_sessions) return "sessions are not tracked: no NAT rule needs them";
+    if (p_.flags & kInvalid) return "belongs to no session and cannot start one";
+    if (d_.pending) return "a new flow";
+    if (!d_.session) return "no session";
+    const bool reply = d_.session->direction == nat::FlowDirection::kReply;
+    return fmt::format("{} a session of worker {}", reply ? "an answer of" : "of", d_.session->owner.value);
+  }
+
+  std::string nat(NatKind kind) const {
+    const bool source = kind == NatKind::kSource;
+    const Ipv4Tuple& before = source ? d_.before_snat : p_.tuple;
+    const Ipv4Tuple& after = source ? d_.as_sent : d_.before_snat;
+    const std::string change =
+        before == after ? "unchanged" : fmt::format("{} becomes {}", text(before), text(after));
+    if (!d_.pending) return d_.session ? "as the session has it: " + change : change;
+    const uint32_t number = source ? d_.pending->source_rule_number : d_.pending->destination_rule_number;
+    const uint32_t index = source ? d_.pending->source_rule_index : d_.pending->destination_rule_index;
+    if (index == kNone32) return "no rule matches: " + change;
+    const auto rules = source ? tables_.rules->source_rules() : tables_.rules->destination_rules();
+    for (const NatRuleRecord& rule : rules)
+      if (rule.number == number && rule.translation == NatTranslation::kExclude)
+        return fmt::format("rule {} excludes it: {}", number, change);
+    return fmt::format("rule {}: {}", number, change);
+  }
+
+  std::string way() const {
+    switch (d_.route.verdict) {
+      case RouteVerdict::kForward:
+        return fmt::format("forwarded by {} to {}", (*tables_.interfaces)[d_.route.interface].name.view(),
+                           text(d_.route.next_hop));
+      case RouteVerdict::kLocal:
+        return fmt::format("{} is the gateway's own", text(d_.before_snat.destination));
+      case RouteVerdict::kNoRoute:
+        return fmt::format("no route to {}", text(d_.before_snat.destination));
+      case RouteVerdict::kBlackhole:
+        return "a blackhole route";
+      case RouteVerdict::kUnreachable:
+        return "an unreachable route";
+      case RouteVerdict::kProhibit:
+        return "a prohibit route";
+    }
+    return "";
+  }
+
+  std::string inbound() const {
+    const Sad::PathInfo* path = sad_.path_info(p_.path);
+    const std::string came =
+        path ? fmt::format("came by an SA with reqid {} from {}", path->reqid.value, text(path->source))
+             : "came in clear";
+    return came + ", " + (d_.in_policy ? text(*d_.in_policy) : "no policy matches");
+  }
+
+  static std::string outbound(const PolicyRecord* policy, const Sa* sa) {
+    if (!policy) return "no policy matches: in clear";
+    return text(*policy) + (sa ? ", " + text(*sa) : "");
+  }
+
+  const Snapshot& tables_;
+  const Sad& sad_;
+  const Packet& p_;
+  const Decision& d_;
+};
+
+message::TextRow row(std::string_view stage, std::string_view line) {
+  message::TextRow made;
+  made.stage.assign(stage.substr(0, 31));
+  made.text.assign(line.substr(0, 239));
+  return made;
+}
+
+void write_l4(const message::Explain& q, uint8_t* l4) {
+  const be16 ports[2] = {be16::from_host(q.source_port), be16::from_host(q.destination_port)};
+  if (q.protocol == kProtoIcmp) {
+    reinterpret_cast<IcmpHeader*>(l4)->type = q.icmp_type;
+    reinterpret_cast<IcmpHeader*>(l4)->id = ports[0];
+  } else if (q.protocol == kProtoTcp || q.protocol == kProtoUdp) {
+    std::memcpy(l4, ports, sizeof ports);
+    if (q.protocol == kProtoTcp) reinterpret_cast<TcpHeader*>(l4)->flags = nat::kTcpSyn;
+  }
+}
+
+// The packet that is asked about, large enough for every header that a stage may read.
+bool build(const message::Explain& q, rte_mbuf* mbuf) {
+  const uint16_t bytes = std::max<uint16_t>(q.size_bytes, sizeof(Ipv4Header) + sizeof(TcpHeader));
+  auto* at = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, bytes));
+  if (!at) return false;
+  std::memset(at, 0, bytes);
+  Ipv4Header& ip = *reinterpret_cast<Ipv4Header*>(at);
+  ip.version_ihl = 0x45;
+  ip.total_length = be16::from_host(bytes);
+  ip.fragment = be16::from_host(q.dont_fragment ? Ipv4Header::kDontFragment : 0);
+  ip.ttl = q.ttl;
+  ip.protocol = q.protocol;
+  ip.source = q.source;
+  ip.destination = q.destination;
+  write_l4(q, at + sizeof ip);
+  packet(mbuf) = Packet{};
+  packet(mbuf).in = q.in;
+  if (q.in == kNoInterface) packet(mbuf).flags = kFromGateway;
+  return parse_ip(mbuf, false);
+}
+
+}  // namespace
+
+Result<void> Gateway::take_path(const message::Explain& question, Packet& p) {
+  if (!question.decrypted) return {};
+  const Sa* found = nullptr;
+  sas_->sad().for_each([&](const Sa& sa) {
+    if (sa.direction() == Direction::kIn && sa.spi() == question.sa_spi) found = &sa;
+  });
+  if (!found) return fail("no inbound SA has the SPI {:#x}", question.sa_spi.value);
+  p.path = found->path();
+  return {};
+}
+
+Result<std::vector<message::TextRow>> Gateway::explain(const message::Explain& question) {
+  if (question.in != kNoInterface && question.in.value >= tables_->interfaces->size())
+    return fail("there is no interface {}", question.in.value);
+  const std::unique_ptr<rte_mbuf, void (*)(rte_mbuf*)> mbuf(rte_pktmbuf_alloc(pool_.get()), rte_pktmbuf_free);
+  if (!mbuf) return fail("no packet buffer is free");
+  if (!build(question, mbuf.get()))
+    return fail("{} bytes are not possible: {}", question.size_bytes, info(packet(mbuf.get()).reason).help);
+  TRY(take_path(question, packet(mbuf.get())));
+
+  Context ctx = context_for(WorkerId{options_.workers});
+  ctx.tables = tables_.get();
+  ctx.now_ms = clock_.now_ms();
+  ctx.explaining = true;
+  Decision d;
+  size_t stopped_at = 0;
+  const bool goes_on = walk(ctx, mbuf.get(), d, &stopped_at);
+
+  const Narrator narrator(*tables_, sas_->sad(), mbuf.get(), d);
+  std::vector<message::TextRow> lines{row("packet", text(packet(mbuf.get()).tuple))};
+  for (size_t i = 0; i < kFirstPacket.size() && i <= stopped_at; ++i)
+    if (is_on_the_way(kFirstPacket[i], d.way))
+      lines.push_back(row(kFirstPacket[i].name, narrator.say(kFirstPacket[i].decide)));
+  const DropReasonInfo& why = info(packet(mbuf.get()).reason);
+  if (goes_on)
+    lines.push_back(row("result", narrator.leaving()));
+  else
+    lines.push_back(row("result", fmt::format("dropped ({}): {}", why.name, why.help)));
+  if (!goes_on && d.answer.type)
+    lines.push_back(
+        row("answer", fmt::format("ICMP type {} code {} from {}{}", d.answer.type, d.answer.code,
+                                  text(error_source(ctx, packet(mbuf.get()), d)),
+                                  d.answer.mtu_bytes ? fmt::format(", MTU {}", d.answer.mtu_bytes) : "")));
+  return lines;
+}
+
+}  // namespace espalier::dataplane

@@ -1,0 +1,99 @@
+// The worker's flow cache: what was decided for the first packet of a flow, so that the others need one
+// lookup.
+//
+// Owner: the worker; nobody else reads it. It is a cache: full sets replace their oldest entry, losing an
+// entry costs one walk through the first-packet stages and never a NAT mapping (those live in
+// nat::SessionTable).
+#pragma once
+
+#include <immintrin.h>
+
+#include <memory>
+
+#include "dataplane/packet.hpp"
+#include "nat/rewrite.hpp"
+#include "nat/session_table.hpp"
+
+namespace espalier::dataplane {
+
+// Ingress interface, tuple (with ICMP type and code) and the security path: a clear packet never finds the
+// entry of a decrypted flow.
+struct alignas(32) FlowKey {
+  Ipv4Tuple tuple;
+  SecurityPath path;
+  InterfaceIndex in;
+  uint16_t reserved = 0;
+  uint64_t reserved2 = 0;
+  friend bool operator==(const FlowKey&, const FlowKey&) = default;
+};
+static_assert(sizeof(FlowKey) == 32);
+
+enum DecisionFlags : uint16_t {
+  kDecidedTracked = 1,  // `session` is valid and is updated by every packet
+  kDecidedRewrite = 2,  // `rewrite` changes the packet
+};
+
+// How packets of one direction of a flow go on. Indices, checked against `epoch`; the tunnel's MTU and SA are
+// read through them, so that a rekey or a learned path MTU needs no change here.
+struct FlowDecision {
+  uint32_t epoch = 0;                    // ChangeLog::epoch() it was last found valid in
+  uint16_t flags = 0;                    // DecisionFlags
+  InterfaceIndex out;                    // egress of a clear packet; of ESP see Sa::outer_route()
+  PolicyIndex first_policy = kNoPolicy;  // out policy before SNAT, kNoPolicy: none protects
+  PolicyIndex policy = kNoPolicy;        // out policy that decides (after SNAT), kNoPolicy: leaves in clear
+  PolicyIndex in_policy = kNoPolicy;     // fwd policy that let it in, for its counters
+  uint32_t neighbor = kNone32;           // NeighborRef
+  Ipv4Address next_hop;
+  Ipv4Address sent_source;  // after NAT, to see whether a change touches the flow
+  Ipv4Address sent_destination;
+  nat::SessionRef session;
+  nat::Rewrite rewrite;
+};
+
+struct alignas(64) FlowEntry {
+  FlowKey key;
+  uint64_t used_ms = 0;  // 0: free
+  FlowDecision decision;
+};
+
+class FlowCache {
+ public:
+  static constexpr uint32_t kWays = 4;
+  static constexpr uint32_t kUnrecorded = kBurst * 2;  // places for decisions that are not kept
+
+  // `entries`: a power of two; allocates once.
+  FlowCache(uint32_t entries, const uint64_t (&random_seed)[4]);
+
+  uint32_t hash(const FlowKey& key) const {
+    const __m128i* words = reinterpret_cast<const __m128i*>(&key);
+    __m128i state = _mm_aesenc_si128(_mm_xor_si128(_mm_load_si128(words), seed_[0]), seed_[1]);
+    state = _mm_aesenc_si128(_mm_xor_si128(state, _mm_load_si128(words + 1)), seed_[0]);
+    state = _mm_aesenc_si128(state, seed_[1]);
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(state));
+  }
+  void prefetch(uint32_t hash) const { __builtin_prefetch(&tags_[(hash & set_mask_) * kWays]); }
+  void prefetch_entry(uint32_t hash) const;
+
+  // The index of the entry of `key`, kNone32 if there is none.
+  uint32_t find(const FlowKey& key, uint32_t hash) const;
+  // Makes or replaces the entry of `key`; returns its index.
+  uint32_t record(const FlowKey& key, uint32_t hash, const FlowDecision& decision, uint64_t now_ms);
+  // A place for a decision that is used for one packet only; lasts until the next kUnrecorded-th call.
+  uint32_t place_unrecorded(const FlowDecision& decision);
+
+  FlowEntry& operator[](uint32_t index) { return entries_[index]; }
+  // Tests: forget everything, or never find anything.
+  void clear();
+  void set_enabled(bool enabled) { enabled_ = enabled; }
+
+ private:
+  uint32_t set_mask_;
+  uint32_t capacity_;
+  uint32_t next_unrecorded_ = 0;
+  bool enabled_ = true;
+  __m128i seed_[2];
+  std::unique_ptr<uint32_t[]> tags_;      // hash of each entry, 0: free; a set's tags share a quarter line
+  std::unique_ptr<FlowEntry[]> entries_;  // capacity_ + kUnrecorded
+};
+
+}  // namespace espalier::dataplane

@@ -1,0 +1,183 @@
+// Making a gateway: pools, tables, workers. What it does while it lives is in gateway_apply.cpp
+// (configurations) and gateway_main.cpp (the main lcore's rounds).
+#include "dataplane/gateway.hpp"
+
+#include <rte_errno.h>
+#include <rte_mempool.h>
+
+#include <atomic>
+#include <bit>
+
+#include "crypto/random.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+constexpr uint32_t kPoolCache = 250;  // per lcore: few packets circulate, in LIFO order
+constexpr uint32_t kMailboxPackets = 1024;
+constexpr std::chrono::milliseconds kReserveEvery{20};
+constexpr uint64_t kReserveBlock = 1u << 24, kReserveLowWater = 1u << 23;
+constexpr int kSaveWindowsEvery = 50;  // rounds of kReserveEvery: a second
+
+std::string unique_name(std::string_view kind) {
+  static std::atomic<uint32_t> counter{0};
+  return fmt::format("{}_{}", kind, counter.fetch_add(1));
+}
+
+Result<rte_mempool*> make_pool(std::string_view kind, uint32_t mbufs, uint32_t cache, uint16_t data_room) {
+  rte_mempool* pool = rte_pktmbuf_pool_create(unique_name(kind).c_str(), mbufs, cache, sizeof(Packet),
+                                              data_room, static_cast<int>(rte_socket_id()));
+  if (!pool) return fail("{} packet buffers of {} bytes: {}", mbufs, data_room, rte_strerror(rte_errno));
+  return pool;
+}
+
+template <class T>
+Result<T> random_value() {
+  T value{};
+  const auto filled = crypto::fill_random({reinterpret_cast<uint8_t*>(&value), sizeof value});
+  if (!filled) return fail("random numbers: {}", filled.error());
+  return value;
+}
+
+struct Seeds {
+  uint64_t flow[4];
+  uint64_t nat;
+};
+
+}  // namespace
+
+void Gateway::FreePool::operator()(rte_mempool* pool) const {
+  rte_mempool_free(pool);
+}
+
+Gateway::Gateway(const GatewayOptions& options, const SharedMemory& memory, OpenPort open_port)
+    : options_(options),
+      memory_(memory),
+      open_port_(std::move(open_port)),
+      rcu_(options.workers),
+      arp_(neighbors_),
+      transmitter_(main_statistics()) {
+  if (options_.rx_queues == 0) options_.rx_queues = options_.workers;
+}
+
+Result<std::unique_ptr<Gateway>> Gateway::create(const GatewayOptions& options, const SharedMemory& memory,
+                                                 OpenPort open_port) {
+  if (options.workers == 0 || options.workers > statistics::kMaxWorkers)
+    return fail("{} workers: 1 to {} are possible", options.workers, statistics::kMaxWorkers);
+  if (!std::has_single_bit(options.flow_entries) || options.flow_entries < FlowCache::kWays)
+    return fail("{} flow entries: must be a power of two", options.flow_entries);
+  std::unique_ptr<Gateway> gateway(new Gateway(options, memory, std::move(open_port)));
+  TRY(gateway->make_pools());
+  TRY(gateway->make_sessions());
+  gateway->sas_ = TRY(SaStore::open(memory.vault, memory.cells, options.workers));
+  gateway->name_stages();
+  TRY(gateway->make_workers());
+  return gateway;
+}
+
+Gateway::~Gateway() {
+  reserver_thread_ = {};  // stops and joins; saves the windows
+  workers_.clear();
+}
+
+Result<void> Gateway::make_pools() {
+  const uint16_t room =
+      std::max<uint16_t>(RTE_MBUF_DEFAULT_BUF_SIZE, mbuf_data_room(options_.largest_mtu_bytes));
+  pool_.reset(TRY(make_pool("packets", options_.mbufs, kPoolCache, room)));
+  const uint32_t jumbos = Reassembler::kDefaultContexts * 2u * options_.workers;
+  jumbo_pool_.reset(TRY(make_pool("reassembled", jumbos, 0, Reassembler::kJumboRoom)));
+  return {};
+}
+
+Result<void> Gateway::make_sessions() {
+  nat::SessionTable::Config config{
+      .capacity = options_.session_capacity, .workers = options_.workers, .key = {}};
+  config.key = TRY(random_value<nat::HashKey>());
+  sessions_ = TRY(nat::SessionTable::create(config));
+  return {};
+}
+
+Context Gateway::context_for(WorkerId id) {
+  const bool is_main = id.value == options_.workers;
+  Context context;
+  context.worker = id;
+  context.workers = options_.workers;
+  context.stats = &memory_.statistics.blocks[is_main ? statistics::kBlocks - 1 : id.value];
+  context.sessions = sessions_.get();
+  context.sad = &sas_->sad();
+  context.neighbors = &neighbors_;
+  context.pool = pool_.get();
+  context.main = main_mailbox_.get();
+  context.handover = mailbox_pointers_;
+  return context;
+}
+
+Result<std::unique_ptr<Worker>> Gateway::make_worker(WorkerId id) {
+  const Seeds seeds = TRY(random_value<Seeds>());
+  auto engine = crypto::GcmEngine::create();
+  if (!engine) return fail("{}", engine.error());
+  Context context = context_for(id);
+  context.random = nat::Random(seeds.nat);
+  Worker::Parts parts{.flows = std::make_unique<FlowCache>(options_.flow_entries, seeds.flow),
+                      .reassembler = std::make_unique<Reassembler>(jumbo_pool_.get()),
+                      .gcm = std::move(*engine),
+                      .mailbox = mailbox_pointers_[id.value]};
+  return std::make_unique<Worker>(context, std::move(parts), WorkerShared{clock_, rcu_, published_});
+}
+
+Result<void> Gateway::make_workers() {
+  main_mailbox_ =
+      TRY(Mailbox::create(unique_name("main"), kMailboxPackets, static_cast<int>(rte_socket_id())));
+  for (uint16_t w = 0; w < options_.workers; ++w) {
+    mailboxes_.push_back(
+        TRY(Mailbox::create(unique_name("worker"), kMailboxPackets, static_cast<int>(rte_socket_id()))));
+    mailbox_pointers_.push_back(mailboxes_.back().get());
+  }
+  TRY(publish_empty());
+  for (uint16_t w = 0; w < options_.workers; ++w) workers_.push_back(TRY(make_worker(WorkerId{w})));
+  return {};
+}
+
+// Before the first configuration there are tables too, without an interface.
+Result<void> Gateway::publish_empty() {
+  auto tables = std::make_unique<Snapshot>();
+  tables->ports =
+      std::make_shared<const PortSet>(std::vector<std::shared_ptr<SharedPort>>{}, options_.workers);
+  tables->interfaces = std::make_shared<const InterfaceTable>(std::vector<Interface>{});
+  tables->fib = TRY(Fib::build({}, *tables->interfaces));
+  tables->spd = std::make_shared<const Spd>(std::span<const PolicyRecord>{});
+  tables->policy_sas = std::make_shared<PolicySas>(0);
+  tables->rules = std::make_shared<const nat::RuleSet>();
+  publish(std::move(tables));
+  return {};
+}
+
+void Gateway::name_stages() {
+  statistics::Segment& segment = memory_.statistics;
+  uint32_t count = 0;
+  for (const EveryPacketStage& stage : kEveryPacket)
+    std::snprintf(segment.stage_names[count++], sizeof segment.stage_names[0], "%s", stage.name);
+  segment.stage_count.store(count, std::memory_order_release);
+  segment.workers = options_.workers;
+  segment.tsc_hz.store(rte_get_tsc_hz(), std::memory_order_release);
+}
+
+Result<bool> Gateway::extend_reservations() {
+  return sas_->reserver().extend(kReserveLowWater, kReserveBlock);
+}
+
+void Gateway::start_reserver(std::function<void(const Error&)> report) {
+  reserver_thread_ = std::jthread([this, report = std::move(report)](std::stop_token stop) {
+    const auto note = [&](const auto& result) {
+      if (!result) report(result.error());
+    };
+    for (int round = 0; !stop.stop_requested(); ++round) {
+      note(extend_reservations());
+      if (round % kSaveWindowsEvery == 0) note(sas_->reserver().save_windows());
+      std::this_thread::sleep_for(kReserveEvery);
+    }
+    note(sas_->reserver().save_windows());
+  });
+}
+
+}  // namespace espalier::dataplane

@@ -1,0 +1,139 @@
+// The whole dataplane in one object, without processes: pools, workers, tables, and the main lcore's work on
+// them. The process (main_lcore.hpp) drives it from rings and sockets, tests and benchmarks drive it
+// directly.
+//
+// Owner: main lcore. Workers run on lcores of their own, or are polled in turn by the same thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "dataplane/arp.hpp"
+#include "dataplane/configuration.hpp"
+#include "dataplane/sa_store.hpp"
+#include "dataplane/worker.hpp"
+
+namespace espalier::dataplane {
+
+struct GatewayOptions {
+  uint16_t workers = 1;
+  uint32_t session_capacity = 262144;
+  uint32_t flow_entries = 65536;  // of each worker's cache, a power of two
+  uint32_t mbufs = 16384;
+  uint32_t largest_mtu_bytes = 1500;  // that any interface will have; decides the size of packet buffers
+  uint16_t rx_queues = 0;             // wanted per port; 0: as many as workers
+};
+
+class Gateway {
+ public:
+  // The memory that outlives the gateway; all of it must do so.
+  struct SharedMemory {
+    statistics::Segment& statistics;
+    Vault& vault;
+    SaCells& cells;
+  };
+  using OpenPort = std::function<Result<Port>(std::string_view device, const PortOptions& options)>;
+
+  // The EAL must be up. `open_port` is Port::open but in tests.
+  static Result<std::unique_ptr<Gateway>> create(const GatewayOptions& options, const SharedMemory& memory,
+                                                 OpenPort open_port = Port::open);
+  ~Gateway();
+
+  // Installs a configuration: all of it, or nothing and an error. What did not change is not touched: SAs go
+  // on with their numbers, sessions and flows live, ports stay open. Returns when workers use the new tables.
+  Result<void> apply(Configuration configuration, uint64_t generation);
+  uint64_t generation() const { return tables_->generation; }
+  const Snapshot& tables() const { return *tables_; }
+
+  Worker& worker(WorkerId id) { return *workers_[id.value]; }
+  uint16_t worker_count() const { return static_cast<uint16_t>(workers_.size()); }
+
+  // A round of the main lcore's work: punted packets, ARP, links, reservations' errors. Returns how many
+  // packets it handled.
+  uint32_t poll_main();
+  // Readable when poll_main() has packets to handle; prepare_to_wait() before sleeping on it.
+  Mailbox& mailbox() { return *main_mailbox_; }
+
+  // Keeps sequence numbers reserved on disk, in a thread of its own, until destruction. `report` is called by
+  // that thread with every failure.
+  void start_reserver(std::function<void(const Error&)> report);
+  Result<bool> extend_reservations();
+
+  // Rows for `show`; as message::Query says.
+  std::vector<message::InterfaceRow> interface_rows(uint64_t& cursor, uint32_t limit) const;
+  std::vector<message::RouteRow> route_rows(uint64_t& cursor, uint32_t limit) const;
+  size_t neighbor_rows(uint64_t& cursor, std::span<message::NeighborRow> rows) const;
+  size_t session_rows(uint64_t& cursor, std::span<message::SessionRow> rows) const;
+
+  // Walks a synthetic packet through the first-packet stages on the live tables, changing nothing. One line
+  // per stage, the last one says what would leave.
+  Result<std::vector<message::TextRow>> explain(const message::Explain& question);
+
+  Clock& clock() { return clock_; }
+  const Sad& sad() const { return sas_->sad(); }
+  statistics::Block& main_statistics() { return memory_.statistics.blocks[statistics::kBlocks - 1]; }
+
+ private:
+  Gateway(const GatewayOptions& options, const SharedMemory& memory, OpenPort open_port);
+  Result<void> make_pools();
+  Result<void> make_sessions();
+  Result<void> make_workers();
+  Context context_for(WorkerId id);
+  Result<std::unique_ptr<Worker>> make_worker(WorkerId id);
+  void name_stages();
+  Result<void> publish_empty();
+
+  // gateway_apply.cpp
+  struct Plan;  // all that can fail, made before anything that workers see is changed
+  Result<Plan> plan(const Configuration& wanted, uint64_t generation);
+  Result<std::shared_ptr<const PortSet>> plan_ports(const Configuration& wanted);
+  Result<std::shared_ptr<SharedPort>> plan_port(const InterfaceRecord& record);
+  Result<std::shared_ptr<const InterfaceTable>> plan_interfaces(const Configuration& wanted,
+                                                                const PortSet& ports);
+  void carry_out(Plan plan);
+  void publish(std::unique_ptr<const Snapshot> next);
+  void route_sas(const Snapshot& tables);
+  void retire_ports(const PortSet& before, const PortSet& after);
+
+  Result<void> take_path(const message::Explain& question, Packet& p);  // explain.cpp
+
+  // gateway_main.cpp
+  void begin_round();
+  void handle_punted(rte_mbuf* mbuf, ArpOutput& output);
+  void carry_out(ArpOutput& output);
+  void send_arp(const ArpFrame& frame);
+  void follow_links();
+  message::InterfaceRow interface_row(const Interface& interface) const;
+  message::RouteRow route_row(const RouteEntry& entry) const;
+  void drop_by_main(rte_mbuf* mbuf, DropReason reason);
+
+  GatewayOptions options_;
+  SharedMemory memory_;
+  OpenPort open_port_;
+  Clock clock_;
+  Rcu rcu_;
+  struct FreePool {
+    void operator()(rte_mempool* pool) const;
+  };
+  std::unique_ptr<rte_mempool, FreePool> pool_;
+  std::unique_ptr<rte_mempool, FreePool> jumbo_pool_;
+  std::unique_ptr<nat::SessionTable> sessions_;
+  std::unique_ptr<SaStore> sas_;
+  NeighborTable neighbors_;
+  ArpResolver arp_;
+  std::unique_ptr<Mailbox> main_mailbox_;
+  std::vector<std::unique_ptr<Mailbox>> mailboxes_;
+  std::vector<Mailbox*> mailbox_pointers_;
+  std::unique_ptr<const Snapshot> tables_;
+  std::atomic<const Snapshot*> published_{nullptr};
+  std::vector<std::shared_ptr<SharedPort>> retired_ports_;  // closed when no sleeping worker holds them
+  Configuration running_;                                   // without keys
+  Transmitter transmitter_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  uint64_t tick_due_ms_ = 0;
+  std::jthread reserver_thread_;
+};
+
+}  // namespace espalier::dataplane

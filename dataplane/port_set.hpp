@@ -1,0 +1,37 @@
+// Which thread serves which queue of which port. Part of the snapshot, so that ports come and go while the
+// workers run: a port is closed after every worker was quiescent on a snapshot without it.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "dataplane/ports.hpp"
+#include "dataplane/transmitter.hpp"
+
+namespace espalier::dataplane {
+
+// An open port with what threads share of it.
+struct SharedPort {
+  explicit SharedPort(Port p) : port(std::move(p)), locks(port.tx_queues()) {}
+  Port port;
+  LinkState link;
+  std::vector<std::atomic_flag> locks;  // one per TX queue, used where queues are fewer than threads
+};
+
+struct ReceiveQueue {
+  Port* port;
+  uint16_t queue;
+};
+
+struct PortSet {
+  // Deals the queues out: RX queue q of the i-th port to worker (i + q) % workers; a TX queue to each thread,
+  // shared and locked where the device has fewer. Threads are the workers and, last, the main lcore.
+  PortSet(std::vector<std::shared_ptr<SharedPort>> open, uint16_t workers);
+
+  std::vector<std::shared_ptr<SharedPort>> ports;
+  std::vector<std::vector<ReceiveQueue>> receive;  // by WorkerId
+  std::vector<TransmitQueues> transmit;            // by thread
+};
+
+}  // namespace espalier::dataplane

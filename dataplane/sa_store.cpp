@@ -1,0 +1,143 @@
+#include "dataplane/sa_store.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "crypto/fingerprint.hpp"
+#include "crypto/wipe.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+std::string describe(const SaRecord& r) {
+  return fmt::format("SA {} (SPI {:#x})", r.name.view(), r.spi.value);
+}
+
+SaRecord without_key(SaRecord record) {
+  crypto::wipe(record.key, sizeof record.key);
+  crypto::wipe(record.salt, sizeof record.salt);
+  return record;
+}
+
+// Records have padding bytes only where they are value-initialised, so their bytes can be compared.
+bool same_properties(const SaRecord& a, const SaRecord& b) {
+  return a.spi == b.spi && a.direction == b.direction && a.algorithm == b.algorithm && a.reqid == b.reqid &&
+         a.flags == b.flags && a.replay_window == b.replay_window && a.source == b.source &&
+         a.destination == b.destination && a.selector == b.selector && a.name.view() == b.name.view();
+}
+
+SaIdentity identity_of(const SaRecord& r, const KeyFingerprint& fingerprint) {
+  return {.fingerprint = fingerprint,
+          .spi = r.spi,
+          .direction = r.direction,
+          .static_key = (r.flags & kSaStaticKey) != 0,
+          .reserved = {}};
+}
+
+Result<KeyFingerprint> fingerprint_of(const SaRecord& r) {
+  const auto made = crypto::fingerprint({r.key, key_bytes(r.algorithm)}, r.salt);
+  if (!made) return fail("{}: {}", describe(r), made.error());
+  return *made;
+}
+
+}  // namespace
+
+SaStore::Change::~Change() {
+  for (Added& a : added) a.record = without_key(a.record);
+}
+
+SaStore::SaStore(Vault& vault, SaCells& cells, uint16_t workers, crypto::GcmEngine engine)
+    : vault_(vault),
+      reserver_(cells),
+      engine_(std::move(engine)),
+      workers_(workers),
+      sad_(cells.capacity()) {}
+
+Result<std::unique_ptr<SaStore>> SaStore::open(Vault& vault, SaCells& cells, uint16_t workers) {
+  if (vault.capacity() < cells.capacity())
+    return fail("the vault has {} places for {} SA cells", vault.capacity(), cells.capacity());
+  auto engine = crypto::GcmEngine::create();
+  if (!engine) return fail("{}", engine.error());
+  std::unique_ptr<SaStore> store(new SaStore(vault, cells, workers, std::move(*engine)));
+  store->directory_ = TRY(SaDirectory::rebuild(cells, store->reserver_));
+  return store;
+}
+
+bool SaStore::is_installed(const SaRecord& record, const KeyFingerprint& fingerprint, SaIndex index) const {
+  const auto found = installed_.find(index);
+  return found != installed_.end() && found->second.fingerprint == fingerprint &&
+         same_properties(found->second.record, record);
+}
+
+Result<void> SaStore::add(const SaRecord& record, const KeyFingerprint& fingerprint, Change& change) {
+  const SaIdentity identity = identity_of(record, fingerprint);
+  const bool was_in_use = [&] {
+    const auto known = directory_->find(identity);
+    return known && installed_.contains(*known);
+  }();
+  const auto claim =
+      directory_->claim(identity, record.direction == Direction::kIn ? record.replay_window : 0);
+  if (!claim) return fail("{}: {}", describe(record), claim.error().text);
+  if (!was_in_use) change.claimed.push_back(claim->index);
+  auto key = engine_.expand_key({record.key, key_bytes(record.algorithm)});
+  if (!key) return fail("{}: {}", describe(record), key.error());
+  change.added.push_back({.sa = std::make_unique<const Sa>(claim->index, record, sad_.intern_path(record),
+                                                           std::move(*key), *directory_, workers_),
+                          .record = record,
+                          .fingerprint = fingerprint});
+  return {};
+}
+
+Result<SaStore::Change> SaStore::plan(std::span<const SaRecord> wanted) {
+  Change change;
+  std::set<SaIndex> staying;
+  for (const SaRecord& record : wanted) {
+    const auto done = [&]() -> Result<void> {
+      const KeyFingerprint fingerprint = TRY(fingerprint_of(record));
+      const auto known = directory_->find(identity_of(record, fingerprint));
+      if (known && staying.contains(*known))
+        return fail("{}: another SA has the same key and salt", describe(record));
+      if (!known || !is_installed(record, fingerprint, *known)) TRY(add(record, fingerprint, change));
+      staying.insert(known ? *known : change.added.back().sa->index());
+      return {};
+    }();
+    if (done) continue;
+    abandon(change);
+    return std::unexpected(done.error());
+  }
+  for (const auto& [index, installed] : installed_)
+    if (!staying.contains(index)) change.removed.push_back(index);
+  return change;
+}
+
+void SaStore::abandon(const Change& change) {
+  for (const SaIndex index : change.claimed) directory_->release(index);
+}
+
+SaStore::Retired SaStore::install(Change& change) {
+  Retired replaced;
+  for (Added& added : change.added) {
+    const SaIndex index = added.sa->index();
+    // Cannot fail: the index was claimed from cells that the vault is as large as (open()).
+    (void)vault_.commit(index, added.record);
+    installed_[index] = {.record = without_key(added.record), .fingerprint = added.fingerprint};
+    if (auto old = sad_.install(std::move(added.sa))) replaced.push_back(std::move(old));
+  }
+  return replaced;
+}
+
+SaStore::Retired SaStore::remove(const Change& change) {
+  Retired removed;
+  for (const SaIndex index : change.removed) {
+    (void)vault_.clear(index);  // as in install()
+    installed_.erase(index);
+    if (auto old = sad_.remove(index)) removed.push_back(std::move(old));
+  }
+  return removed;
+}
+
+void SaStore::release(const Change& change) {
+  for (const SaIndex index : change.removed) directory_->release(index);
+}
+
+}  // namespace espalier::dataplane

@@ -1,0 +1,61 @@
+// What workers do with SAs. The building half is in sad_build.cpp.
+#include "dataplane/sad.hpp"
+
+#include <algorithm>
+
+namespace espalier::dataplane {
+
+bool Sa::covers(const Ipv4Tuple& t) const {
+  if (!has(kSaHasSelector)) return true;
+  const bool icmp = t.protocol == kProtoIcmp;
+  const uint16_t source_port = icmp ? t.destination_port.host() >> 8 : t.source_port.host();
+  const uint16_t destination_port = icmp ? t.destination_port.host() & 0xff : t.destination_port.host();
+  return selector_.matches(t.source, t.destination, t.protocol, source_port, destination_port);
+}
+
+RouteResult Sa::outer_route() const {
+  const uint64_t word = route_.load(std::memory_order_acquire);
+  return {.verdict = static_cast<RouteVerdict>(word & 0xff),
+          .interface = InterfaceIndex{static_cast<uint16_t>(word >> 8)},
+          .next_hop = {be32::from_raw(static_cast<uint32_t>(word >> 32))}};
+}
+
+uint32_t Sa::outer_mtu(uint64_t now_ms) const {
+  const uint32_t by_route = route_mtu_.load(std::memory_order_relaxed);
+  const uint32_t learned = path_mtu_.load(std::memory_order_relaxed);
+  if (learned == 0 || now_ms >= path_mtu_expires_ms_.load(std::memory_order_relaxed)) return by_route;
+  return std::min(by_route, learned);
+}
+
+void Sa::learn_path_mtu(uint32_t mtu_bytes, uint64_t now_ms) const {
+  const uint32_t mtu = std::max(mtu_bytes, kMinPathMtu);
+  const uint32_t known = path_mtu_.load(std::memory_order_relaxed);
+  const bool expired = now_ms >= path_mtu_expires_ms_.load(std::memory_order_relaxed);
+  if (known != 0 && !expired && mtu >= known) return;
+  path_mtu_expires_ms_.store(now_ms + kPathMtuLifetimeMs, std::memory_order_relaxed);
+  path_mtu_.store(mtu, std::memory_order_relaxed);
+}
+
+const Sa* Sad::find(Spi spi, Ipv4Address destination) const {
+  for (uint32_t i = probe_start(spi);; i = (i + 1) & index_mask_) {
+    const uint64_t word = index_[i].load(std::memory_order_acquire);
+    if (word == 0) return nullptr;
+    if (static_cast<uint32_t>(word >> 32) != spi.value) continue;
+    const auto tagged = static_cast<uint32_t>(word);
+    if (tagged < 2) continue;  // erased
+    const Sa* sa = slots_[tagged - 2].load(std::memory_order_acquire);
+    if (sa && sa->spi() == spi && sa->destination() == destination) return sa;
+  }
+}
+
+void Sad::prefetch(Spi spi) const {
+  __builtin_prefetch(&index_[probe_start(spi)]);
+}
+
+const Sad::PathInfo* Sad::path_info(SecurityPath path) const {
+  if (path == kClear || path == kNestedPath || path.value >= path_count_.load(std::memory_order_acquire))
+    return nullptr;
+  return &paths_[path.value];
+}
+
+}  // namespace espalier::dataplane

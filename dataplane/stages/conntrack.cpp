@@ -1,0 +1,95 @@
+// Stages `conntrack`, `destination_nat` and `source_nat`: which session a packet belongs to, and where NAT
+// sends a flow that begins.
+//
+// A packet of a session that another worker owns goes to that worker. Rules are asked for a flow's first
+// packet only; answers and later packets follow the session. What can neither join nor begin a session is
+// invalid: unlike Linux it is not forwarded with its inside source (docs/packet-order.md, deviation 1).
+// Configuration: NAT rules, nat.sessions.
+#include "dataplane/pipeline.hpp"
+#include "dataplane/stages/stop.hpp"
+#include "nat/rewrite.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+// False: the packet goes to the session's owner.
+bool join_session(Context& ctx, rte_mbuf* mbuf, Decision& d, const nat::SessionRef& session) {
+  if (session.owner != ctx.worker && !ctx.explaining) return stop_for_worker(mbuf, session.owner);
+  d.session = session;
+  return true;
+}
+
+// The packet as it is routed and as it leaves, when its session is known.
+void follow_session(const Context& ctx, Decision& d) {
+  const auto tuples = ctx.sessions->tuples(*d.session);
+  if (!tuples) {
+    d.session.reset();
+    return;
+  }
+  const nat::FlowPath path = nat::path_of(tuples->original, tuples->reply, d.session->direction);
+  d.before_snat = path.routed;
+  d.as_sent = path.sent;
+}
+
+// An ICMP error belongs to the session of the packet that it quotes, and changes no session.
+bool join_quoted_session(Context& ctx, rte_mbuf* mbuf, Decision& d) {
+  const auto tuple = nat::icmp_error_tuple(bytes(mbuf));
+  const auto session = tuple ? ctx.sessions->lookup(*tuple) : std::nullopt;
+  if (!session) {
+    packet(mbuf).flags |= kInvalid;
+    return true;
+  }
+  if (!join_session(ctx, mbuf, d, *session)) return false;
+  d.is_related_error = true;
+  const auto tuples = ctx.sessions->tuples(*session);
+  if (!tuples) return true;
+  const nat::FlowPath path = nat::path_of(tuples->original, tuples->reply, session->direction);
+  // As nat::translate_icmp_error() will change the outer header.
+  if (path.routed.destination != path.received.destination)
+    d.before_snat.destination = path.routed.destination;
+  d.as_sent = d.before_snat;
+  if (path.sent.source != path.routed.source) d.as_sent.source = path.sent.source;
+  return true;
+}
+
+}  // namespace
+
+bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
+  Packet& p = packet(mbuf);
+  d.before_snat = d.as_sent = p.tuple;
+  if (!ctx.tables->track_sessions) return true;
+  if (p.flags & kIcmpError) {
+    // An error that the gateway made quotes the packet as its sender knows it: nothing is left to translate.
+    return d.way == Way::kFromGateway || join_quoted_session(ctx, mbuf, d);
+  }
+  if (const auto session = ctx.sessions->lookup(p.tuple)) {
+    if (!join_session(ctx, mbuf, d, *session)) return false;
+    follow_session(ctx, d);
+    if (d.session) return true;
+  }
+  const auto begun = nat::begin_session(p.tuple, {.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags});
+  if (begun)
+    d.pending = *begun;
+  else
+    p.flags |= kInvalid;
+  return true;
+}
+
+bool destination_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
+  if (!d.pending) return true;
+  const NatRuleRecord* rule = ctx.tables->rules->match_destination(d.before_snat, packet(mbuf).in);
+  nat::translate_destination(rule, *d.pending, *ctx.sessions, ctx.random);
+  d.before_snat = d.as_sent = d.pending->packet_tuple();
+  return true;
+}
+
+bool source_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
+  if (!d.pending) return true;
+  const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface);
+  const Ipv4Address masquerade = ctx.interface(d.route.interface).primary_address();
+  const DropReason reason = nat::translate_source(rule, masquerade, *d.pending, *ctx.sessions, ctx.random);
+  d.as_sent = d.pending->packet_tuple();
+  return reason == DropReason::kNone || stop(mbuf, reason);
+}
+
+}  // namespace espalier::dataplane

@@ -1,0 +1,101 @@
+// Stage `flow_lookup`: the cached decision of the packet's flow, if it still holds and serves this packet;
+// else the walk through the first-packet stages.
+//
+// Per-packet questions stay per packet: TTL, size with DF, the state of the session. Who fails one is walked,
+// which finds the right answer for its sender.
+#include <rte_prefetch.h>
+
+#include <array>
+#include <utility>
+
+#include "dataplane/pipeline.hpp"
+#include "dataplane/stages/first_packet.hpp"
+#include "dataplane/stages/stop.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+// Nothing changed since the decision was last found valid, or nothing that touches this flow.
+bool is_still_valid(const Context& ctx, const Packet& p, FlowDecision& d) {
+  const ChangeLog& changes = ctx.tables->changes;
+  if (d.epoch == changes.epoch()) [[likely]]
+    return true;
+  const std::array<std::pair<Ipv4Address, Ipv4Address>, 3> pairs{{{p.tuple.source, p.tuple.destination},
+                                                                  {p.tuple.source, d.sent_destination},
+                                                                  {d.sent_source, d.sent_destination}}};
+  if (changes.touched_since(d.epoch, pairs)) return false;
+  d.epoch = changes.epoch();
+  return true;
+}
+
+// An upper bound of what may pass without asking: below it no tunnel's path MTU can be.
+constexpr uint16_t kAlwaysFits = kMinPathMtu - kEspFixedBytes - 8;
+
+bool fits(const Context& ctx, rte_mbuf* mbuf, const FlowDecision& d) {
+  const Packet& p = packet(mbuf);
+  if (p.ip_bytes <= kAlwaysFits || !ip_header(mbuf).dont_fragment()) return true;
+  const auto fits_policy = [&](PolicyIndex policy) {
+    if (policy == kNoPolicy) return p.ip_bytes <= ctx.interface(d.out).mtu_bytes;
+    const SaIndex sa = (*ctx.tables->policy_sas)[policy];
+    return sa != kNoSa && p.ip_bytes <= inner_mtu(ctx.sad->at(sa)->outer_mtu(ctx.now_ms));
+  };
+  return fits_policy(d.policy) && (d.first_policy == d.policy || fits_policy(d.first_policy));
+}
+
+// The session takes note of the packet. False: the packet has to be walked (the session is over).
+bool note_in_session(Context& ctx, const Packet& p, const FlowDecision& d, bool& invalid) {
+  if (!(d.flags & kDecidedTracked)) return true;
+  const auto verdict =
+      ctx.sessions->update(d.session, {.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags}, ctx.now_ms);
+  invalid = verdict == nat::Verdict::kInvalid;
+  return verdict != nat::Verdict::kOver;
+}
+
+bool replay(Context& ctx, rte_mbuf* mbuf, uint32_t index) {
+  Packet& p = packet(mbuf);
+  FlowEntry& entry = (*ctx.flows)[index];
+  FlowDecision& d = entry.decision;
+  bool invalid = false;
+  if (!is_still_valid(ctx, p, d) || ip_header(mbuf).ttl <= 1 || !fits(ctx, mbuf, d) ||
+      !note_in_session(ctx, p, d, invalid)) {
+    ctx.stats->flow_misses.add(1);
+    return first_packet(ctx, mbuf);
+  }
+  if (invalid) return stop(mbuf, DropReason::kSessionInvalid);
+  entry.used_ms = ctx.now_ms;
+  p.flow = index;
+  if (d.in_policy != kNoPolicy) ctx.stats->policies[d.in_policy.value].add(1, p.ip_bytes);
+  return apply_egress(ctx, mbuf, d);
+}
+
+bool is_cacheable(const Packet& p) {
+  return !(p.flags & (kFragment | kIcmpError | kFromGateway));
+}
+
+bool look_up(Context& ctx, rte_mbuf* mbuf, uint32_t hash) {
+  const Packet& p = packet(mbuf);
+  if (!is_cacheable(p)) return first_packet(ctx, mbuf);
+  // Not found before the burst's earlier packets were walked is not "not found" now.
+  const uint32_t index = ctx.flows->find(flow_key(p), hash);
+  if (index != kNone32) {
+    ctx.stats->flow_hits.add(1);
+    return replay(ctx, mbuf, index);
+  }
+  ctx.stats->flow_misses.add(1);
+  return first_packet(ctx, mbuf);
+}
+
+}  // namespace
+
+uint16_t flow_lookup(Context& ctx, MbufSpan burst) {
+  std::array<uint32_t, kBurst * 2> hashes;
+  for (size_t i = 0; i < burst.size(); ++i) {
+    hashes[i] = ctx.flows->hash(flow_key(packet(burst[i])));
+    ctx.flows->prefetch(hashes[i]);
+  }
+  for (size_t i = 0; i < burst.size(); ++i) ctx.flows->prefetch_entry(hashes[i]);
+  size_t i = 0;
+  return partition(burst, [&](rte_mbuf* mbuf) { return look_up(ctx, mbuf, hashes[i++]); });
+}
+
+}  // namespace espalier::dataplane

@@ -1,0 +1,57 @@
+// Stages `fragment_output` and `transmit`: the last steps of a packet. What is larger than its way out is
+// cut, what has no next hop yet waits at the main lcore, the rest gets its Ethernet header. Configuration:
+// interfaces, neighbours.
+#include <algorithm>
+#include <array>
+
+#include "dataplane/fragment.hpp"
+#include "dataplane/pipeline.hpp"
+#include "dataplane/stages/stop.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+// The largest packet that may leave whole; what came in fragments leaves in fragments no larger (Linux).
+uint16_t output_limit(const Packet& p) {
+  uint32_t limit = p.mtu_bytes;
+  if ((p.flags & kReassembled) && p.fragment_limit) limit = std::min<uint32_t>(limit, p.fragment_limit);
+  return static_cast<uint16_t>(std::min<uint32_t>(limit, 65535));
+}
+
+bool send(Context& ctx, rte_mbuf* mbuf) {
+  const Packet& p = packet(mbuf);
+  MacAddress destination;
+  if (ctx.neighbors->resolve(NeighborRef{p.neighbor}, destination) != NeighborTable::State::kUsable)
+    return stop_for_main(mbuf, DropReason::kNeighborUnresolved);
+  ctx.transmitter->send_ip(mbuf, ctx.interface(p.out), destination);
+  return true;
+}
+
+// Sends the fragments of a packet, which stays to be counted: the first fragment stands for it, the others
+// are packets that the gateway made.
+bool send_in_fragments(Context& ctx, rte_mbuf* whole) {
+  std::array<rte_mbuf*, kMaxFragments> fragments;
+  DropReason reason = DropReason::kNone;
+  const uint16_t count = fragment(whole, output_limit(packet(whole)), ctx.pool, fragments, reason);
+  if (count == 0) return stop(whole, reason);
+  ctx.stats->made.add(count - 1);
+  for (uint16_t i = 0; i < count; ++i)
+    if (!send(ctx, fragments[i])) leave(ctx, fragments[i]);
+  stop(whole, DropReason::kUsedFragment);
+  packet(whole).exit = Exit::kHeld;
+  return false;
+}
+
+}  // namespace
+
+uint16_t fragment_output(Context& ctx, MbufSpan burst) {
+  return partition(burst, [&](rte_mbuf* mbuf) {
+    return packet(mbuf).ip_bytes <= output_limit(packet(mbuf)) || send_in_fragments(ctx, mbuf);
+  });
+}
+
+uint16_t transmit(Context& ctx, MbufSpan burst) {
+  return partition(burst, [&](rte_mbuf* mbuf) { return send(ctx, mbuf); });
+}
+
+}  // namespace espalier::dataplane

@@ -1,0 +1,78 @@
+#include "dataplane/transmitter.hpp"
+
+#include <immintrin.h>
+#include <rte_ethdev.h>
+
+#include <bit>
+
+namespace espalier::dataplane {
+namespace {
+
+void put_ethernet(rte_mbuf* mbuf, const Interface& out, const MacAddress& destination, uint16_t ether_type) {
+  const uint16_t l2_bytes = out.vlan_id ? kMaxL2Bytes : sizeof(EthernetHeader);
+  auto* at = reinterpret_cast<uint8_t*>(rte_pktmbuf_prepend(mbuf, l2_bytes));
+  auto& ethernet = *reinterpret_cast<EthernetHeader*>(at);
+  ethernet.destination = destination;
+  ethernet.source = out.mac;
+  ethernet.type = be16::from_host(out.vlan_id ? kEtherTypeVlan : ether_type);
+  if (!out.vlan_id) return;
+  auto& tag = *reinterpret_cast<VlanTag*>(at + sizeof(EthernetHeader));
+  tag.control = be16::from_host(out.vlan_id);
+  tag.type = be16::from_host(ether_type);
+}
+
+class QueueLock {
+ public:
+  explicit QueueLock(std::atomic_flag* flag) : flag_(flag) {
+    while (flag_ && flag_->test_and_set(std::memory_order_acquire)) _mm_pause();
+  }
+  ~QueueLock() {
+    if (flag_) flag_->clear(std::memory_order_release);
+  }
+  QueueLock(const QueueLock&) = delete;
+  QueueLock& operator=(const QueueLock&) = delete;
+
+ private:
+  std::atomic_flag* flag_;
+};
+
+}  // namespace
+
+void Transmitter::drop(rte_mbuf* mbuf, DropReason reason) {
+  const InterfaceIndex in = packet(mbuf).in;
+  stats_.drops[in == kNoInterface ? 0 : in.value][static_cast<size_t>(reason)].add(1);
+  rte_pktmbuf_free(mbuf);
+}
+
+void Transmitter::send_frame(rte_mbuf* mbuf, const Interface& out, const MacAddress& destination,
+                             uint16_t ether_type) {
+  if (!out.is_up() || out.port == kNoPort || !(*queues_)[out.port].open)
+    return drop(mbuf, DropReason::kEgressDown);
+  if (rte_pktmbuf_headroom(mbuf) < kMaxL2Bytes) return drop(mbuf, DropReason::kEspTooLong);
+  put_ethernet(mbuf, out, destination, ether_type);
+  Buffer& buffer = buffers_[out.port];
+  buffer.packets[buffer.count] = mbuf;
+  buffer.sent[buffer.count] = {out.index.value, mbuf->pkt_len};
+  waiting_ |= uint64_t{1} << out.port;
+  if (++buffer.count == kBurst) flush(out.port);
+}
+
+void Transmitter::flush(uint16_t port) {
+  Buffer& buffer = buffers_[port];
+  const TransmitQueue& to = (*queues_)[port];
+  uint16_t sent = 0;
+  {
+    QueueLock lock(to.lock);
+    sent = rte_eth_tx_burst(port, to.queue, buffer.packets, buffer.count);
+  }
+  for (uint16_t i = 0; i < sent; ++i) stats_.sent[buffer.sent[i].interface].add(1, buffer.sent[i].bytes);
+  for (uint16_t i = sent; i < buffer.count; ++i) drop(buffer.packets[i], DropReason::kTransmitFull);
+  buffer.count = 0;
+  waiting_ &= ~(uint64_t{1} << port);
+}
+
+void Transmitter::flush() {
+  while (waiting_) flush(static_cast<uint16_t>(std::countr_zero(waiting_)));
+}
+
+}  // namespace espalier::dataplane

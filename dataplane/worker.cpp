@@ -1,0 +1,97 @@
+#include "dataplane/worker.hpp"
+
+#include "dataplane/idle.hpp"
+#include "dataplane/stages/stop.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+// Sessions looked at per millisecond: a quarter of a million in four seconds.
+constexpr size_t kSessionsPerSlice = 64;
+
+}  // namespace
+
+Worker::Worker(const Context& context, Parts parts, const WorkerShared& shared)
+    : parts_(std::move(parts)), context_(context), transmitter_(*context.stats), shared_(shared) {
+  context_.flows = parts_.flows.get();
+  context_.reassembler = parts_.reassembler.get();
+  context_.gcm = &parts_.gcm;
+  context_.transmitter = &transmitter_;
+}
+
+void Worker::begin_burst() {
+  context_.tables = shared_.snapshot.load(std::memory_order_acquire);
+  context_.now_ms = shared_.clock.now_ms();
+  transmitter_.use(context_.tables->ports->transmit[context_.worker.value]);
+}
+
+uint32_t Worker::receive() {
+  std::array<rte_mbuf*, kBurst> burst;
+  uint32_t total = 0;
+  for (const ReceiveQueue& from : context_.tables->ports->receive[context_.worker.value]) {
+    const uint16_t count = from.port->rx_burst(from.queue, burst);
+    if (count == 0) continue;
+    run_pipeline(context_, MbufSpan(burst.data(), count), Entry::kReceived);
+    total += count;
+  }
+  return total;
+}
+
+uint32_t Worker::take_handed_over() {
+  std::array<rte_mbuf*, kBurst> burst;
+  const uint16_t count = parts_.mailbox->pop(burst);
+  // A packet may have been parsed with the tables before these, which had more interfaces.
+  const uint16_t known = partition(MbufSpan(burst.data(), count), [&](rte_mbuf* mbuf) {
+    return packet(mbuf).in.value < context_.tables->interfaces->size() ||
+           dataplane::stop(mbuf, DropReason::kInterfaceDown);
+  });
+  for (uint16_t i = known; i < count; ++i) leave(context_, burst[i]);
+  if (known) run_pipeline(context_, MbufSpan(burst.data(), known), Entry::kHandedOver);
+  return count;
+}
+
+void Worker::housekeep() {
+  if (context_.now_ms < housekeeping_due_ms_) return;
+  housekeeping_due_ms_ = context_.now_ms + 1;
+  context_.stats->heartbeat.add(1);
+  context_.sessions->age(context_.worker, context_.now_ms, kSessionsPerSlice);
+  std::array<rte_mbuf*, 8> lost;
+  const size_t count = context_.reassembler->expire(context_.now_ms, lost);
+  for (size_t i = 0; i < count; ++i) leave(context_, lost[i]);
+}
+
+uint32_t Worker::poll() {
+  begin_burst();
+  const uint32_t count = receive() + take_handed_over();
+  housekeep();
+  context_.stats->polls.add(1);
+  if (count == 0) context_.stats->idle_polls.add(1);
+  return count;
+}
+
+void Worker::run() {
+  IdleSleeper sleeper(*parts_.mailbox);
+  shared_.rcu.online(context_.worker);
+  while (!stop_.load(std::memory_order_relaxed)) {
+    const uint32_t count = poll();
+    shared_.rcu.quiescent(context_.worker);
+    if (count != 0 || context_.tables->settings.busy_poll) {
+      sleeper.note_work();
+      continue;
+    }
+    if (!sleeper.should_sleep()) continue;
+    const auto ports = context_.tables->ports;  // kept alive while asleep and offline
+    sleeper.prepare(ports, context_.worker);
+    if (poll() != 0) {
+      sleeper.cancel();
+      continue;
+    }
+    shared_.rcu.offline(context_.worker);
+    context_.stats->sleeps.add(1);
+    sleeper.sleep();
+    shared_.rcu.online(context_.worker);
+  }
+  shared_.rcu.offline(context_.worker);
+}
+
+}  // namespace espalier::dataplane

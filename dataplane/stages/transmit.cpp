@@ -18,11 +18,21 @@ uint16_t output_limit(const Packet& p) {
   return static_cast<uint16_t>(std::min<uint32_t>(limit, 65535));
 }
 
+// The neighbour was unknown when the flow was decided, or forgotten since: looks again, and tells the flow.
+void find_neighbor_again(Context& ctx, Packet& p) {
+  p.neighbor = ctx.neighbors->find(p.out, p.next_hop).value;
+  if (p.flow != kNone32 && !(p.flags & kEncrypted)) (*ctx.flows)[p.flow].decision.neighbor = p.neighbor;
+}
+
 bool send(Context& ctx, rte_mbuf* mbuf) {
-  const Packet& p = packet(mbuf);
+  Packet& p = packet(mbuf);
   MacAddress destination;
-  if (ctx.neighbors->resolve(NeighborRef{p.neighbor}, destination) != NeighborTable::State::kUsable)
-    return stop_for_main(mbuf, DropReason::kNeighborUnresolved);
+  auto state = ctx.neighbors->resolve(NeighborRef{p.neighbor}, destination);
+  if (state == NeighborTable::State::kGone) {
+    find_neighbor_again(ctx, p);
+    state = ctx.neighbors->resolve(NeighborRef{p.neighbor}, destination);
+  }
+  if (state != NeighborTable::State::kUsable) return stop_for_main(mbuf, DropReason::kNeighborUnresolved);
   ctx.transmitter->send_ip(mbuf, ctx.interface(p.out), destination);
   return true;
 }

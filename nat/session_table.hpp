@@ -113,7 +113,12 @@ class SessionTable {
   static_assert(sizeof(Bucket) == 128);
   using Slot = std::atomic<uint64_t>;
 
-  SessionTable(const Config& config, uint32_t buckets);
+  static constexpr uint32_t kReserveShare = 20;  // the last 1/20 of the limit: see above
+  static constexpr uint32_t kNeverCurrent = 2;   // a generation that no ref has
+
+  explicit SessionTable(const Config& config);
+  bool is_whole() const;
+  void attach_workers();
 
   Bucket& bucket(uint64_t hash) { return buckets_[hash & bucket_mask_]; }
   SpinLock& lock(uint64_t hash) { return locks_[hash & bucket_mask_ & (kLocks - 1)]; }
@@ -121,17 +126,18 @@ class SessionTable {
   std::optional<SessionRef> match(const Tuple& tuple, uint64_t slot) const;
   Slot* free_slot(const Tuple& tuple, uint64_t hash, const Slot* but, bool& taken);
   bool admit(OwnedSessions& owned);
-  void evict_one(OwnedSessions& owned);
+  void evict_one(OwnedSessions& owned, bool any);
   DropReason insert(uint32_t index, const PendingSession& pending);
   void write(uint32_t index, const PendingSession& pending, WorkerId owner, uint64_t now_ms);
   void end(uint32_t index);
   void remove_slot(uint64_t hash, uint32_t index, FlowDirection direction);
-  Verdict update_tcp(uint32_t index, FlowDirection direction, const PacketFacts& facts, uint64_t now_ms);
+  Verdict update_tcp(uint32_t index, FlowDirection direction, uint8_t flags, uint64_t now_ms);
+  void after_tcp_step(uint32_t index, TcpState old, const TcpTrack& track, uint8_t flags, uint64_t now_ms);
   void update_udp(uint32_t index, uint64_t now_ms);
   void update_other(uint32_t index, FlowDirection direction, uint64_t now_ms);
   void assure(uint32_t index);
   uint64_t first_timeout(const PendingSession& pending) const;
-  uint64_t tcp_timeout(TcpState state, bool seen_reply, bool reset) const;
+  uint64_t tcp_timeout(TcpState state, bool seen_reply) const;
   size_t age_list(OwnedSessions& owned, OwnedSessions::List list, uint64_t now_ms, size_t budget);
   bool read_row(uint32_t index, uint64_t now_ms, message::SessionRow& row) const;
 

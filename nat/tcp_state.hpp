@@ -106,10 +106,14 @@ inline constexpr Cell kTcpTable[2][5][kTcpStates] = {
 // A connection's place in the machine, with what the table alone does not know. Fits an atomic word.
 struct alignas(4) TcpTrack {
   TcpState state = TcpState::kNone;
-  bool simultaneous_open = false;
-  bool ignored_syn = false;  // the last packet was a SYN of direction original that was ignored
+  bool simultaneous_open : 1 = false;
+  bool closing : 1 = false;                       // one side has sent its FIN
+  bool ignored_syn : 1 = false;                   // the last packet was a SYN that was ignored
+  bool was_reset : 1 = false;                     // the last packet was a RST
+  FlowDirection last = FlowDirection::kOriginal;  // direction of the last packet that was not invalid
   uint8_t reserved = 0;
 };
+static_assert(sizeof(TcpTrack) == 4);
 
 enum class TcpOutcome : uint8_t {
   kAdvanced,  // `track` has the new state
@@ -118,27 +122,41 @@ enum class TcpOutcome : uint8_t {
   kReopened,  // a SYN on a connection that is over: the session ends, the packet starts a new one
 };
 
+namespace detail {
+
+// The table's cell for a packet, corrected by what came before it.
+constexpr Cell next_cell(const TcpTrack& track, FlowDirection direction, TcpPacket packet) {
+  const bool reply = direction == FlowDirection::kReply;
+  const Cell next = kTcpTable[reply][static_cast<size_t>(packet)][static_cast<size_t>(track.state)];
+  const bool answers_ignored_syn = track.ignored_syn && track.last != direction;
+  // A connection is opened anew by whoever closed or reset it. If the other side did, the SYN may be stale.
+  const bool reopens = next == SS && track.state >= TcpState::kTimeWait;
+  if (reopens && !track.closing && !(track.was_reset && track.last == direction)) return Ignore;
+  // The ignored SYN was right after all: both hosts have started anew.
+  if (next == Ignore && packet == TcpPacket::kSynAck && answers_ignored_syn) return SR;
+  // A challenge ACK (RFC 5961 section 4) answers the ignored SYN, it does not acknowledge the FIN before it.
+  if (track.state == TcpState::kLastAck && packet == TcpPacket::kAck && answers_ignored_syn) return Ignore;
+  if (next == SR && packet == TcpPacket::kAck && track.simultaneous_open) return ES;
+  return next;
+}
+
+}  // namespace detail
+
 // Feeds one packet to a connection.
 constexpr TcpOutcome advance_tcp(TcpTrack& track, FlowDirection direction, uint8_t flags) {
   const TcpPacket packet = classify_tcp(flags);
   if (packet == TcpPacket::kMeaningless) return TcpOutcome::kInvalid;
-  const bool reply = direction == FlowDirection::kReply;
-  const bool answers_ignored_syn = track.ignored_syn && reply;
-  const TcpState old = track.state;
-  detail::Cell next = detail::kTcpTable[reply][static_cast<size_t>(packet)][static_cast<size_t>(old)];
+  const detail::Cell next = detail::next_cell(track, direction, packet);
   if (next == detail::Invalid) return TcpOutcome::kInvalid;
-  track.ignored_syn = false;
-  if (next == detail::SS && old >= TcpState::kTimeWait) return TcpOutcome::kReopened;
-  // The SYN that looked wrong was right: both hosts have started anew.
-  if (next == detail::Ignore && packet == TcpPacket::kSynAck && answers_ignored_syn) next = detail::SR;
-  // A challenge ACK (RFC 5961 section 4) answers the ignored SYN, it does not acknowledge the FIN before it.
-  if (old == TcpState::kLastAck && packet == TcpPacket::kAck && answers_ignored_syn) next = detail::Ignore;
-  if (next == detail::Ignore) {
-    track.ignored_syn = packet == TcpPacket::kSyn;
-    return TcpOutcome::kIgnored;
-  }
+  if (next == detail::SS && track.state >= TcpState::kTimeWait) return TcpOutcome::kReopened;
+  const bool starts_anew = next == detail::SR && track.ignored_syn;
+  track.ignored_syn = next == detail::Ignore && packet == TcpPacket::kSyn;
+  track.was_reset = packet == TcpPacket::kRst;
+  track.last = direction;
+  if (next == detail::Ignore) return TcpOutcome::kIgnored;
+  if (starts_anew) track.closing = track.simultaneous_open = false;
   if (next == detail::S2) track.simultaneous_open = true;
-  if (next == detail::SR && reply && packet == TcpPacket::kAck && track.simultaneous_open) next = detail::ES;
+  if (next == detail::FW) track.closing = true;
   track.state = static_cast<TcpState>(next);
   return TcpOutcome::kAdvanced;
 }

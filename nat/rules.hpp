@@ -56,21 +56,23 @@ class RuleSet {
   bool needs_sessions_ = false;
 };
 
-// Each step looks at the session table (for free reply tuples) and draws from the caller's generator. Returns
-// kNone, or why the packet must be dropped; then `pending` is as it was but for the rule that is named in it.
+// Both steps look at the session table (for free reply tuples) and draw from the caller's generator. They
+// name the rule in `pending`, also one that excludes.
 
 // Destination NAT by `rule` (null or exclude: nothing is translated). An address of a range is chosen by hash
 // of source and destination, so a client stays with its server. With a port range the port is kept if it is
-// inside and free, otherwise a free one is searched; without one the port is kept and a clash is source NAT's
-// to solve. kNatPortsExhausted: no free port in the rule's range.
-DropReason translate_destination(const NatRuleRecord* rule, PendingSession& pending,
-                                 const SessionTable& sessions, Random& random);
+// inside and free, otherwise another one is searched. A clash that remains is source NAT's to solve, by the
+// source port.
+void translate_destination(const NatRuleRecord* rule, PendingSession& pending, const SessionTable& sessions,
+                           Random& random);
 
 // Source NAT by `rule`. Every flow takes this step: one that no rule translates (null, exclude) still gets
 // another source port if its reply tuple is taken, as in Linux. `masquerade` is the primary address of the
-// outbound interface; kMasquerade with 0.0.0.0 is kNatNoAddress. kNatPortsExhausted: no free port or ICMP
-// identifier. Protocols without ports are translated by address alone; if that is taken, confirm() says so.
-DropReason translate_source(const NatRuleRecord* rule, Ipv4Address masquerade, PendingSession& pending,
-                            const SessionTable& sessions, Random& random);
+// outbound interface. Protocols without ports are translated by address alone; if that is taken, confirm()
+// says so. Returns kNone, or why the packet must be dropped (then the tuples are as they were):
+// kNatPortsExhausted, no free port or ICMP identifier; kNatNoAddress, kMasquerade with 0.0.0.0.
+[[nodiscard]] DropReason translate_source(const NatRuleRecord* rule, Ipv4Address masquerade,
+                                          PendingSession& pending, const SessionTable& sessions,
+                                          Random& random);
 
 }  // namespace espalier::nat

@@ -1,7 +1,6 @@
 // Sequence numbers and replay windows of processes that die: at every instruction, at random moments, with
 // and without what was in memory.
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <filesystem>
 #include <random>
@@ -15,24 +14,7 @@ namespace espalier {
 namespace {
 
 using test::must;
-
-// Zeroed memory that children share with the test.
-template <class T>
-class Shared {
- public:
-  explicit Shared(size_t count)
-      : bytes_(count * sizeof(T)),
-        at_(::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                   0)) {
-    if (at_ == MAP_FAILED) throw std::runtime_error("mmap");
-  }
-  ~Shared() { ::munmap(at_, bytes_); }
-  T& operator[](size_t index) const { return static_cast<T*>(at_)[index]; }
-
- private:
-  size_t bytes_;
-  void* at_;
-};
+using test::Shared;
 
 // A window in shared memory, and copies of it as a process that comes later would find them.
 class MappedWindow {

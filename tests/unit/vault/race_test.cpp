@@ -1,7 +1,8 @@
 // Several workers on one window and on one outbound cell; to be run under the thread sanitizer as well.
 #include <gtest/gtest.h>
 
-#include <memory>
+#include <algorithm>
+#include <barrier>
 #include <random>
 #include <thread>
 
@@ -12,10 +13,16 @@ namespace {
 
 constexpr int kThreads = 4;
 
+// All threads begin together, or the first would be through before the last is there.
 template <class Work>
 void run_in_threads(Work work) {
   std::vector<std::thread> threads;
-  for (int i = 0; i < kThreads; ++i) threads.emplace_back(work, i);
+  std::barrier start(kThreads);
+  for (int i = 0; i < kThreads; ++i)
+    threads.emplace_back([&, i] {
+      start.arrive_and_wait();
+      work(i);
+    });
   for (auto& thread : threads) thread.join();
 }
 
@@ -30,9 +37,11 @@ struct SharedWindow {
 };
 
 // Every thread offers every number, in runs of 32 as a worker does: checks without the lock, commits with it.
+// They meet before each run, so that all commit the same numbers at the same time.
 std::vector<std::atomic<int>> offer_all(SharedWindow& window, uint64_t numbers) {
   std::vector<std::atomic<int>> accepted(numbers + 1);
   const auto& proof = test::real_proof();
+  std::barrier next_run(kThreads);
   run_in_threads([&](int thread) {
     std::mt19937 random(static_cast<unsigned>(thread));
     std::vector<ReplayWindow::Ticket> tickets;
@@ -43,6 +52,7 @@ std::vector<std::atomic<int>> offer_all(SharedWindow& window, uint64_t numbers) 
       tickets.clear();
       for (const uint64_t number : run)
         if (auto ticket = window.view.check(SeqNo(number))) tickets.push_back(std::move(*ticket));
+      next_run.arrive_and_wait();
       ReplayWindow::Run commits(window.view);
       for (auto& ticket : tickets) {
         const uint64_t number = ticket.number().value;
@@ -72,28 +82,77 @@ TEST(WindowRace, EachNumberIsAcceptedAtMostOnceInASmallWindow) {
 }
 
 TEST(OutboundRace, EachNumberIsGivenOnceAndNoneIsLost) {
-  constexpr uint64_t kLimit = 100000;
+  constexpr uint64_t kLimit = 3000000;
   OutboundCell cell{};
   cell.next_sequence = 1;
   cell.sequence_limit = 1000;
-  std::vector<std::atomic<int>> given(kLimit);
+  std::vector<std::atomic<uint8_t>> given(kLimit);
   std::atomic<int> working{kThreads};
   std::thread reserver([&] {
-    while (working > 0)
-      cell.sequence_limit.store(std::min(cell.next_sequence + 1000, kLimit), std::memory_order_release);
+    while (working > 0) {
+      cell.sequence_limit.store(std::min(cell.next_sequence + 300000, kLimit), std::memory_order_release);
+      std::this_thread::yield();
+    }
   });
   run_in_threads([&](int thread) {
-    std::mt19937 random(static_cast<unsigned>(thread));
     for (;;) {
-      const auto run = cell.take(1 + random() % 32);
+      const auto run = cell.take(1 + static_cast<uint32_t>(thread));
       for (uint64_t i = 0; i < run.granted; ++i) ++given[run.first + i];
       if (run.granted == 0 && run.first >= kLimit) break;
+      if (run.granted == 0) std::this_thread::yield();
     }
     --working;
   });
   reserver.join();
   EXPECT_EQ(given[0], 0);
   for (uint64_t number = 1; number < kLimit; ++number) ASSERT_EQ(given[number], 1) << number;
+}
+
+// Two workers with one number, one of them stopped at every instruction of its commit.
+TEST(WindowInterleaved, OneOfTwoWorkersGetsTheNumber) {
+  struct State {
+    ReplayState window;
+    std::atomic<uint64_t> words[replay_words(64)];
+    WindowLock lock;
+    std::atomic<int> accepted;
+  };
+  test::real_proof();
+  const test::Shared<State> shared(1);
+  State& state = shared[0];
+  const ReplayWindow window(&state.window, state.words, 64, &state.lock);
+  const auto prepare = [&] {
+    state.window.reset(0);
+    for (auto& word : state.words) word = 0;
+    state.accepted = 0;
+    test::offer(window, 10);
+  };
+  const auto worker = [&] { state.accepted += test::offer(window, 80) ? 1 : 0; };
+  const auto verify = [&] { ASSERT_EQ(state.accepted, 1); };
+  EXPECT_GT(test::interleave(prepare, worker, worker, verify), 50u);
+}
+
+TEST(OutboundInterleaved, TwoWorkersGetDifferentNumbers) {
+  struct State {
+    OutboundCell cell;
+    SequenceRun first;
+    SequenceRun second;
+  };
+  const test::Shared<State> shared(1);
+  State& state = shared[0];
+  const auto prepare = [&] {
+    state.cell.next_sequence = 1;
+    state.cell.sequence_limit = 10;
+  };
+  const auto verify = [&] {
+    const auto& [cell, first, second] = state;
+    ASSERT_EQ(first.granted + second.granted, 9u);
+    ASSERT_TRUE(first.first + first.granted == second.first || second.first + second.granted == first.first);
+    ASSERT_EQ(cell.next_sequence, 10u);
+  };
+  EXPECT_GT(test::interleave(
+                prepare, [&] { state.first = state.cell.take(6); },
+                [&] { state.second = state.cell.take(7); }, verify),
+            30u);
 }
 
 }  // namespace

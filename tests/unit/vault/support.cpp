@@ -1,6 +1,7 @@
 #include "tests/unit/vault/support.hpp"
 
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -28,6 +29,46 @@ pid_t fork_child(const std::function<void()>& work) {
     ::_exit(2);
   }
   ::_exit(0);
+}
+
+void expect_success(int status) {
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw std::runtime_error("a child failed");
+}
+
+// Comes back when the child is stopped in front of `work`: at a breakpoint, so that not one instruction of
+// anything else is stepped.
+pid_t fork_traced(const std::function<void()>& work) {
+  const pid_t child = fork_child([&] {
+    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(3);
+    asm volatile("int3");
+    work();
+    ::syscall(SYS_exit_group, 0);
+  });
+  if (const int status = wait_for(child); !WIFSTOPPED(status))
+    throw std::runtime_error("cannot trace a child");
+  return child;
+}
+
+// One instruction; false when the child has ended.
+bool step(pid_t child) {
+  if (::ptrace(PTRACE_SINGLESTEP, child, nullptr, nullptr) != 0) throw std::runtime_error("ptrace");
+  const int status = wait_for(child);
+  if (WIFSTOPPED(status)) return true;
+  expect_success(status);
+  return false;
+}
+
+bool ends_within_milliseconds(pid_t child, int milliseconds) {
+  for (int waited = 0; waited < milliseconds * 10; ++waited) {
+    int status = 0;
+    const pid_t ended = ::waitpid(child, &status, WNOHANG);
+    if (ended == child) {
+      expect_success(status);
+      return true;
+    }
+    ::usleep(100);
+  }
+  return false;
 }
 
 crypto::Verdict open_a_packet() {
@@ -82,20 +123,25 @@ SaIdentity identity_of(uint32_t seed, Direction direction, bool static_key, uint
 }
 
 size_t step_through(const std::function<void()>& work, const std::function<void()>& look) {
-  const pid_t child = fork_child([&] {
-    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(3);
-    ::raise(SIGSTOP);
-    work();
-  });
+  const pid_t child = fork_traced(work);
   size_t steps = 0;
-  for (int status = wait_for(child);; status = wait_for(child)) {
-    if (WIFEXITED(status)) {
-      if (WEXITSTATUS(status) != 0) throw std::runtime_error("the traced child failed");
-      return steps;
-    }
-    look();
-    ++steps;
-    if (::ptrace(PTRACE_SINGLESTEP, child, nullptr, nullptr) != 0) throw std::runtime_error("ptrace");
+  for (; step(child); ++steps) look();
+  return steps;
+}
+
+size_t interleave(const std::function<void()>& prepare, const std::function<void()>& first,
+                  const std::function<void()>& second, const std::function<void()>& verify) {
+  for (size_t stop_at = 0;; ++stop_at) {
+    prepare();
+    const pid_t stepped = fork_traced(first);
+    for (size_t steps = 0; steps < stop_at; ++steps)
+      if (!step(stepped)) return stop_at;
+    const pid_t free = fork_child(second);
+    const bool waits = !ends_within_milliseconds(free, 5);
+    if (::ptrace(PTRACE_CONT, stepped, nullptr, nullptr) != 0) throw std::runtime_error("ptrace");
+    expect_success(wait_for(stepped));
+    if (waits) expect_success(wait_for(free));
+    verify();
   }
 }
 

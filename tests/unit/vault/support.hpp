@@ -2,7 +2,10 @@
 // a process that is stopped after every single instruction.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -29,6 +32,24 @@ class TemporaryDirectory {
   std::string path_;
 };
 
+// Zeroed memory that children share with the test.
+template <class T>
+class Shared {
+ public:
+  explicit Shared(size_t count)
+      : bytes_(count * sizeof(T)),
+        at_(::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                   0)) {
+    if (at_ == MAP_FAILED) throw std::runtime_error("mmap");
+  }
+  ~Shared() { ::munmap(at_, bytes_); }
+  T& operator[](size_t index) const { return static_cast<T*>(at_)[index]; }
+
+ private:
+  size_t bytes_;
+  void* at_;
+};
+
 // A static key's identity; `seed` stands for the key.
 SaIdentity identity_of(uint32_t seed, Direction direction, bool static_key = true, uint32_t spi = 0x1000);
 
@@ -43,6 +64,13 @@ T must(Result<T> result) {
 // each: what `look` sees in shared memory is what a process killed there would have left. Returns the number
 // of instructions.
 size_t step_through(const std::function<void()>& work, const std::function<void()>& look);
+
+// For every instruction of `first`: prepare(); a child runs `first` up to that instruction and is stopped;
+// another child runs `second`, to its end or until it waits for the first; then the first goes on to its end;
+// verify(). So two workers are interleaved at every point, without hoping for luck. Returns the number of
+// instructions.
+size_t interleave(const std::function<void()>& prepare, const std::function<void()>& first,
+                  const std::function<void()>& second, const std::function<void()>& verify);
 
 // Forks a child that runs `work`, kills it with SIGKILL after `microseconds`. False if the child ended before
 // by itself.

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <fcntl.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -48,15 +48,16 @@ inline const char* errno_text() {
   return ::strerrordesc_np(errno);
 }
 
+// By number, because glibc 2.36's <sys/pidfd.h> cannot be used from C++ (it lacks extern "C").
 inline Result<Fd> open_pidfd(pid_t pid) {
-  Fd fd(::pidfd_open(pid, 0));
+  Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!fd) return fail("pidfd_open of process {}: {}", pid, errno_text());
   return fd;
 }
 
 // False when the process is gone already.
 inline bool send_signal(const Fd& pidfd, int signal) {
-  return ::pidfd_send_signal(pidfd.get(), signal, nullptr, 0) == 0;
+  return ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) == 0;
 }
 
 }  // namespace espalier

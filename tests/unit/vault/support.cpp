@@ -145,12 +145,18 @@ size_t interleave(const std::function<void()>& prepare, const std::function<void
   }
 }
 
-bool kill_after(unsigned microseconds, const std::function<void()>& work) {
+bool kill_after(unsigned microseconds, const std::function<void()>& work,
+                const std::function<bool()>& is_at_work) {
   const pid_t child = fork_child(work);
+  int status = 0;
+  while (!is_at_work()) {
+    if (::waitpid(child, &status, WNOHANG) == child) return expect_success(status), false;
+    ::usleep(50);
+  }
   ::usleep(microseconds);
   ::kill(child, SIGKILL);
-  const int status = wait_for(child);
-  if (WIFEXITED(status) && WEXITSTATUS(status) != 0) throw std::runtime_error("the child failed");
+  status = wait_for(child);
+  if (!WIFSIGNALED(status)) expect_success(status);
   return WIFSIGNALED(status);
 }
 

@@ -72,8 +72,10 @@ size_t step_through(const std::function<void()>& work, const std::function<void(
 size_t interleave(const std::function<void()>& prepare, const std::function<void()>& first,
                   const std::function<void()>& second, const std::function<void()>& verify);
 
-// Forks a child that runs `work`, kills it with SIGKILL after `microseconds`. False if the child ended before
-// by itself.
-bool kill_after(unsigned microseconds, const std::function<void()>& work);
+// Forks a child that runs `work` and kills it with SIGKILL, `microseconds` after is_at_work() became true: a
+// child that got no processor time yet would prove nothing. False if the child ended before by itself.
+bool kill_after(
+    unsigned microseconds, const std::function<void()>& work,
+    const std::function<bool()>& is_at_work = [] { return true; });
 
 }  // namespace espalier::test

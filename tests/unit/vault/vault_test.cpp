@@ -211,11 +211,16 @@ TEST(VaultKill, ReadersSeeWholeRecordsWhileItIsWritten) {
 TEST(VaultKill, AtRandomMoments) {
   Vault vault = must(Vault::create(2));
   must(vault.commit(kIndex, record_of(1)));
+  const test::Shared<std::atomic<uint64_t>> commits(1);
   for (unsigned round = 0; round < 200; ++round) {
-    ASSERT_TRUE(test::kill_after(100 + round * 7, [&] {
-      for (uint8_t seed = 1;; seed = static_cast<uint8_t>(seed % 100 + 1))
+    const uint64_t before = commits[0];
+    const auto commit_all = [&] {
+      for (uint8_t seed = 1;; seed = static_cast<uint8_t>(seed % 100 + 1)) {
         must(vault.commit(kIndex, record_of(seed)));
-    }));
+        ++commits[0];
+      }
+    };
+    ASSERT_TRUE(test::kill_after(round, commit_all, [&] { return commits[0] != before; }));
     const Vault heir = must(Vault::attach(vault.fd().duplicate()));
     const auto read = must(heir.read(kIndex));
     ASSERT_TRUE(read);

@@ -1,6 +1,7 @@
 #include "dataplane/stages/first_packet.hpp"
 
 #include "dataplane/pipeline.hpp"
+#include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "nat/rewrite.hpp"
 
@@ -18,7 +19,7 @@ void answer(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   const uint32_t rate = IcmpRateLimit::share(ctx.tables->settings.icmp_errors_per_second, ctx.workers);
   if (!ctx.icmp_limit.take(rate, ctx.now_ms))
     return drops[static_cast<size_t>(DropReason::kIcmpRateLimited)].add(1);
-  if (d.answer_after_ttl) --ip_header(mbuf).ttl;
+  if (d.answer_after_ttl) lower_ttl(ip_header(mbuf));
   const auto id = static_cast<uint16_t>(ctx.random.next());
   rte_mbuf* error = make_icmp_error(mbuf, d.answer, source, id, ctx.pool);
   if (!error) return drops[static_cast<size_t>(DropReason::kNoMbuf)].add(1);

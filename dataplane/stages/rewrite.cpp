@@ -1,15 +1,10 @@
 // Stage `rewrite`: does to the packet what was decided - addresses, ports, TTL, checksums. Decides nothing.
 #include "nat/rewrite.hpp"
 #include "dataplane/pipeline.hpp"
+#include "dataplane/stages/parse.hpp"
 
 namespace espalier::dataplane {
 namespace {
-
-void lower_ttl(Ipv4Header& ip) {
-  --ip.ttl;
-  const uint32_t sum = ip.checksum + be16::from_host(0x0100).raw();
-  ip.checksum = static_cast<uint16_t>(sum + (sum >> 16));
-}
 
 void translate_error(Context& ctx, rte_mbuf* mbuf, const nat::SessionRef& session) {
   const auto tuples = ctx.sessions->tuples(session);

@@ -1,0 +1,182 @@
+// Cycles per packet of the whole way through the dataplane: encapsulation (gateway A) and decapsulation (gateway
+// B), beside the raw cipher of the same library in the same run.
+//
+// Shared machines are noisy and the noise is one-sided: each figure is taken from many short windows, and the
+// median, its spread (MAD) and the 10th percentile are given. Compare ratios of one run, not runs.
+#include <rte_cycles.h>
+
+#include <algorithm>
+#include <barrier>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+
+#include "crypto/gcm.hpp"
+#include "dataplane/eal.hpp"
+#include "perf/bed.hpp"
+
+namespace espalier::perf {
+namespace {
+
+struct Series {
+  std::vector<double> values;
+  double at(double share) {
+    std::sort(values.begin(), values.end());
+    return values.empty() ? 0 : values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))];
+  }
+  double median() { return at(0.5); }
+  double quiet() { return at(0.1); }
+  double mad() {
+    const double middle = median();
+    Series deviations;
+    for (const double v : values) deviations.values.push_back(std::abs(v - middle));
+    return deviations.median();
+  }
+};
+
+struct Figure {
+  Series encap, decap, port;
+  uint64_t sent = 0, arrived = 0;
+  std::string drops;  // why packets did not arrive
+};
+
+// Raw GCM over 32 packets that lie in the cache, as the dataplane hands them over.
+Series raw_gcm(uint32_t bytes, bool encrypt, int windows) {
+  auto engine = crypto::GcmEngine::create();
+  const std::array<uint8_t, 16> key_bytes{1};
+  const auto key = engine->expand_key(key_bytes);
+  constexpr size_t kJobs = 32;
+  std::vector<std::array<uint8_t, 2048>> data(kJobs);
+  std::vector<std::array<uint8_t, 12>> ivs(kJobs);
+  std::vector<std::array<uint8_t, 24>> aads(kJobs);
+  std::vector<crypto::GcmJob> jobs;
+  for (size_t i = 0; i < kJobs; ++i)
+    jobs.push_back({data[i].data(), bytes, ivs[i].data(), aads[i].data(), 8, aads[i].data() + 8});
+  std::array<crypto::Verdict, kJobs> verdicts;
+  Series series;
+  for (int w = 0; w < windows; ++w) {
+    const uint64_t begin = rte_rdtsc_precise();
+    for (int i = 0; i < 8; ++i)
+      encrypt ? engine->encrypt(*key, jobs) : engine->decrypt(*key, jobs, verdicts);
+    series.values.push_back(static_cast<double>(rte_rdtsc_precise() - begin) / (8 * kJobs));
+  }
+  return series;
+}
+
+void run_windows(Bed& bed, uint16_t worker, int windows, Figure& figure, std::barrier<>& together) {
+  constexpr int kWarmUp = 20;
+  for (int w = -kWarmUp; w < windows; ++w) {
+    bed.fill(worker, Bed::kBatch);
+    together.arrive_and_wait();
+    const double encap = static_cast<double>(bed.run_a(worker)) / Bed::kBatch;
+    together.arrive_and_wait();
+    const double decap = static_cast<double>(bed.run_b(worker)) / Bed::kBatch;
+    const uint32_t arrived = bed.drain(worker);
+    if (w < 0) continue;
+    figure.encap.values.push_back(encap);
+    figure.decap.values.push_back(decap);
+    figure.sent += Bed::kBatch;
+    figure.arrived += arrived;
+  }
+}
+
+std::string drops_of(Side& side) {
+  std::string text;
+  for (const statistics::Block& block : side.statistics().blocks)
+    for (size_t i = 0; i < 2; ++i)
+      for (size_t reason = 0; reason < kDropReasons; ++reason)
+        if (const uint64_t count = block.drops[i][reason].get())
+          text += fmt::format("{} {}  ", kDropReasonTable[reason].name, count);
+  return text;
+}
+
+// The figures of all workers, each on a core of its own.
+Result<Figure> measure(const Shape& shape, int windows) {
+  auto bed = TRY(Bed::create(shape));
+  std::vector<Figure> figures(shape.workers);
+  std::barrier<> together(shape.workers);
+  std::vector<std::thread> others;
+  for (uint16_t w = 1; w < shape.workers; ++w)
+    others.emplace_back([&, w] {
+      cpu_set_t core;
+      CPU_ZERO(&core);
+      CPU_SET(w, &core);
+      ::pthread_setaffinity_np(::pthread_self(), sizeof core, &core);
+      rte_thread_register();
+      run_windows(*bed, w, windows, figures[w], together);
+      rte_thread_unregister();
+    });
+  run_windows(*bed, 0, windows, figures[0], together);
+  for (std::thread& other : others) other.join();
+  Figure all = std::move(figures[0]);
+  for (uint16_t w = 1; w < shape.workers; ++w) {
+    all.encap.values.insert(all.encap.values.end(), figures[w].encap.values.begin(), figures[w].encap.values.end());
+    all.decap.values.insert(all.decap.values.end(), figures[w].decap.values.begin(), figures[w].decap.values.end());
+    all.sent += figures[w].sent;
+    all.arrived += figures[w].arrived;
+  }
+  if (shape.workers == 1)
+    for (int w = 0; w < windows; ++w) all.port.values.push_back(static_cast<double>(bed->port_cycles(Bed::kBatch)) / Bed::kBatch);
+  all.drops = drops_of(bed->a()) + drops_of(bed->b());
+  return all;
+}
+
+nlohmann::json to_json(Series& s) { return {{"median", s.median()}, {"mad", s.mad()}, {"p10", s.quiet()}}; }
+
+void print_line(const Shape& s, Figure& f, double raw_encrypt, double raw_decrypt) {
+  std::printf("%5u  %-4s %u  %7.0f ±%-4.0f %7.0f  %5.2f   %7.0f ±%-4.0f %7.0f  %5.2f   %4.0f\n", s.ip_bytes,
+              s.source_nat ? "SNAT" : "-", s.workers, f.encap.median(), f.encap.mad(), f.encap.quiet(),
+              f.encap.quiet() / raw_encrypt, f.decap.median(), f.decap.mad(), f.decap.quiet(),
+              f.decap.quiet() / raw_decrypt, f.port.quiet());
+  std::fflush(stdout);
+}
+
+Result<int> run(int windows, const std::string& json_file) {
+  const dataplane::Eal eal = TRY(dataplane::Eal::init({.main_core = 0, .worker_cores = {}, .memory_mb = 1024, .pci = false, .pci_devices = {}}));
+  auto engine = crypto::GcmEngine::create();
+  if (!engine) return fail("{}", engine.error());
+  std::printf("TSC %.2f GHz, IPsec-MB %s (%s), %s pages, %d windows of %u packets\n\n", static_cast<double>(rte_get_tsc_hz()) / 1e9,
+              IMB_VERSION_STR, engine->implementation().c_str(), eal.uses_huge_pages() ? "huge" : "ordinary", windows, Bed::kBatch);
+  std::printf("TSC cycles per packet      encap                             decap\n");
+  std::printf(" size  NAT  workers  median  MAD   p10  xraw      median  MAD      p10  xraw   port\n");
+  nlohmann::json report = nlohmann::json::array();
+  for (const uint16_t workers : {1, 2})
+    for (const bool nat : {false, true})
+      for (const uint16_t size : {64, 512, 1420}) {
+        const Shape shape{.workers = workers, .source_nat = nat, .ip_bytes = size};
+        Series raw_encrypt = raw_gcm(size + 2u, true, windows), raw_decrypt = raw_gcm(size + 2u, false, windows);
+        Figure figure = TRY(measure(shape, windows));
+        if (figure.sent != figure.arrived)
+          return fail("{} of {} packets arrived; drops: {}", figure.arrived, figure.sent, figure.drops);
+        print_line(shape, figure, raw_encrypt.quiet(), raw_decrypt.quiet());
+        report.push_back({{"size", size}, {"source_nat", nat}, {"workers", workers}, {"encap", to_json(figure.encap)},
+                          {"decap", to_json(figure.decap)}, {"port", to_json(figure.port)},
+                          {"raw_encrypt", to_json(raw_encrypt)}, {"raw_decrypt", to_json(raw_decrypt)}});
+      }
+  if (!json_file.empty()) {
+    std::FILE* file = std::fopen(json_file.c_str(), "w");
+    if (!file) return fail("{}: {}", json_file, errno_text());
+    const std::string text = report.dump(2) + "\n";
+    const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+    if (std::fclose(file) != 0 || !written) return fail("{}: {}", json_file, errno_text());
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace espalier::perf
+
+int main(int argc, char** argv) {
+  const int windows = argc > 1 ? std::atoi(argv[1]) : 200;
+  if (windows < 1 || argc > 3) {
+    std::fprintf(stderr, "usage: pipeline_bench [WINDOWS] [JSON-FILE]\n");
+    return 2;
+  }
+  const auto result = espalier::perf::run(windows, argc > 2 ? argv[2] : "");
+  if (result) return *result;
+  std::fprintf(stderr, "pipeline_bench: %s\n", result.error().text.c_str());
+  return 1;
+}

@@ -30,10 +30,12 @@ class Espalier:
         self.environment = environment or {}
         self.configuration = self.directory / "espalier.conf"
         self.runtime = self.directory / "run"
+        self.state = self.directory / "state"
         self.log = self.directory / "espalierd.log"
         self.daemon = None
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.runtime.mkdir(exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.runtime, self.state):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     # -- the daemon
 
@@ -51,7 +53,7 @@ class Espalier:
         with open(self.log, "ab") as log:
             self.daemon = self.machine.start(
                 self.build / "control/daemon/espalierd", "--config", self.configuration, "--runtime-dir", self.runtime,
-                "--foreground", stdout=log, stderr=log, env=os.environ | self.environment)
+                "--state-dir", self.state, "--foreground", stdout=log, stderr=log, env=os.environ | self.environment)
         if wait:
             self.wait_ready()
         return self

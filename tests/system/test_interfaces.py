@@ -59,7 +59,7 @@ def test_a_gateways_restart_keeps_the_interfaces(folder):
     """The same interfaces with the same MAC addresses after a stop and a start."""
     with expect.two_sites(folder) as lab:
         expect.answered(lab)
-        key = lambda: [(row["name"], row["mac"], row["mtu"]) for row in lab.a.ask("show", "interfaces")["interfaces"]]
+        key = lambda: [(row["name"], row["mac"], row["mtu_bytes"]) for row in lab.a.ask("show", "interfaces")["interfaces"]]
         before = key()
         lab.a.stop()
         lab.a.start()

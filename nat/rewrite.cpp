@@ -69,17 +69,16 @@ Tuple read_tuple(std::span<const uint8_t> packet, const Quote& quote) {
   return tuple;
 }
 
-// What `quoted` becomes in one step; `sender` is the tuple under which its packet came to us.
-Tuple undo_step(Tuple quoted, const Tuple& sender, NatStep step, bool changes_icmp_id) {
+// What `quoted` becomes in one step; `sender` is the tuple under which its packet came to us. An ICMP
+// identifier belongs to both ends.
+Tuple undo_step(Tuple quoted, const Tuple& sender, NatStep step) {
   const bool icmp = quoted.protocol == kProtoIcmp;
-  if (step == NatStep::kDestination) {
+  if (icmp || step == NatStep::kDestination) quoted.source_port = sender.source_port;
+  if (!icmp && step == NatStep::kSource) quoted.destination_port = sender.destination_port;
+  if (step == NatStep::kDestination)
     quoted.source = sender.source;
-    if (!icmp) quoted.source_port = sender.source_port;
-  } else {
+  else
     quoted.destination = sender.destination;
-    if (!icmp) quoted.destination_port = sender.destination_port;
-  }
-  if (icmp && changes_icmp_id) quoted.source_port = sender.source_port;
   return quoted;
 }
 
@@ -125,10 +124,9 @@ bool translate_icmp_error(std::span<uint8_t> packet, const Tuple& original, cons
   const bool nothing_to_do =
       step == NatStep::kDestination ? path.routed == path.received : path.sent == path.routed;
   if (nothing_to_do) return true;
-  const bool original_error = direction == FlowDirection::kOriginal;
-  const bool changes_icmp_id = original_error == (step == NatStep::kSource);
+  const Tuple& sender = direction == FlowDirection::kOriginal ? reply : original;
   const Tuple quoted = read_tuple(packet, *quote);
-  const Tuple undone = undo_step(quoted, original_error ? reply : original, step, changes_icmp_id);
+  const Tuple undone = undo_step(quoted, sender, step);
   rewrite_quote(packet, *quote, make_rewrite(quoted, undone));
   rewrite_outer(packet, path, step);
   return true;

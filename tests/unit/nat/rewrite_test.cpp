@@ -295,6 +295,18 @@ TEST_F(IcmpErrors, MalformedQuotesAreRefusedAndLeftAsTheyAre) {
   EXPECT_FALSE(translate(other));  // another protocol than the session's
 }
 
+// RFC 4884: behind the quoted packet there may be padding and extensions.
+TEST_F(IcmpErrors, WhatLiesBehindTheQuotedPacketIsNotTouched) {
+  put16(outgoing, 2, 24);  // as though it ended behind the ports, before the UDP checksum
+  fill_checksums(outgoing, 0);
+  Bytes error = make_error(kIcmpUnreachable, ip(198, 51, 100, 1), outgoing, 60);
+  const Bytes before = error;
+  ASSERT_TRUE(translate(error));
+  EXPECT_EQ(error[48] << 8 | error[49], 4000);
+  EXPECT_TRUE(std::equal(error.begin() + 52, error.end(), before.begin() + 52));
+  EXPECT_EQ(naive_checksum({error.begin() + 20, error.end()}), 0);
+}
+
 TEST_F(IcmpErrors, RedirectsOfTranslatedFlowsAreRefused) {
   Bytes error = make_error(kIcmpRedirect, ip(198, 51, 100, 1), outgoing, 60);
   EXPECT_FALSE(translate(error));

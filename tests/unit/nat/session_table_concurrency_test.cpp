@@ -1,5 +1,6 @@
 // Several workers and a reader on one table; built with the thread sanitizer this shows that its readers need
 // no locks.
+#include <chrono>
 #include <thread>
 
 #include "nat/session_table.hpp"
@@ -93,6 +94,50 @@ TEST(Concurrency, ReadersNeverSeeHalfASession) {
   uint32_t left = 0;
   for (uint32_t n = 0; n < kFlows; ++n) left += table->lookup(numbered_flow(n)).has_value();
   EXPECT_EQ(table->size(), left);
+}
+
+// In a table of a few buckets workers constantly want the same slots. What one of them confirmed is there
+// until it erases it itself.
+TEST(Concurrency, NobodyTakesASlotThatIsTaken) {
+  const auto table = make_table(30, kWorkers);
+  std::atomic<uint64_t> missing{0};
+  run_workers([&](WorkerId worker) {
+    for (uint32_t n = 0; n < 100000; ++n) {
+      const PendingSession session = pending(numbered_flow(worker.value * 1000u + n % 100));
+      const auto ref = table->confirm(session, worker, kNow);
+      if (!ref) continue;
+      const auto original = table->lookup(session.original), reply = table->lookup(session.reply);
+      missing += !original || !reply || original->index != ref->index || reply->index != ref->index;
+      table->erase(*ref);
+    }
+  });
+  EXPECT_EQ(missing, 0u);
+  EXPECT_EQ(table->size(), 0u);
+}
+
+// One session's place is taken by another's, over and over, under the eyes of a reader.
+TEST(Concurrency, TuplesAreThoseOfOneSession) {
+  const auto table = make_table(100);
+  std::atomic<bool> stop{false};
+  std::thread worker([&] {
+    for (uint32_t n = 0; !stop; ++n)
+      if (const auto ref = table->confirm(pending(numbered_flow(n % 2)), WorkerId(0), kNow))
+        table->erase(*ref);
+  });
+  uint64_t seen = 0, wrong = 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  for (uint32_t n = 0; std::chrono::steady_clock::now() < end; ++n) {
+    const auto ref = table->lookup(numbered_flow(n % 2));
+    if (!ref) continue;
+    const auto tuples = table->tuples(*ref);
+    if (!tuples) continue;
+    ++seen;
+    wrong += tuples->original != numbered_flow(n % 2) || tuples->reply != *inverse(numbered_flow(n % 2));
+  }
+  stop = true;
+  worker.join();
+  EXPECT_GT(seen, 0u);
+  EXPECT_EQ(wrong, 0u);
 }
 
 // The settings change and sessions expire while workers go on; the limit holds all the time.

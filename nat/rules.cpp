@@ -95,7 +95,13 @@ void choose_destination_port(PortRange range, Tuple& packet, const SessionTable&
 
 DropReason choose_source(const SourceChoice& choice, Tuple& packet, const SessionTable& sessions,
                          Random& random) {
-  if (choice.contains(packet) && is_free(packet, sessions)) return DropReason::kNone;
+  if (choice.contains(packet)) {
+    if (is_free(packet, sessions)) return DropReason::kNone;
+  } else if (const auto mapped = sessions.mapped_source(packet);
+             mapped && choice.contains(*mapped) && is_free(*mapped, sessions)) {
+    packet = *mapped;  // the source socket keeps the mapping that it has towards others
+    return DropReason::kNone;
+  }
   packet.source = choose_address(choice.low, choice.high, packet);
   if (choice.contains_port(packet) && is_free(packet, sessions)) return DropReason::kNone;
   if (!has_ports(packet.protocol) && packet.protocol != kProtoIcmp) return DropReason::kNone;

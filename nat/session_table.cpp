@@ -35,6 +35,15 @@ size_t at(FlowDirection direction) {
   return static_cast<size_t>(direction);
 }
 
+// What all flows of a source socket have in common; ICMP queries: the identifier.
+Tuple source_key(const Tuple& packet) {
+  Tuple key;
+  key.source = packet.source;
+  key.source_port = packet.source_port;
+  key.protocol = packet.protocol;
+  return key;
+}
+
 }  // namespace
 
 // The session behind a slot, if `tuple` is its tuple: read between two looks at the generation.
@@ -55,6 +64,41 @@ std::optional<SessionRef> SessionTable::lookup(const Tuple& tuple, uint64_t hash
     if (const auto ref = match(tuple, value)) return ref;
   }
   return {};
+}
+
+std::optional<Tuple> SessionTable::mapped_source(const Tuple& packet) const {
+  const Tuple key = source_key(packet);
+  const uint64_t key_hash = hash(key);
+  for (const Slot& slot : sources_[key_hash & bucket_mask_].slots) {
+    const uint64_t value = slot.load(kAcquire);
+    if (tag_in(value) != tag_of(key_hash) || index_in(value) == 0) continue;
+    const uint32_t generation = sessions_[index_in(value)].generation.load(kAcquire);
+    const auto session = tuples({.index = index_in(value), .generation = generation, .owner = {}, .direction = {}});
+    if (!is_alive(generation) || !session || source_key(session->original) != key) continue;
+    const auto sent = inverse(session->reply);
+    if (!sent) continue;
+    Tuple mapped = packet;
+    mapped.source = sent->source;
+    mapped.source_port = sent->source_port;
+    return mapped;
+  }
+  return {};
+}
+
+// Several workers may write to a bucket: the last one wins, and what is lost is only remembered no more.
+void SessionTable::remember_source(uint32_t index, const PendingSession& pending) {
+  const Tuple sent = pending.packet_tuple();
+  if (sent.source == pending.original.source && sent.source_port == pending.original.source_port) return;
+  const uint64_t key_hash = hash(source_key(pending.original));
+  Slot* place = nullptr;
+  for (Slot& slot : sources_[key_hash & bucket_mask_].slots) {
+    const uint64_t value = slot.load(kRelaxed);
+    const bool reusable = value == 0 || tag_in(value) == tag_of(key_hash) ||
+                          !is_alive(sessions_[index_in(value)].generation.load(kRelaxed));
+    if (reusable && (place == nullptr || tag_in(value) == tag_of(key_hash))) place = &slot;
+  }
+  if (place == nullptr) place = &sources_[key_hash & bucket_mask_].slots[index % kSlots];
+  place->store(make_slot(key_hash, index, FlowDirection::kOriginal), kRelease);
 }
 
 std::optional<SessionTuples> SessionTable::tuples(const SessionRef& ref) const {
@@ -168,6 +212,7 @@ std::expected<SessionRef, DropReason> SessionTable::confirm(const PendingSession
     return std::unexpected(reason);
   }
   owned.add(index);
+  remember_source(index, pending);
   return SessionRef{.index = index, .generation = sessions_[index].generation.load(kRelaxed), .owner = owner};
 }
 

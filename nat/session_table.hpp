@@ -70,6 +70,10 @@ class SessionTable {
   // (update() tells).
   std::optional<SessionRef> lookup(const Tuple& tuple, uint64_t hash) const;
   std::optional<SessionRef> lookup(const Tuple& tuple) const { return lookup(tuple, hash(tuple)); }
+  // How a source socket was translated last: what `packet` looks like with the source that another session of
+  // the same source address, protocol and port (or ICMP identifier) leaves with. Nothing if there is none, or it
+  // was forgotten: this is a memory of one mapping per place, not a promise (nf_nat's find_appropriate_src).
+  std::optional<Tuple> mapped_source(const Tuple& packet) const;
   // Both tuples; nothing if the session is over.
   std::optional<SessionTuples> tuples(const SessionRef& ref) const;
   bool is_current(const SessionRef& ref) const {
@@ -130,6 +134,7 @@ class SessionTable {
   DropReason insert(uint32_t index, const PendingSession& pending);
   void write(uint32_t index, const PendingSession& pending, WorkerId owner, uint64_t now_ms);
   void end(uint32_t index);
+  void remember_source(uint32_t index, const PendingSession& pending);
   void remove_slot(uint64_t hash, uint32_t index, FlowDirection direction);
   Verdict update_tcp(uint32_t index, FlowDirection direction, uint8_t flags, uint64_t now_ms);
   void after_tcp_step(uint32_t index, TcpState old, const TcpTrack& track, uint8_t flags, uint64_t now_ms);
@@ -146,6 +151,7 @@ class SessionTable {
   const uint64_t bucket_mask_;
   PageArray<Bucket> buckets_;
   PageArray<Session> sessions_;  // index 0 is no session
+  PageArray<Bucket> sources_;    // like buckets_, keyed by source socket; a slot may be stale
   PageArray<SpinLock> locks_;
   PageArray<uint32_t> free_indices_;
   PageArray<uint32_t> owned_indices_;

@@ -44,6 +44,7 @@ SessionTable::SessionTable(const Config& config)
       bucket_mask_(buckets_for(config.capacity) - 1),
       buckets_(buckets_for(config.capacity)),
       sessions_(indices_for(config)),
+      sources_(buckets_for(config.capacity)),
       locks_(kLocks),
       free_indices_(indices_for(config) - 1),
       owned_indices_(2 * indices_for(config) * config.workers),
@@ -54,7 +55,7 @@ SessionTable::SessionTable(const Config& config)
 SessionTable::~SessionTable() = default;
 
 bool SessionTable::is_whole() const {
-  return buckets_ && sessions_ && locks_ && free_indices_ && owned_indices_ && owned_;
+  return buckets_ && sessions_ && sources_ && locks_ && free_indices_ && owned_indices_ && owned_;
 }
 
 void SessionTable::attach_workers() {

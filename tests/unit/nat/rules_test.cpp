@@ -163,6 +163,22 @@ TEST_F(Translation, PortsAreChosenAsInTheRecordedScenario) {
   EXPECT_EQ(send(udp(kClient, 123, kServer, 5000)), udp(kPublic, 123, kServer, 5000));
 }
 
+// The recorded scenario 10-out-policy-before-and-after-snat: 10.6.0.1 by a rule with port 6000, then 10.7.0.1 by
+// one without.
+TEST_F(Translation, ASourceSocketKeepsItsMappingTowardsOthers) {
+  const Ipv4Address to = ip(172, 16, 17, 45), server2 = ip(198, 51, 100, 10), server3 = ip(198, 51, 100, 11);
+  const NatRuleRecord with_port = with_ports(snat(10, to, to), 6000, 6000), without = snat(20, to, to);
+  EXPECT_EQ(source(udp(kClient, 4000, kServer, 5000), &with_port), udp(to, 6000, kServer, 5000));
+  EXPECT_EQ(source(udp(kClient, 4000, server2, 5000), &without), udp(to, 6000, server2, 5000));
+  EXPECT_EQ(source(udp(kClient, 4001, server2, 5000), &without), udp(to, 4001, server2, 5000));
+  EXPECT_EQ(source(udp(kOther, 4000, server2, 5000), &without), udp(to, 4000, server2, 5000));
+  // Not where another rule's addresses or ports do not allow it, nor when the mapping is taken there.
+  const NatRuleRecord other_port = with_ports(snat(30, to, to), 7000, 7000);
+  EXPECT_EQ(source(udp(kClient, 4000, server3, 5000), &other_port), udp(to, 7000, server3, 5000));
+  occupy(udp(to, 7000, server3, 6000));
+  EXPECT_EQ(source(udp(kClient, 4000, server3, 6000), &without), udp(to, 4000, server3, 6000));
+}
+
 TEST_F(Translation, ARemappedPortStaysInItsClass) {
   const NatRuleRecord r = rule(10, NatTranslation::kMasquerade);
   const struct {

@@ -4,9 +4,9 @@
 // session. match_*() are pure, translate_*() change only the PendingSession given to them, so `explain` uses
 // them as they are. A RuleSet is immutable: the main lcore builds a new one and publishes it.
 //
-// Source ports as in Linux: a source socket keeps the mapping that it has towards others, else its port, if the
-// reply tuple that results is free (so flows to different peers share a port); else one is searched from a
-// random start, in the class of the original port.
+// Source ports as in Linux: a source socket keeps the mapping that it has towards others, else its port, if
+// the reply tuple that results is free (so flows to different peers share a port); else one is searched from
+// a random start, in the class of the original port.
 #pragma once
 
 #include <span>

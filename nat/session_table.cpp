@@ -73,7 +73,8 @@ std::optional<Tuple> SessionTable::mapped_source(const Tuple& packet) const {
     const uint64_t value = slot.load(kAcquire);
     if (tag_in(value) != tag_of(key_hash) || index_in(value) == 0) continue;
     const uint32_t generation = sessions_[index_in(value)].generation.load(kAcquire);
-    const auto session = tuples({.index = index_in(value), .generation = generation, .owner = {}, .direction = {}});
+    const auto session =
+        tuples({.index = index_in(value), .generation = generation, .owner = {}, .direction = {}});
     if (!is_alive(generation) || !session || source_key(session->original) != key) continue;
     const auto sent = inverse(session->reply);
     if (!sent) continue;

@@ -71,8 +71,9 @@ class SessionTable {
   std::optional<SessionRef> lookup(const Tuple& tuple, uint64_t hash) const;
   std::optional<SessionRef> lookup(const Tuple& tuple) const { return lookup(tuple, hash(tuple)); }
   // How a source socket was translated last: what `packet` looks like with the source that another session of
-  // the same source address, protocol and port (or ICMP identifier) leaves with. Nothing if there is none, or it
-  // was forgotten: this is a memory of one mapping per place, not a promise (nf_nat's find_appropriate_src).
+  // the same source address, protocol and port (or ICMP identifier) leaves with. Nothing if there is none, or
+  // it was forgotten: this is a memory of one mapping per place, not a promise (nf_nat's
+  // find_appropriate_src).
   std::optional<Tuple> mapped_source(const Tuple& packet) const;
   // Both tuples; nothing if the session is over.
   std::optional<SessionTuples> tuples(const SessionRef& ref) const;

@@ -5,8 +5,8 @@
 // do not pass. Connections are picked up in mid-stream, as with nf_conntrack's tcp_loose: an ACK without a
 // session starts an established one, so that a restart of the gateway breaks no connection.
 //
-// Sequence numbers are not followed: a blind RST therefore does put a connection into CLOSE (10 seconds), as
-// in Linux with nf_conntrack_tcp_be_liberal. The connection survives it if its hosts go on sending.
+// Sequence numbers are not followed, neither for data nor, other than in Linux, for RST: a blind RST puts a
+// connection into CLOSE (10 seconds). It lives on, with its mapping, if its hosts send more often than that.
 #pragma once
 
 #include <array>

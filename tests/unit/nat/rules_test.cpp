@@ -163,8 +163,8 @@ TEST_F(Translation, PortsAreChosenAsInTheRecordedScenario) {
   EXPECT_EQ(send(udp(kClient, 123, kServer, 5000)), udp(kPublic, 123, kServer, 5000));
 }
 
-// The recorded scenario 10-out-policy-before-and-after-snat: 10.6.0.1 by a rule with port 6000, then 10.7.0.1 by
-// one without.
+// The recorded scenario 10-out-policy-before-and-after-snat: 10.6.0.1 by a rule with port 6000, then 10.7.0.1
+// by one without.
 TEST_F(Translation, ASourceSocketKeepsItsMappingTowardsOthers) {
   const Ipv4Address to = ip(172, 16, 17, 45), server2 = ip(198, 51, 100, 10), server3 = ip(198, 51, 100, 11);
   const NatRuleRecord with_port = with_ports(snat(10, to, to), 6000, 6000), without = snat(20, to, to);

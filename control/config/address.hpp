@@ -25,6 +25,11 @@ struct IpAddress {
   bool is_unspecified() const { return bytes == std::array<uint8_t, 16>{}; }
   bool is_multicast() const { return is_ipv4() ? (bytes[0] >> 4) == 0xe : bytes[0] == 0xff; }
   bool is_loopback() const;
+  bool is_broadcast() const { return is_ipv4() && ipv4().is_broadcast(); }
+  // Whether it can be the address of one host.
+  bool is_unicast() const {
+    return is_set() && !is_unspecified() && !is_multicast() && !is_loopback() && !is_broadcast();
+  }
   // Precondition: is_ipv4().
   Ipv4Address ipv4() const;
   friend auto operator<=>(const IpAddress&, const IpAddress&) = default;

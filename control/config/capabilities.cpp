@@ -93,7 +93,7 @@ std::string name_of(const Neighbor& n) {
   return "neighbors " + to_string(n.address);
 }
 std::string name_of(const NatRule& r) {
-  return fmt::format("nat rule {}", r.number);
+  return fmt::format("nat.{} rule {}", r.kind == NatKind::kSource ? "source" : "destination", r.number);
 }
 std::string name_of(const State& s) {
   return fmt::format("xfrm.state 0x{:x}", s.spi);

@@ -102,7 +102,7 @@ void lint_selectors(const std::vector<Protected>& traffic, Diagnostics& diagnost
   for (const Protected& p : traffic) {
     if (p.mode == Mode::kTransport) continue;  // its selector is the peers themselves
     for (const IpAddress& peer : p.peers)
-      if (p.remote.contains(peer))
+      if (p.protocol == kProtoAny && !p.remote.is_host() && p.remote.contains(peer))
         diagnostics.warning(
             p.line,
             "{}: the remote prefix {} contains the peer's own address {}: narrow it, or add a bypass policy "

@@ -129,6 +129,7 @@ class VpnLint {
     const std::string remote = peer.authentication.remote_id.empty() && !peer.remote_addresses.empty()
                                    ? peer.remote_addresses[0].value
                                    : peer.authentication.remote_id;
+    if (remote == "any") return;  // whoever comes says who it is
     const std::vector<const Psk*> best = best_psks(local, remote);
     if (best.empty())
       diagnostics_.warning(peer.authentication.line, "{}.authentication: no psk has the id {}: add it to one",

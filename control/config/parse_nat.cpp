@@ -54,6 +54,7 @@ Result<Translation> parse_translation(std::string_view text) {
   if (text == "masquerade") return Translation{NatAction::kMasquerade, {}};
   const Ipv4Range range = TRY(parse_ipv4_match(text));
   if (range.negate) return fail("cannot be negated here");
+  if (range.low == 0) return fail("begins with 0.0.0.0, which is no address of a host");
   if (range.low == range.high) return Translation{NatAction::kAddress, range};
   return Translation{text.find('/') == text.npos ? NatAction::kRange : NatAction::kPrefix, range};
 }
@@ -64,7 +65,7 @@ bool is_one_to_one(const Ipv4Range& from, const Ipv4Range& to) {
 }
 
 void read_translation(Reader& reader, NatKind kind, NatRule& rule) {
-  if (!reader.require("address")) return;
+  if (!reader.require("address")) return reader.abandon();
   const auto translation = reader.parsed("address", parse_translation);
   rule.translation_port = reader.parsed("port", parse_ports);
   if (reader.has("port") && !rule.protocol.ports())
@@ -87,9 +88,9 @@ void read_rule(Reader& reader, NatKind kind, std::vector<NatRule>& rules) {
   NatRule rule;
   rule.line = reader.line();
   rule.kind = kind;
-  if (!reader.require("rule")) return;
-  rule.number = static_cast<uint32_t>(reader.integer("rule", 1, kMaxRuleNumber));
-  if (rule.number == 0) return;
+  const auto number = reader.required_integer("rule", 1, kMaxRuleNumber);
+  if (!number) return;
+  rule.number = static_cast<uint32_t>(*number);
   reader.set_path(fmt::format("nat.{} rule {}", source ? "source" : "destination", rule.number));
   const char* interface = source ? "outbound-interface" : "inbound-interface";
   reader.require(interface);

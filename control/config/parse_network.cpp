@@ -55,11 +55,8 @@ Result<uint32_t> parse_mss_clamp(std::string_view text) {
 }
 
 void read_ethernet(Reader& reader, Interface& interface) {
-  constexpr size_t kMaxDevice = sizeof(InterfaceRecord::device) - 1;
-  if (!reader.require("device")) return;
-  interface.device = reader.string("device");
-  if (interface.device.size() > kMaxDevice)
-    reader.error("device", "is longer than {} characters", kMaxDevice);
+  if (reader.require("device"))
+    interface.device = reader.label("device", sizeof(InterfaceRecord{}.device.bytes));
 }
 
 void read_gre(Reader& reader, Interface& interface) {
@@ -77,15 +74,15 @@ void read_gre(Reader& reader, Interface& interface) {
 void read_vifs(Reader& reader, const std::string& parent, size_t parent_index, uint32_t mtu, Model& model) {
   std::vector<bool> taken(4095);
   reader.groups("vif", [&](Reader& vif) {
-    if (!vif.require("id")) return;
-    const int64_t id = vif.integer("id", 1, 4094);
-    if (id == 0) return;
-    if (taken[static_cast<size_t>(id)]) vif.error("id", "{} stands twice", id);
-    taken[static_cast<size_t>(id)] = true;
+    const auto number = vif.required_integer("id", 1, 4094);
+    if (!number) return;
+    const auto id = static_cast<uint16_t>(*number);
+    if (taken[id]) vif.error("id", "{} stands twice", id);
+    taken[id] = true;
     Interface interface;
     interface.type = InterfaceType::kVif;
     interface.parent = parent_index;
-    interface.vlan_id = static_cast<uint16_t>(id);
+    interface.vlan_id = id;
     interface.name = fmt::format("{}.{}", parent, id);
     vif.set_path("interfaces." + interface.name);
     read_common(vif, interface, mtu);
@@ -122,8 +119,9 @@ constexpr TargetWord kFlagTargets[] = {{"blackhole", RouteTarget::kBlackhole},
 void read_route(Reader& reader, Model& model) {
   Route route;
   route.line = reader.line();
-  if (!reader.require("prefix")) return;
-  route.prefix = reader.parsed("prefix", parse_prefix).value_or(IpPrefix{});
+  const auto prefix = reader.parsed("prefix", parse_prefix);
+  if (!reader.require("prefix") || !prefix) return reader.abandon();
+  route.prefix = *prefix;
   reader.set_path("routes " + to_string(route.prefix));
   route.via = reader.parsed_list("via", parse_address);
   route.interface = reader.located_string("interface");
@@ -136,7 +134,7 @@ void read_route(Reader& reader, Model& model) {
   if (targets != 1) reader.group_error("needs one of via, interface, blackhole, unreachable and prohibit");
   if (reader.has("via") && route.via.empty()) reader.error("via", "names no usable next hop");
   for (const auto& via : route.via)
-    if (via.value.family != route.prefix.address.family && route.prefix.address.is_set())
+    if (via.value.family != route.prefix.address.family)
       reader.error("via", "{} is of another family than the prefix", to_string(via.value));
   model.routes.push_back(std::move(route));
 }
@@ -173,7 +171,9 @@ void parse_interfaces(Reader& root, Model& model) {
 }
 
 void parse_routes(Reader& root, Model& model) {
+  constexpr size_t kMaxRoutes = 1u << 21;  // record_check.cpp refuses more
   root.groups("routes", [&](Reader& reader) { read_route(reader, model); });
+  if (model.routes.size() > kMaxRoutes) root.error("routes", "more than {} routes", kMaxRoutes);
 }
 
 void parse_neighbors(Reader& root, Model& model) {

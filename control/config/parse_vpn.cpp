@@ -32,9 +32,9 @@ std::vector<Proposal> read_proposals(Reader& group, Finish finish) {
   group.groups("proposal", [&](Reader& reader) {
     Proposal proposal;
     proposal.line = reader.line();
-    if (!reader.require("number")) return;
-    proposal.number = static_cast<uint32_t>(reader.integer("number", 1, 65535));
-    if (proposal.number == 0) return;
+    const auto number = reader.required_integer("number", 1, 65535);
+    if (!number) return;
+    proposal.number = static_cast<uint32_t>(*number);
     reader.set_path(fmt::format("{}.proposal {}", path, proposal.number));
     proposal.cipher = read_cipher(reader);
     proposal.hash = read_hash(reader);
@@ -56,7 +56,7 @@ void read_pfs(Reader& reader, EspGroup& group) {
   reader.parsed("pfs", [&](std::string_view text) -> Result<bool> {
     group.pfs = text == "disable" ? Pfs::kDisable : Pfs::kIkeGroup;
     if (text == "enable" || text == "disable") return true;
-    if (!text.starts_with(kGroup)) return fail("is none of enable, disable, dh-group19 ...");
+    if (!text.starts_with(kGroup)) return fail("is not one of: enable, disable, dh-group19 ...");
     group.pfs = Pfs::kGroup;
     group.pfs_group = TRY(parse_dh_group(text.substr(kGroup.size())));
     return true;
@@ -183,8 +183,9 @@ TunnelEnd read_tunnel_end(Reader& tunnel, const char* key) {
 void read_tunnel(Reader& reader, const std::string& peer_path, Peer& peer) {
   Tunnel tunnel;
   tunnel.line = reader.line();
-  if (!reader.require("number")) return;
-  tunnel.number = static_cast<uint32_t>(reader.integer("number", 0, 4294967295));
+  const auto number = reader.required_integer("number", 0, 4294967295);
+  if (!number) return;
+  tunnel.number = static_cast<uint32_t>(*number);
   reader.set_path(fmt::format("{}.tunnel {}", peer_path, tunnel.number));
   tunnel.disable = reader.flag("disable");
   tunnel.esp_group = reader.located_string("esp-group");

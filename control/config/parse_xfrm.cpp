@@ -8,8 +8,8 @@
 namespace espalier::config {
 namespace {
 
-constexpr size_t kNameBytes = sizeof(Name::bytes);
 constexpr int64_t kMaxInt = std::numeric_limits<int64_t>::max();
+constexpr size_t kNameBytes = sizeof(Name::bytes);
 constexpr int64_t kMax32 = std::numeric_limits<uint32_t>::max();
 
 IpAddress read_address(Reader& reader, const char* key) {
@@ -136,7 +136,7 @@ void read_outer_addresses(Reader& reader, State& state) {
   for (const char* key : {"src", "dst"}) {
     IpAddress& address = std::string_view(key) == "src" ? state.source : state.destination;
     if (reader.require(key)) address = read_address(reader, key);
-    if (address.is_set() && (address.is_unspecified() || address.is_multicast()))
+    if (address.is_set() && !address.is_unicast())
       reader.error(key, "{} is no address of a host", to_string(address));
   }
   if (state.source.is_set() && state.destination.is_set() && state.source.family != state.destination.family)
@@ -146,15 +146,13 @@ void read_outer_addresses(Reader& reader, State& state) {
 void read_state(Reader& reader, Model& model) {
   State state;
   state.line = reader.line();
-  if (!reader.require("spi")) return;
-  state.spi =
-      static_cast<uint32_t>(reader.integer("spi", 256, kMax32));  // RFC 4303 section 2.1: below is reserved
-  if (state.spi == 0) return;
+  const auto spi = reader.required_integer("spi", 256, kMax32);  // RFC 4303 section 2.1: below is reserved
+  if (!spi) return;
+  state.spi = static_cast<uint32_t>(*spi);
   reader.set_path(fmt::format("xfrm.state 0x{:x}", state.spi));
   if (reader.require("direction"))
     state.direction = reader.choice("direction", kStateDirectionWords, Direction::kOut);
-  state.name = reader.has("name") ? reader.string("name") : fmt::format("state 0x{:x}", state.spi);
-  if (state.name.size() > kNameBytes) reader.error("name", "is longer than {} characters", kNameBytes);
+  state.name = reader.has("name") ? reader.label("name", kNameBytes) : fmt::format("state 0x{:x}", state.spi);
   read_outer_addresses(reader, state);
   state.reqid = static_cast<uint32_t>(reader.integer("reqid", 0, kMax32));
   state.mode = reader.choice("mode", kModeWords, Mode::kTunnel);
@@ -169,26 +167,40 @@ void read_state(Reader& reader, Model& model) {
   model.states.push_back(std::move(state));
 }
 
+// "0.0.0.0" and "::" stand for any address, as in `ip xfrm`.
+IpAddress read_template_address(Reader& reader, const char* key, bool needed) {
+  const IpAddress address = read_address(reader, key);
+  const bool any = !address.is_set() || address.is_unspecified();
+  if (needed && !reader.has(key))
+    reader.require(key);
+  else if (needed && address.is_set() && any)
+    reader.error(key, "must be an address: a tunnel needs both ends");
+  if (any) return {};
+  if (!address.is_unicast()) reader.error(key, "{} is no address of a host", to_string(address));
+  return address;
+}
+
 Template read_template(Reader& reader, Direction direction) {
   Template result;
   result.line = reader.line();
-  result.source = read_address(reader, "src");
-  result.destination = read_address(reader, "dst");
   result.mode = reader.choice("mode", kModeWords, Mode::kTunnel);
+  const bool needed = direction == Direction::kOut && result.mode == Mode::kTunnel;
+  result.source = read_template_address(reader, "src", needed);
+  result.destination = read_template_address(reader, "dst", needed);
+  if (result.source.is_set() && result.destination.is_set() &&
+      result.source.family != result.destination.family)
+    reader.error("dst", "is of another family than src");
   result.reqid = static_cast<uint32_t>(reader.integer("reqid", 0, kMax32));
   result.optional = reader.choice("level", kLevelWords, false);
   if (result.optional && result.mode == Mode::kTunnel && direction == Direction::kOut)
     reader.error("level", "\"use\" is for transport mode: a tunnel cannot be left out");
-  if (direction == Direction::kOut && result.mode == Mode::kTunnel)
-    for (const char* key : {"src", "dst"}) reader.require(key);
   return result;
 }
 
 void read_policy(Reader& reader, size_t position, Model& model) {
   Policy policy;
   policy.line = reader.line();
-  policy.name = reader.has("name") ? reader.string("name") : fmt::format("policy {}", position);
-  if (policy.name.size() > kNameBytes) reader.error("name", "is longer than {} characters", kNameBytes);
+  policy.name = reader.has("name") ? reader.label("name", kNameBytes) : fmt::format("policy {}", position);
   if (reader.require("direction"))
     policy.direction = reader.choice("direction", kPolicyDirectionWords, Direction::kOut);
   policy.selector = read_selector(reader);

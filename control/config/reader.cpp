@@ -9,6 +9,10 @@ namespace {
 
 constexpr size_t kMaxNameBytes = 31;  // fits the records' Name
 
+bool is_control(char c) {
+  return (c >= 0 && c < 0x20) || c == 0x7f;
+}
+
 bool is_name(std::string_view name) {
   const auto good = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
@@ -39,7 +43,7 @@ std::string suggestion(std::string_view name, const std::vector<std::string_view
   if (name.size() > kLongestKeyword) return {};
   for (const std::string_view keyword : keywords) {
     const size_t distance = edit_distance(name, keyword);
-    if (distance < best_distance && distance < name.size()) best = keyword, best_distance = distance;
+    if (distance < best_distance && 2 * distance < name.size()) best = keyword, best_distance = distance;
   }
   return best.empty() ? std::string() : fmt::format(" (is \"{}\" meant?)", best);
 }
@@ -73,6 +77,13 @@ bool Reader::require(const char* key) {
   return false;
 }
 
+std::optional<int64_t> Reader::required_integer(const char* key, int64_t low, int64_t high) {
+  std::optional<int64_t> value;
+  if (require(key)) value = optional_integer(key, low, high);
+  if (!value) abandon();
+  return value;
+}
+
 void Reader::reject(const char* key, std::string_view why) {
   if (has(key)) error(key, "is not supported: {}", why);
 }
@@ -97,13 +108,24 @@ int64_t Reader::integer(const char* key, int64_t low, int64_t high, int64_t othe
 std::string Reader::string(const char* key) {
   const Node* node = find(key, Node::Kind::kString);
   if (node == nullptr) return {};
-  if (node->text.empty()) error(key, "is empty");
-  return std::string(node->text.text());
+  const std::string_view text = node->text.text();
+  if (text.empty()) error(key, "is empty");
+  if (std::any_of(text.begin(), text.end(), is_control)) error(key, "has control characters");
+  return std::string(text);
+}
+
+std::string Reader::label(const char* key, size_t most) {
+  std::string text = string(key);
+  if (text.size() > most) error(key, "is longer than {} characters", most);
+  if (std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; }))
+    error(key, "has characters beyond ASCII");
+  return text;
 }
 
 std::vector<Located<std::string>> Reader::strings(const char* key) {
   return parsed_list(key, [](std::string_view text) -> Result<std::string> {
     if (text.empty()) return fail("is empty");
+    if (std::any_of(text.begin(), text.end(), is_control)) return fail("has control characters");
     return std::string(text);
   });
 }
@@ -167,7 +189,7 @@ std::optional<std::string> Reader::scalar_text(const char* key, const Node& node
 }
 
 void Reader::wrong_word(const char* key, const Node& node, std::span<const std::string_view> words) {
-  diagnostics_.error(node.line, "{}: {} is none of {}", path_of(key), quoted(node.text.text()),
+  diagnostics_.error(node.line, "{}: {} is not one of: {}", path_of(key), quoted(node.text.text()),
                      fmt::join(words, ", "));
 }
 

@@ -33,13 +33,18 @@ class Reader {
   bool has(const char* key) { return find(key) != nullptr; }
   int line_of(const char* key);  // of the setting, or of the group where it is absent
   bool require(const char* key);
+  // The number that names this group; without a usable one the group is abandoned.
+  std::optional<int64_t> required_integer(const char* key, int64_t low, int64_t high);
+  // The rest of the group is not looked at: its keywords do not count as unknown.
+  void abandon() { asked_.assign(asked_.size(), true); }
   // For keywords that users of VyOS know and Espalier will not have.
   void reject(const char* key, std::string_view why);
 
   bool flag(const char* key, bool otherwise = false);
   int64_t integer(const char* key, int64_t low, int64_t high, int64_t otherwise = 0);
   std::optional<int64_t> optional_integer(const char* key, int64_t low, int64_t high);
-  std::string string(const char* key);
+  std::string string(const char* key);              // without control characters
+  std::string label(const char* key, size_t most);  // printable ASCII, at most that long: goes into a record
   Located<std::string> located_string(const char* key) { return {string(key), line_of(key)}; }
   std::vector<Located<std::string>> strings(const char* key);  // a scalar stands for an array of one
   // Its value appears in no message.

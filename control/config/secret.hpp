@@ -21,7 +21,9 @@ class Secret {
     bytes_.swap(other.bytes_);
     return *this;
   }
-  ~Secret() { explicit_bzero(bytes_.data(), bytes_.size()); }
+  ~Secret() {
+    if (!bytes_.empty()) explicit_bzero(bytes_.data(), bytes_.size());
+  }
 
   std::span<const uint8_t> bytes() const { return bytes_; }
   std::string_view text() const { return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()}; }

@@ -17,7 +17,7 @@ void check_own_address(const OwnAddress& own, Diagnostics& diagnostics) {
   const auto wrong = [&](std::string_view why) {
     diagnostics.error(own.line, "interfaces.{}.address: {} is {}", own.interface->name, to_string(a), why);
   };
-  if (a.is_unspecified() || a.is_multicast() || a.is_loopback()) return wrong("no address of a host");
+  if (!a.is_unicast()) return wrong("no address of a host");
   if (!a.is_ipv4() || own.prefix.length >= 31) return;  // RFC 3021: a /31 has neither
   const Ipv4Prefix prefix = own.prefix.ipv4();
   if (prefix.address == prefix.network()) wrong("the network's own address");
@@ -57,6 +57,7 @@ void check_next_hop(const Route& route, const Located<IpAddress>& via, const Top
     diagnostics.error(via.line != 0 ? via.line : route.line, "routes {}.via: {} {}", to_string(route.prefix),
                       to_string(via.value), why);
   };
+  if (!via.value.is_unicast()) return wrong("is no address of a host");
   if (topology.is_own(via.value)) return wrong("is an address of this gateway");
   if (route.interface.value.empty()) {
     if (!topology.connected(via.value)) wrong("is on no connected network");
@@ -95,7 +96,8 @@ void check_neighbors(const Model& model, const Topology& topology, Diagnostics& 
     if (type != InterfaceType::kEthernet && type != InterfaceType::kVif)
       diagnostics.error(neighbor.interface.line, "{}.interface: {} has no MAC addresses", path,
                         neighbor.interface.value);
-    else if (!topology.is_connected_on(neighbor.address, *index) || topology.is_own(neighbor.address))
+    else if (!neighbor.address.is_unicast() || topology.is_own(neighbor.address) ||
+             !topology.is_connected_on(neighbor.address, *index))
       diagnostics.error(neighbor.line, "{}: is not a neighbor's address on a network of {}", path,
                         neighbor.interface.value);
   }

@@ -1,0 +1,25 @@
+// Cases of the configuration as data: a file holds "=== NAME [+ PRELUDE...]", then a configuration, then
+// "---", then the exact diagnostics that it must give, "LINE: severity: text", in order. Preludes (sections
+// that a case does not care about) follow the case's own text, so that its line numbers stay as they are
+// written.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace espalier::config::testing {
+
+struct Case {
+  std::string name;
+  std::string text;  // with its preludes
+  std::vector<std::string> expected;
+};
+
+// Throws std::runtime_error if the file is not readable or malformed.
+std::vector<Case> read_cases(const std::string& path);
+
+// A prelude by its name: "interfaces", "interfaces and vti", "routes", "tunnel".
+std::string prelude(std::string_view name);
+
+}  // namespace espalier::config::testing

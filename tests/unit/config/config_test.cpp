@@ -1,0 +1,224 @@
+// The entry points as a whole: docs/example.conf, files on disk, size, and what no text of cases can hold.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+
+#include "case_file.hpp"
+#include "control/config/config.hpp"
+
+namespace espalier::config::testing {
+namespace {
+
+std::vector<Diagnostic> check_text(std::string_view text) {
+  return check(Source{"test.conf", Secret(text), std::nullopt});
+}
+
+std::string example_path() {
+  const char* root = std::getenv("ESPALIER_SOURCE_ROOT");
+  EXPECT_NE(root, nullptr) << "set by meson.build";
+  return std::string(root == nullptr ? "." : root) + "/docs/example.conf";
+}
+
+// A file that exists as long as the test.
+class TemporaryFile {
+ public:
+  TemporaryFile(std::string_view text, mode_t mode) {
+    const int fd = mkstemp(path_.data());
+    EXPECT_GE(fd, 0);
+    EXPECT_EQ(write(fd, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    EXPECT_EQ(fchmod(fd, mode), 0);
+    close(fd);
+  }
+  ~TemporaryFile() { unlink(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = "/tmp/espalier-config-XXXXXX";
+};
+
+TEST(Example, IsAcceptedByCheck) {
+  const auto source = read_source(example_path());
+  ASSERT_TRUE(source) << source.error().text;
+  const std::vector<Diagnostic> diagnostics = check(*source);
+  EXPECT_FALSE(has_errors(diagnostics)) << render_diagnostics(diagnostics);
+}
+
+TEST(Example, WhatCannotBeAppliedIsRefusedByNameAndLine) {
+  const auto source = read_source(example_path());
+  ASSERT_TRUE(source) << source.error().text;
+  const CompileOutcome outcome = load(*source);
+  EXPECT_FALSE(outcome.tables);
+  std::vector<std::string> errors;
+  for (const Diagnostic& d : outcome.diagnostics)
+    if (d.severity == Severity::kError) errors.push_back(fmt::format("{}: {}", d.line, d.text));
+  const std::string_view suffix = " cannot be applied by this version";
+  for (std::string& error : errors) {
+    ASSERT_TRUE(error.ends_with(suffix)) << error;
+    error.resize(error.size() - suffix.size());
+  }
+  EXPECT_EQ(errors, (std::vector<std::string>{
+                        "11: interfaces.eth0: an IPv6 address",
+                        "15: interfaces.vti10: an interface of type \"vti\"",
+                        "16: interfaces.tun0: an interface of type \"gre\"",
+                        "36: nat.source rule 12: translation 1:1 to a prefix",
+                        "72: vpn.ipsec.site-to-site.peer.OFFICE-B: IKE",
+                        "78: vpn.ipsec.site-to-site.peer.OFFICE-C: IKE",
+                        "93: xfrm.state 0x1002: encryption other than AES-GCM with 16 bytes of ICV",
+                        "93: xfrm.state 0x1002: encap",
+                        "98: xfrm.state 0xc0de0002: encryption other than AES-GCM with 16 bytes of ICV",
+                        "98: xfrm.state 0xc0de0002: encap",
+                        "103: xfrm.state 0x1003: transport mode",
+                        "103: xfrm.state 0x1003: esn = true",
+                        "105: xfrm.state 0x2003: transport mode",
+                        "105: xfrm.state 0x2003: esn = true",
+                        "119: xfrm.policy 6: a template in transport mode",
+                        "121: xfrm.policy 7: a template in transport mode",
+                    }));
+}
+
+TEST(Example, KeysAndSecretsAreInNoMessage) {
+  const auto source = read_source(example_path());
+  ASSERT_TRUE(source) << source.error().text;
+  const std::string text = render_diagnostics(load(*source).diagnostics);
+  for (const char* secret : {"SomePreSharedKey", "000102030405", "a0a1a2a3", "606162"})
+    EXPECT_EQ(text.find(secret), text.npos) << secret;
+}
+
+TEST(Source, NotReadable) {
+  EXPECT_EQ(read_source("/nonexistent.conf").error().text,
+            "/nonexistent.conf: cannot be opened: No such file or directory");
+  EXPECT_EQ(read_source("/tmp").error().text, "/tmp: is not a regular file");
+}
+
+constexpr std::string_view kPsk =
+    R"(vpn = { ipsec = { authentication = { psk = { A = { id = "a"; secret = "topsecret"; }; }; }; }; };)";
+
+TEST(Secrets, AFileThatOthersCanReadIsWarnedOf) {
+  const TemporaryFile open(kPsk, 0644), closed(kPsk, 0640);
+  const std::vector<Diagnostic> found = check(*read_source(open.path()));
+  ASSERT_EQ(found.size(), 2u) << render_diagnostics(found);
+  EXPECT_EQ(render_diagnostics({found[0]}),
+            fmt::format(
+                "{0}: warning: holds secrets and is readable by others: chmod o-r {0}, or use secret-file\n",
+                open.path()));
+  EXPECT_EQ(check(*read_source(closed.path())).size(), 1u);  // IKE
+}
+
+TEST(Secrets, SoIsASecretFile) {
+  const TemporaryFile open("topsecret", 0644), closed("topsecret", 0600);
+  const std::string_view form =
+      R"(vpn = {{ ipsec = {{ authentication = {{ psk = {{ A = {{ id = "a"; secret-file = "{}"; }}; }}; }}; }}; }};)";
+  const auto check_with = [&](const std::string& secret_file) {
+    const TemporaryFile config(fmt::format(fmt::runtime(form), secret_file), 0644);
+    std::vector<Diagnostic> found = check(*read_source(config.path()));
+    std::erase_if(found, [](const Diagnostic& d) { return d.text.ends_with("this version"); });
+    return found;
+  };
+  EXPECT_TRUE(check_with(closed.path()).empty());
+  ASSERT_EQ(check_with(open.path()).size(), 1u);
+  EXPECT_EQ(
+      check_with(open.path())[0].text,
+      fmt::format("vpn.ipsec.authentication.psk.A.secret-file: \"{}\" is readable by others: take their "
+                  "permission away",
+                  open.path()));
+  ASSERT_EQ(check_with("/nonexistent").size(), 1u);
+}
+
+TEST(Text, NulBytes) {
+  using std::string_view_literals::operator""sv;
+  EXPECT_EQ(render_diagnostics(check_text("dataplane = { };\n\0nat = { };"sv)),
+            "test.conf:2: error: a NUL byte\n");
+  EXPECT_EQ(render_diagnostics(check_text("x = \"a\0b\";"sv)), "test.conf:1: error: a NUL byte\n");
+}
+
+// libconfig compares each new name of a group with all before it: 50,000 of them take it over a minute.
+TEST(Text, TooManyNamesInOneGroup) {
+  std::string text = "interfaces = {\n";
+  for (int i = 0; i < 50000; ++i) text += fmt::format("d{} = {{ type = \"dummy\"; }};\n", i);
+  EXPECT_EQ(render_diagnostics(check_text(text + "};")),
+            "test.conf:4098: error: too many names in one group: write a list of groups, ( { name = \"...\"; "
+            "}, ... )\n");
+}
+
+TEST(Text, TooManyOfAKind) {
+  std::string text = "interfaces = (\n";
+  for (int i = 0; i < 257; ++i)
+    text += fmt::format("{}{{ name = \"d{}\"; type = \"dummy\"; }}\n", i ? "," : "", i);
+  EXPECT_EQ(render_diagnostics(check_text(text + ");")),
+            "test.conf:1: error: interfaces: 257 interfaces are more than the 256 that there can be\n");
+}
+
+std::string many_elements() {
+  std::string text = prelude("interfaces") + "routes = (\n";
+  for (unsigned i = 0; i < 50000; ++i)
+    text += fmt::format("{}{{ prefix = \"10.{}.{}.0/24\"; via = \"192.168.0.9\"; }}\n", i ? "," : "", i / 256,
+                        i % 256);
+  text += ");\nxfrm = {\n state = (\n";
+  for (unsigned i = 0; i < 50000; ++i)
+    text += fmt::format(
+        "{}{{ spi = {}; direction = \"out\"; src = \"198.51.100.3\"; dst = \"203.0.113.7\"; reqid = {}; "
+        "encryption = \"aes128gcm128\"; key = \"0x{:040x}\"; }}\n",
+        i ? "," : "", 256 + i, i + 1, i + 1);
+  text += ");\n policy = (\n";
+  for (unsigned i = 0; i < 50000; ++i)
+    text += fmt::format(
+        "{}{{ direction = \"out\"; src = \"192.168.0.0/24\"; dst = \"10.{}.{}.0/24\"; action = \"protect\"; "
+        "template = {{ src = \"198.51.100.3\"; dst = \"203.0.113.7\"; reqid = {}; }}; }}\n",
+        i ? "," : "", i / 256, i % 256, i + 1);
+  return text + "); };\n";
+}
+
+// Three lists of 50,000 elements, with all lints and the compiler; 2 s of processor time for each. It takes
+// 0.5 s; a quadratic step anywhere takes minutes.
+TEST(Text, FiftyThousandElementsOfAKind) {
+#ifdef __SANITIZE_ADDRESS__
+  constexpr double kMostSeconds = 60;
+#else
+  constexpr double kMostSeconds = 6;
+#endif
+  const std::string text = many_elements();
+  const std::clock_t begin = std::clock();
+  const CompileOutcome outcome = load(Source{"test.conf", Secret(text), std::nullopt});
+  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  ASSERT_TRUE(outcome.tables) << render_diagnostics(outcome.diagnostics).substr(0, 1000);
+  EXPECT_TRUE(outcome.diagnostics.empty());
+  EXPECT_EQ(outcome.tables->routes.size(), 50000u);
+  EXPECT_EQ(outcome.tables->states.size(), 50000u);
+  EXPECT_EQ(outcome.tables->policies.size(), 50000u);
+  RecordProperty("seconds", fmt::format("{:.2f}", seconds));
+  EXPECT_LT(seconds, kMostSeconds);
+}
+
+TEST(Address, PrefixArithmeticOfBothFamilies) {
+  const auto p = [](std::string_view text) { return *parse_prefix(text); };
+  EXPECT_TRUE(p("10.0.0.0/8").contains(p("10.255.0.0/16")));
+  EXPECT_FALSE(p("10.0.0.0/9").contains(p("10.128.0.0/16")));
+  EXPECT_TRUE(p("0.0.0.0/0").contains(p("255.255.255.255")));
+  EXPECT_FALSE(p("0.0.0.0/0").contains(p("::/0")));
+  EXPECT_TRUE(p("2001:db8::/33").contains(p("2001:db8:7fff::/48")));
+  EXPECT_FALSE(p("2001:db8::/33").contains(p("2001:db8:8000::/48")));
+  EXPECT_TRUE(p("10.1.0.0/16").overlaps(p("10.0.0.0/8")));
+  EXPECT_EQ(to_string(parse_interface_address("192.0.2.133/26")->network()), "192.0.2.128/26");
+  EXPECT_EQ(to_string(parse_interface_address("2001:db8::ffff/113")->network()), "2001:db8::8000/113");
+}
+
+TEST(Address, WhatIsNoAddress) {
+  for (const char* text :
+       {"", "1.2.3", "01.2.3.4", "1.2.3.4.5", "1.2.3.256", " 1.2.3.4", "1.2.3.4 ", "::1::", "1.2.3.4/8"})
+    EXPECT_FALSE(parse_address(text)) << text;
+  EXPECT_FALSE(parse_address(std::string_view("1.2.3.4\0x", 9)));
+  for (const char* text : {"1.2.3.4/", "1.2.3.4/08", "1.2.3.4/+8", "1.2.3.4/33", "1.2.3.4/8/8", "::/129"})
+    EXPECT_FALSE(parse_interface_address(text)) << text;
+  for (const char* text : {"", "0", "65536", "1-", "-1", "2-1", "1-65536", "01", "1,2"})
+    EXPECT_FALSE(parse_ports(text)) << text;
+  for (const char* text :
+       {"02:00:00:00:00", "02-00-00-00-00-01", "02:00:00:00:00:0g", "02:00:00:00:00:-1", "00:00:00:00:00:00"})
+    EXPECT_FALSE(parse_mac(text)) << text;
+}
+
+}  // namespace
+}  // namespace espalier::config::testing

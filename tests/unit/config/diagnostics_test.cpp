@@ -1,0 +1,52 @@
+// Runs the cases/*.cases: what `check` says, and for apply.cases what `apply` says.
+#include <gtest/gtest.h>
+
+#include "case_file.hpp"
+#include "control/config/config.hpp"
+
+namespace espalier::config::testing {
+namespace {
+
+std::vector<std::string> lines_of(const std::vector<Diagnostic>& diagnostics) {
+  std::vector<std::string> lines;
+  for (const Diagnostic& d : diagnostics) {
+    EXPECT_EQ(d.file, "case.conf");
+    lines.push_back(
+        fmt::format("{}: {}: {}", d.line, d.severity == Severity::kError ? "error" : "warning", d.text));
+  }
+  return lines;
+}
+
+class DiagnosticsTest : public ::testing::Test {
+ public:
+  DiagnosticsTest(Case data, bool apply) : data_(std::move(data)), apply_(apply) {}
+
+  void TestBody() override {
+    const Source source{"case.conf", Secret(std::string_view(data_.text)), std::nullopt};
+    const auto found = lines_of(apply_ ? load(source).diagnostics : check(source));
+    EXPECT_EQ(fmt::format("{}", fmt::join(found, "\n")), fmt::format("{}", fmt::join(data_.expected, "\n")));
+  }
+
+ private:
+  const Case data_;
+  const bool apply_;
+};
+
+}  // namespace
+}  // namespace espalier::config::testing
+
+int main(int argc, char** argv) {
+  using namespace espalier::config::testing;
+  ::testing::InitGoogleTest(&argc, argv);
+  // The files of cases follow gtest's own arguments.
+  for (int i = 1; i < argc; ++i) {
+    const std::string path = argv[i];
+    const std::string file = path.substr(path.rfind('/') + 1);
+    for (const Case& one : read_cases(path))
+      ::testing::RegisterTest(file.c_str(), one.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                              [one, apply = file == "apply.cases"]() -> ::testing::Test* {
+                                return new DiagnosticsTest(one, apply);
+                              });
+  }
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,84 @@
+// The running configuration, and the way from one to the next.
+//
+// A configuration becomes the running one when the dataplane has acknowledged it; until then, and when it
+// refuses, the earlier one stays. Whenever a dataplane becomes ready the running configuration is sent to it.
+// One change at a time. Owner: espalierd's thread.
+#pragma once
+
+#include "control/daemon/config_request.hpp"
+#include "control/daemon/config_store.hpp"
+#include "control/daemon/supervisor.hpp"
+
+namespace espalier::daemon {
+
+class Applier {
+ public:
+  using Tables = std::shared_ptr<const config::Tables>;
+  using CommandFor = std::function<DataplaneCommand(const config::Tables&)>;
+  enum class Persist { kAsApplied, kAsConfigFile };
+  struct Change {
+    Tables tables;
+    std::string_view text;  // of the file; used before apply() returns
+    bool restart = false;   // the dataplane may be restarted for it
+    Persist persist = Persist::kAsApplied;
+  };
+  using Done = std::function<void(Result<void>)>;
+
+  Applier(Supervisor& supervisor, const ConfigStore& store, CommandFor command_for)
+      : supervisor_(supervisor), store_(store), command_for_(std::move(command_for)) {}
+
+  // The configuration to start with; nothing is sent before on_ready().
+  void set_initial(Tables tables) { running_ = std::move(tables); }
+  // `done` is called once, at once or later.
+  void apply(Change change, Done done);
+
+  // From the supervisor.
+  void on_ready();
+  void on_lost(const std::string& how);
+
+  const config::Tables& running() const { return *running_; }
+  // How a dataplane for the running configuration is started.
+  DataplaneCommand command() const { return command_for_(*running_); }
+  // Whether `wanted` needs a dataplane that is started in another way.
+  bool needs_restart(const config::Tables& wanted) const {
+    return command_for_(wanted).arguments != command().arguments;
+  }
+  // The dataplane acknowledged the running configuration.
+  bool acknowledged() const { return acknowledged_; }
+  uint64_t generation() const { return generation_; }
+  const std::string& last_refusal() const { return last_refusal_; }
+
+ private:
+  struct Candidate {
+    Tables tables;
+    bool restart = false;
+    Persist persist = Persist::kAsApplied;
+    Done done;
+    uint64_t generation = 0;
+    // With restart: the way from the old dataplane to the one that was started for it.
+    bool old_one_ended = false;
+    uint64_t request = 0;  // 0: not sent yet
+  };
+
+  Result<void> prepare(const Change& change);
+  void send_running();
+  void send_candidate();
+  void on_candidate_answer(Result<DataplaneLink::Answer> answer);
+  void accept_candidate();
+  void reject_candidate(Error error);
+  uint64_t next_generation();
+  void cancel(uint64_t& request);
+
+  Supervisor& supervisor_;
+  const ConfigStore& store_;
+  CommandFor command_for_;
+  Tables running_;
+  std::optional<Candidate> candidate_;
+  bool acknowledged_ = false;
+  uint64_t running_request_ = 0;  // unanswered; 0: none
+  uint64_t generation_ = 0;       // of running_, 0: not sent yet
+  uint64_t last_generation_ = 0;
+  std::string last_refusal_;
+};
+
+}  // namespace espalier::daemon

@@ -1,0 +1,81 @@
+#include "control/daemon/command_line.hpp"
+
+#include <fmt/ranges.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <fstream>
+#include <regex>
+
+namespace espalier::daemon {
+namespace {
+
+bool is_pci_address(std::string_view device) {
+  static const std::regex pattern("([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\\.[0-7](,.*)?");
+  return std::regex_match(device.begin(), device.end(), pattern);
+}
+
+std::string_view memory_word(config::Memory memory) {
+  switch (memory) {
+    case config::Memory::kAuto:
+      return "auto";
+    case config::Memory::kHugepages:
+      return "huge";
+    case config::Memory::kOrdinary:
+      return "plain";
+  }
+  return "auto";
+}
+
+std::vector<uint16_t> worker_cores(const config::Startup& startup, const std::vector<uint16_t>& cpus) {
+  if (!startup.cores.empty()) return startup.cores;
+  const size_t skip = cpus.size() > 1 ? 1 : 0;
+  std::vector<uint16_t> cores;
+  for (size_t i = 0; i < startup.workers && !cpus.empty(); ++i)
+    cores.push_back(cpus[skip + i % (cpus.size() - skip)]);
+  return cores;
+}
+
+}  // namespace
+
+DataplaneCommand dataplane_command(const config::Tables& tables, const std::string& program,
+                                   const std::string& runtime_dir, const std::vector<uint16_t>& cpus) {
+  const config::Startup& startup = tables.startup;
+  DataplaneCommand command{program, {}};
+  const auto add = [&command](std::string_view option, auto value) {
+    command.arguments.emplace_back(option);
+    command.arguments.push_back(fmt::format("{}", value));
+  };
+  add("--runtime-dir", runtime_dir);
+  add("--workers", startup.workers);
+  add("--cores", fmt::format("{}", fmt::join(worker_cores(startup, cpus), ",")));
+  add("--memory", memory_word(startup.memory));
+  add("--session-capacity", startup.session_capacity);
+  uint32_t largest_mtu = 1500;
+  for (const auto& interface : tables.interfaces) largest_mtu = std::max(largest_mtu, interface.mtu_bytes);
+  add("--largest-mtu", largest_mtu);
+  for (const auto& interface : tables.interfaces)
+    if (interface.kind == InterfaceKind::kPort && is_pci_address(interface.device.view()))
+      add("--pci", interface.device.view());
+  return command;
+}
+
+std::vector<uint16_t> allowed_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<uint16_t> cpus;
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return {0};
+  for (uint16_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  return cpus;
+}
+
+std::vector<std::string> arguments_of(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/cmdline", pid));
+  std::vector<std::string> words;
+  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
+  if (!words.empty()) words.erase(words.begin());
+  return words;
+}
+
+}  // namespace espalier::daemon

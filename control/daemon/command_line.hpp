@@ -1,0 +1,28 @@
+// How the dataplane is started for a configuration. What stands here is fixed while it runs; a change needs
+// another process.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "control/config/config.hpp"
+
+namespace espalier::daemon {
+
+struct DataplaneCommand {
+  std::string program;
+  std::vector<std::string> arguments;  // without the program's name
+};
+
+// `cpus` are those that we may run on, in ascending order: the first is left to the main lcore when there are
+// several, and workers share cores when there are more workers than cores.
+DataplaneCommand dataplane_command(const config::Tables& tables, const std::string& program,
+                                   const std::string& runtime_dir, const std::vector<uint16_t>& cpus);
+
+// By sched_getaffinity.
+std::vector<uint16_t> allowed_cpus();
+
+// The arguments of a running process (/proc/PID/cmdline), without the program's name; empty when it is gone.
+std::vector<std::string> arguments_of(pid_t pid);
+
+}  // namespace espalier::daemon

@@ -1,0 +1,85 @@
+// "explain": one synthetic packet through the live tables; the dataplane's own stages answer.
+#include "control/config/address.hpp"
+#include "control/daemon/commands/page.hpp"
+#include "control/daemon/commands/sa_list.hpp"
+#include "control/daemon/text.hpp"
+
+namespace espalier::daemon::commands {
+namespace {
+
+Result<Ipv4Address> required_address(Request& request, const char* key) {
+  const auto address = config::parse_address(TRY(request.required_text(key)));
+  if (!address || !address->is_ipv4()) return fail("\"{}\" has to be an IPv4 address", key);
+  return address->ipv4();
+}
+
+Result<InterfaceIndex> ingress(const config::Tables& tables, std::string_view name) {
+  if (name == "local") return kNoInterface;
+  for (const auto& interface : tables.interfaces)
+    if (interface.name.view() == name) return interface.index;
+  return fail("no interface {}; \"local\" is the gateway itself", config::quoted(name));
+}
+
+Result<uint8_t> protocol(Request& request) {
+  const auto name = TRY(request.text("protocol"));
+  if (!name) return uint8_t{kProtoUdp};
+  const auto found = config::find_protocol(*name);
+  if (!found || *found == kProtoAny) return fail("no protocol {}", config::quoted(*name));
+  return *found;
+}
+
+Result<Spi> inbound_spi(std::string_view tunnel, const SharedMemory* memory) {
+  if (memory == nullptr) return fail("no SA is installed");
+  const bool by_number = tunnel.starts_with("0x");
+  const auto wanted = by_number ? std::strtoul(std::string(tunnel).c_str(), nullptr, 16) : 0;
+  for (const auto& sa : installed_sas(*memory).sas) {
+    const bool matches = by_number ? sa.record.spi.value == wanted : sa.record.name.view() == tunnel;
+    if (sa.record.direction == Direction::kIn && matches) return sa.record.spi;
+  }
+  return fail("no inbound SA {}; show ipsec sa lists them", config::quoted(tunnel));
+}
+
+Result<void> read_numbers(Request& request, message::Explain& e) {
+  e.source_port = static_cast<uint16_t>(TRY(request.number("sport", 0, 65535)).value_or(e.source_port));
+  e.destination_port =
+      static_cast<uint16_t>(TRY(request.number("dport", 0, 65535)).value_or(e.destination_port));
+  e.icmp_type = static_cast<uint8_t>(TRY(request.number("icmp_type", 0, 255)).value_or(e.icmp_type));
+  e.size_bytes = static_cast<uint16_t>(TRY(request.number("size", 28, 65535)).value_or(e.size_bytes));
+  e.ttl = static_cast<uint8_t>(TRY(request.number("ttl", 0, 255)).value_or(e.ttl));
+  e.dont_fragment = TRY(request.flag("df"));
+  return {};
+}
+
+Result<message::Explain> packet_of(Context& context, Request& request) {
+  message::Explain e;
+  e.in = TRY(ingress(context.applier.running(), TRY(request.required_text("in"))));
+  e.source = TRY(required_address(request, "src"));
+  e.destination = TRY(required_address(request, "dst"));
+  e.protocol = TRY(protocol(request));
+  TRY(read_numbers(request, e));
+  if (const auto tunnel = TRY(request.text("tunnel"))) {
+    e.decrypted = 1;
+    e.sa_spi = TRY(inbound_spi(*tunnel, context.supervisor.memory()));
+  }
+  return e;
+}
+
+Json lines_of(const DataplaneLink::Answer& answer) {
+  Json lines = Json::array();
+  for (const auto& row : answer.rows)
+    if (const auto* text = std::get_if<message::TextRow>(&row))
+      lines.push_back({{"stage", text->stage.view()}, {"text", text->text.view()}});
+  return {{"lines", std::move(lines)}};
+}
+
+}  // namespace
+
+Result<void> explain(Context& context, Request& request, const Reply& reply) {
+  const message::Explain packet = TRY(packet_of(context, request));
+  TRY(request.no_others());
+  ask(
+      context, [packet](uint64_t id) { return message::make(packet, id, 0); }, reply, lines_of);
+  return {};
+}
+
+}  // namespace espalier::daemon::commands

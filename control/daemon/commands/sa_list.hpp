@@ -1,0 +1,22 @@
+// The SAs that are installed, from the vault and their cells, without their keys.
+#pragma once
+
+#include <vector>
+
+#include "control/daemon/commands/commands.hpp"
+
+namespace espalier::daemon::commands {
+
+struct InstalledSa {
+  SaIndex index;
+  SaRecord record;  // key and salt are wiped
+};
+
+// In the order of the vault. A damaged record is left out and counted in `damaged`.
+struct SaList {
+  std::vector<InstalledSa> sas;
+  uint64_t damaged = 0;
+};
+SaList installed_sas(const SharedMemory& memory);
+
+}  // namespace espalier::daemon::commands

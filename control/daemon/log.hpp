@@ -1,0 +1,17 @@
+// espalierd's log: one line on stderr for each event, with time, level and subsystem.
+//
+//   2026-08-01T12:00:00.123 warning proc the dataplane (pid 4711) died of signal 9; starting another
+//
+// Secrets and keys are never passed in.
+#pragma once
+
+#include <spdlog/spdlog.h>
+
+namespace espalier::daemon::log {
+
+spdlog::logger& cfg();   // the configuration: loaded, applied, refused
+spdlog::logger& proc();  // the processes: started, adopted, died, hung
+spdlog::logger& ring();  // the channel to the dataplane
+spdlog::logger& cli();   // the operator's socket
+
+}  // namespace espalier::daemon::log

@@ -1,0 +1,69 @@
+#include "control/daemon/options.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/program_options.hpp>
+#include <filesystem>
+#include <sstream>
+
+namespace espalier::daemon {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr int kUsageStatus = 2;
+
+po::options_description describe(Options& options) {
+  po::options_description description("Options");
+  description.add_options()("help,h", "this text")  //
+      ("config", po::value(&options.config_file)->default_value(options.config_file)->value_name("FILE"),
+       "the configuration; `espalier check FILE` tells what is wrong with it")  //
+      ("runtime-dir", po::value(&options.runtime_dir)->default_value(options.runtime_dir)->value_name("DIR"),
+       "sockets, locks and SA cells; belongs on a memory file system")  //
+      ("state-dir", po::value(&options.state_dir)->default_value(options.state_dir)->value_name("DIR"),
+       "what outlives a reboot: used sequence numbers, the applied configuration")  //
+      ("dataplane", po::value(&options.dataplane_program)->value_name("FILE"),
+       "the program espalier-dataplane; default: beside espalierd")  //
+      ("foreground", po::bool_switch(&options.foreground), "stay in the foreground, as systemd wants it");
+  return description;
+}
+
+std::string program_beside_us() {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return "espalier-dataplane";
+  for (const char* place : {"espalier-dataplane", "../../dataplane/espalier-dataplane"}) {
+    const auto program = (self.parent_path() / place).lexically_normal();
+    if (std::filesystem::exists(program, error)) return program;
+  }
+  return "espalier-dataplane";
+}
+
+std::string help_text(const po::options_description& description) {
+  std::ostringstream text;
+  text << "usage: espalierd [options]\n\n"
+          "Starts and supervises the Espalier gateway. SIGHUP applies the configuration file again, SIGTERM\n"
+          "stops the gateway. `espalier show status` asks it how it is.\n\n"
+       << description << "\nexample: espalierd --config /etc/espalier/espalier.conf --foreground\n";
+  return text.str();
+}
+
+}  // namespace
+
+std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
+  Options options;
+  const auto description = describe(options);
+  try {
+    po::variables_map values;
+    // An empty positional description refuses stray words.
+    po::store(po::command_line_parser(argc, argv).options(description).positional({}).run(), values);
+    po::notify(values);
+    if (values.count("help") != 0) return Exit{0, help_text(description)};
+  } catch (const po::error& error) {
+    return Exit{kUsageStatus, fmt::format("espalierd: {}; see espalierd --help\n", error.what())};
+  }
+  if (options.dataplane_program.empty()) options.dataplane_program = program_beside_us();
+  return options;
+}
+
+}  // namespace espalier::daemon

@@ -1,0 +1,32 @@
+// Values as the operator reads them in JSON: addresses, ports, protocols and enums as words.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "control/config/config.hpp"
+#include "control/shared/messages.hpp"
+
+namespace espalier::daemon {
+
+std::string to_text(Ipv4Address address);       // "192.0.2.1"
+std::string to_text(const Ipv4Prefix& prefix);  // "192.0.2.0/24"
+std::string to_text(const MacAddress& mac);     // "02:00:00:00:00:01"
+std::string to_text(PortRange ports);           // "any", "80", "1024-65535"
+std::string address_range_text(uint32_t low,
+                               uint32_t high);  // host order; "any", a prefix, an address or "a-b"
+std::string spi_text(Spi spi);                  // "0x00001001"
+
+std::string_view word(InterfaceKind kind);
+std::string_view word(RouteKind kind);
+std::string_view word(Direction direction);
+std::string_view word(PolicyAction action);
+std::string_view word(NatTranslation translation);
+std::string_view word(EspAlgorithm algorithm);
+std::string_view word(message::NeighborState state);
+std::string_view tcp_state_word(uint8_t state);  // SessionRow::tcp_state, in nf_conntrack's words
+
+// The name of an interface of `tables`; "any" for kNoInterface, "interface 7" for one that is not there.
+std::string interface_name(const config::Tables& tables, InterfaceIndex index);
+
+}  // namespace espalier::daemon

@@ -1,0 +1,152 @@
+#include "control/cli/command_line.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <sstream>
+
+namespace espalier::cli {
+namespace {
+
+using Words = std::vector<std::string>;
+
+// What stands for all commands, taken out of the words.
+struct Global {
+  Invocation invocation;
+  bool help = false;
+  bool version = false;
+  Words words;
+};
+
+Result<Global> take_global(const Words& arguments) {
+  Global global;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& word = arguments[i];
+    if (word == "--json") {
+      global.invocation.json = true;
+    } else if (word == "--help" || word == "-h") {
+      global.help = true;
+    } else if (word == "--version") {
+      global.version = true;
+    } else if (word == "--socket" && i + 1 < arguments.size()) {
+      global.invocation.socket = arguments[++i];
+    } else if (word.starts_with("--socket=")) {
+      global.invocation.socket = word.substr(std::string_view("--socket=").size());
+    } else if (word == "--socket") {
+      return fail("--socket needs a path");
+    } else {
+      global.words.push_back(word);
+    }
+  }
+  return global;
+}
+
+Words split(std::string_view text) {
+  std::istringstream stream{std::string(text)};
+  Words words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
+bool begins_with(const Words& words, const Words& beginning) {
+  return words.size() >= beginning.size() && std::equal(beginning.begin(), beginning.end(), words.begin());
+}
+
+// The command whose name the words begin with; takes the name off them.
+const Command* take_command(Words& words) {
+  for (const Command& command : commands()) {
+    const Words name = split(command.name);
+    if (!begins_with(words, name)) continue;
+    words.erase(words.begin(), words.begin() + static_cast<ptrdiff_t>(name.size()));
+    return &command;
+  }
+  return nullptr;
+}
+
+po::options_description options_of(const Command& command) {
+  po::options_description options("Options");
+  if (command.describe != nullptr) command.describe(options);
+  return options;
+}
+
+std::string overview() {
+  std::string text =
+      "usage: espalier [--socket PATH] [--json] COMMAND ...\n\n"
+      "Asks espalierd about the gateway, or tells it what to do.\n\n";
+  for (const Command& c : commands())
+    text += fmt::format("  {:<24}{}\n",
+                        fmt::format("{}{}{}", c.name, c.operands.empty() ? "" : " ", c.operands), c.summary);
+  return text +
+         "\n  --socket PATH           default: /run/espalier/control.sock\n"
+         "  --json                  one JSON document instead of tables (docs/socket.md)\n"
+         "  --help                  after a command: its options, with an example\n\n"
+         "Exit status: 0 done, 1 refused or failed (one line on stderr says why), 2 wrong usage.\n"
+         "Begin with: espalier check FILE, espalier show interfaces, espalier show drops, espalier explain "
+         "--help\n";
+}
+
+std::string help_of(const Command& command) {
+  std::ostringstream text;
+  text << "usage: espalier " << command.name << (command.operands.empty() ? "" : " ") << command.operands
+       << (command.describe == nullptr ? "" : " [options]") << "\n\n"
+       << command.help << "\n";
+  if (command.describe != nullptr) text << "\n" << options_of(command);
+  text << "\nexample: " << command.example << "\n";
+  return text.str();
+}
+
+Message usage(std::string_view what, std::string_view command) {
+  const std::string see = command.empty() ? "espalier --help" : fmt::format("espalier {} --help", command);
+  return {kUsage, fmt::format("espalier: {}; see {}\n", what, see)};
+}
+
+// Words of interface's later versions: refused by name rather than as typing errors.
+std::optional<Message> refuse_missing(const Words& words) {
+  const bool confirm = std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return word == "--confirm" || word.starts_with("--confirm=");
+  });
+  std::string what;
+  if (words.front() == "apply" && confirm) what = "apply --confirm";
+  if (words.front() == "confirm" || words.front() == "rollback") what = words.front();
+  if (what.empty()) return std::nullopt;
+  return Message{
+      kRefused,
+      fmt::format("espalier: {} is not in this version; to go back, apply the earlier file\n", what)};
+}
+
+std::variant<Parsed, Message> parse_arguments(const Command& command, const Words& words,
+                                              Invocation invocation) {
+  auto options = options_of(command);
+  po::positional_options_description operands;
+  if (!command.operands.empty()) {
+    options.add_options()("FILE", po::value<std::string>()->required());
+    operands.add("FILE", 1);
+  }
+  try {
+    po::store(po::command_line_parser(words).options(options).positional(operands).run(), invocation.values);
+    po::notify(invocation.values);
+  } catch (const po::required_option& error) {
+    return usage(command.operands.empty() ? error.what() : "FILE is missing", command.name);
+  } catch (const po::error& error) {
+    return usage(error.what(), command.name);
+  }
+  return Parsed{&command, std::move(invocation)};
+}
+
+}  // namespace
+
+std::variant<Parsed, Message> parse(const Words& arguments) {
+  auto global = take_global(arguments);
+  if (!global) return usage(global.error().text, "");
+  if (global->version) return Message{kDone, "espalier " ESPALIER_VERSION "\n"};
+  Words& words = global->words;
+  if (words.empty()) return Message{global->help ? kDone : kUsage, overview()};
+  if (auto refusal = refuse_missing(words)) return *refusal;
+  const Command* command = take_command(words);
+  if (command == nullptr && global->help) return Message{kDone, overview()};
+  if (command == nullptr) return usage(fmt::format("no command {}", fmt::join(words, " ")), "");
+  if (global->help) return Message{kDone, help_of(*command)};
+  return parse_arguments(*command, words, std::move(global->invocation));
+}
+
+}  // namespace espalier::cli

@@ -1,0 +1,104 @@
+#include "control/cli/command.hpp"
+
+namespace espalier::cli {
+namespace {
+
+constexpr Command kCommands[] = {
+    {"check", "FILE", "tells what is wrong with a configuration; needs no espalierd",
+     "Parses and validates FILE and looks for traps. Errors and warnings are written as FILE:LINE: error: "
+     "TEXT.\n"
+     "Exit status 0 without errors (there may be warnings), 1 with errors.",
+     "espalier check /etc/espalier/espalier.conf", nullptr, run_check},
+    {"diff", "FILE", "shows what applying a configuration would change",
+     "A line for each change: + comes, - goes, ~ changes in place. Nothing is printed when nothing would "
+     "change.",
+     "espalier diff new.conf", nullptr, run_diff},
+    {"apply", "FILE", "makes a configuration the running one, all of it or nothing",
+     "Unchanged tunnels and sessions are not touched. The configuration survives a restart of espalierd, "
+     "until\n"
+     "the file that espalierd was started with is edited.",
+     "espalier apply new.conf", describe_apply, run_apply},
+    {"show interfaces", "", "ports with state, addresses and counters",
+     "S/L is the administrative state and the link: u/u up, u/D no link, A/D switched off. Drops are what "
+     "was\n"
+     "lost of the packets that came in there; `espalier show drops` says why.",
+     "espalier show interfaces", nullptr,
+     [](const Invocation& i) {
+       return show_list(i, {{"command", "show interfaces"}}, "interfaces", print_interfaces);
+     }},
+    {"show route", "", "the routing table", "Connected routes come from the interfaces' addresses.",
+     "espalier show route", nullptr,
+     [](const Invocation& i) {
+       return show_list(i, {{"command", "show route"}}, "routes", print_routes);
+     }},
+    {"show neighbors", "", "next hops and their MAC addresses",
+     "States are those of `ip neighbour`: incomplete asks, reachable was confirmed, stale and probe are "
+     "being\n"
+     "confirmed, failed does not answer, permanent is configured.",
+     "espalier show neighbors", nullptr,
+     [](const Invocation& i) {
+       return show_list(i, {{"command", "show neighbors"}}, "neighbors", print_neighbors);
+     }},
+    {"show policy", "", "IPsec policies with the packets that each decided",
+     "Within a direction the lowest priority number wins, among equals the one that was configured first.",
+     "espalier show policy", nullptr,
+     [](const Invocation& i) {
+       return show_list(i, {{"command", "show policy"}}, "policies", print_policies);
+     }},
+    {"show nat rules", "", "NAT rules with the flows that each started",
+     "Rules are consulted in this order, for the first packet of a flow only.", "espalier show nat rules",
+     nullptr,
+     [](const Invocation& i) {
+       return show_list(i, {{"command", "show nat rules"}}, "rules", print_nat_rules);
+     }},
+    {"show nat translations", "", "sessions with both directions' addresses",
+     "Original is how the first packet came, Reply how an answer has to come, as in conntrack.",
+     "espalier --json show nat translations", nullptr,
+     [](const Invocation& i) {
+       return show_list(i, {{"command", "show nat translations"}}, "translations", print_nat_translations);
+     }},
+    {"show ipsec sa", "", "security associations with counters and sequence numbers",
+     "One line per connection, its inbound and outbound SA side by side. What is configured and not "
+     "installed\n"
+     "is down, with the reason below the table. Keys are never shown.",
+     "espalier show ipsec sa", nullptr,
+     [](const Invocation& i) {
+       return show_list(i, {{"command", "show ipsec sa"}}, "sas", print_ipsec_sas);
+     }},
+    {"show drops", "", "every reason why packets did not leave, with its count",
+     "By the interface that the packets came in by, and by tunnel where the SA counts it.",
+     "espalier show drops", describe_drops, run_show_drops},
+    {"show pipeline", "", "the stages that a packet passes, with packets and cycles",
+     "In the order in which packets pass them. Cycles are those of the time stamp counter.",
+     "espalier show pipeline", nullptr,
+     [](const Invocation& i) {
+       return show(i, {{"command", "show pipeline"}}, print_pipeline);
+     }},
+    {"show workers", "", "what the worker cores do",
+     "Idle is the share of polls that found nothing. Flow hits are packets that followed a recorded "
+     "decision;\n"
+     "misses walked the whole order. Handed over went to the worker that owns their session.",
+     "espalier show workers", nullptr,
+     [](const Invocation& i) {
+       return show(i, {{"command", "show workers"}}, print_workers);
+     }},
+    {"show status", "", "espalierd itself: processes, configuration, refused requests",
+     "Whether the dataplane runs the configuration, and if not, why.", "espalier show status", nullptr,
+     [](const Invocation& i) {
+       return show(i, {{"command", "show status"}}, print_status);
+     }},
+    {"explain", "", "what would happen to a packet, stage by stage",
+     "Sends one synthetic packet through the live tables, by the dataplane's own stages, and changes "
+     "nothing:\n"
+     "which rule, policy and SA decide, and what would leave.",
+     "espalier explain --in eth0 --src 192.168.0.10 --dst 10.30.0.5 --protocol tcp --dport 443",
+     describe_explain, run_explain},
+};
+
+}  // namespace
+
+std::span<const Command> commands() {
+  return kCommands;
+}
+
+}  // namespace espalier::cli

@@ -1,0 +1,110 @@
+// show policy, ipsec sa.
+#include <algorithm>
+#include <cstdio>
+
+#include "control/cli/command.hpp"
+#include "control/cli/table.hpp"
+
+namespace espalier::cli {
+namespace {
+
+std::string selector_end(const Json& row, const char* address, const char* port) {
+  const std::string ports = text_of(row, port);
+  return ports == "any" || ports == "-" ? text_of(row, address)
+                                        : fmt::format("{} port {}", text_of(row, address), ports);
+}
+
+std::string template_text(const Json& row) {
+  if (!row.contains("template")) return "-";
+  const Json& tmpl = row["template"];
+  return fmt::format("{} > {} reqid {}", text_of(tmpl, "source"), text_of(tmpl, "destination"),
+                     text_of(tmpl, "reqid"));
+}
+
+// The SAs of one connection side by side, as VyOS shows them.
+struct Pair {
+  const Json* out = nullptr;
+  const Json* in = nullptr;
+  const Json& any() const { return out != nullptr ? *out : *in; }
+};
+
+bool belong_together(const Json& a, const Json& b) {
+  return a["reqid"] == b["reqid"] && a["remote_address"] == b["remote_address"] && a["state"] == b["state"];
+}
+
+std::vector<Pair> pairs_of(const Json& sas) {
+  std::vector<Pair> pairs;
+  for (const Json& sa : sas) {
+    const bool out = text_of(sa, "direction") == "out";
+    const auto other = std::find_if(pairs.begin(), pairs.end(), [&](const Pair& p) {
+      return (out ? p.out : p.in) == nullptr && belong_together(p.any(), sa);
+    });
+    Pair& pair = other != pairs.end() ? *other : pairs.emplace_back();
+    (out ? pair.out : pair.in) = &sa;
+  }
+  return pairs;
+}
+
+std::string spi_of(const Json* sa) {
+  return sa == nullptr ? "-" : fmt::format("0x{:08x}", number_of(*sa, "spi"));
+}
+uint64_t count_of(const Json* sa, const char* key) {
+  return sa == nullptr ? 0 : number_of(*sa, key);
+}
+std::string word_of(const Json* sa, const char* key) {
+  return sa == nullptr ? "-" : text_of(*sa, key);
+}
+
+}  // namespace
+
+void print_policies(const Json& document) {
+  Table table({{"Direction"},
+               {"Priority", Align::kRight},
+               {"Source"},
+               {"Destination"},
+               {"Protocol"},
+               {"Action"},
+               {"Template"},
+               {"Packets", Align::kRight},
+               {"Bytes", Align::kRight},
+               {"Name"}});
+  for (const Json& row : document["policies"])
+    table.add({text_of(row, "direction"), text_of(row, "priority"),
+               selector_end(row, "source", "source_port"),
+               selector_end(row, "destination", "destination_port"), text_of(row, "protocol"),
+               text_of(row, "action"), template_text(row), text_of(row, "packets"),
+               human_bytes(number_of(row, "bytes")), text_of(row, "name")});
+  std::fputs(table.render().c_str(), stdout);
+}
+
+void print_ipsec_sas(const Json& document) {
+  Table table({{"Connection"},
+               {"State"},
+               {"Uptime"},
+               {"Bytes In/Out"},
+               {"Packets In/Out"},
+               {"Remote address"},
+               {"Proposal"},
+               {"SPI In"},
+               {"SPI Out"},
+               {"Reqid", Align::kRight},
+               {"Seq In/Out"},
+               {"Window", Align::kRight}});
+  for (const Pair& p : pairs_of(document["sas"]))
+    table.add(
+        {text_of(p.any(), "connection"), text_of(p.any(), "state"), "-",
+         fmt::format("{}/{}", human_bytes(count_of(p.in, "bytes")), human_bytes(count_of(p.out, "bytes"))),
+         fmt::format("{}/{}", count_of(p.in, "packets"), count_of(p.out, "packets")),
+         text_of(p.any(), "remote_address"), text_of(p.any(), "proposal"), spi_of(p.in), spi_of(p.out),
+         text_of(p.any(), "reqid"),
+         fmt::format("{}/{}", word_of(p.in, "highest_sequence"), word_of(p.out, "next_sequence")),
+         word_of(p.in, "replay_window")});
+  std::fputs(table.render().c_str(), stdout);
+  for (const Json& sa : document["sas"])
+    if (sa.contains("reason"))
+      std::puts(fmt::format("{} is down: {}", text_of(sa, "connection"), text_of(sa, "reason")).c_str());
+  if (const uint64_t damaged = number_of(document, "damaged_records"); damaged != 0)
+    std::puts(fmt::format("{} damaged SA records in the vault were refused", damaged).c_str());
+}
+
+}  // namespace espalier::cli

@@ -1,5 +1,5 @@
-// Everything that a client of the operator's socket can send: one line, parsed and carried out by espalierd's own
-// commands, with no dataplane behind them. Files are out of reach: there is no state directory.
+// Everything that a client of the operator's socket can send: one line, parsed and carried out by espalierd's
+// own commands, with no dataplane behind them. Files are out of reach: there is no state directory.
 #include "control/daemon/commands/commands.hpp"
 #include "control/daemon/log.hpp"
 
@@ -26,7 +26,8 @@ void carry_out(Request request) {
   commands::Context context{supervisor, applier, store, [] { return uint64_t{0}; }};
   commands::dispatch(context, std::move(request), [](const Json& document) {
     if (!document.is_object() || !document["ok"].is_boolean()) std::abort();
-    if (document.dump(-1, ' ', false, Json::error_handler_t::replace).find('\n') != std::string::npos) std::abort();
+    if (document.dump(-1, ' ', false, Json::error_handler_t::replace).find('\n') != std::string::npos)
+      std::abort();
   });
 }
 

@@ -1,8 +1,8 @@
 // Everything that another process can put into a channel: positions, slots, messages of either direction.
 //
-// The input is the memory of a ring as a hostile peer leaves it: eight bytes for head, the rest for the slots.
-// Whatever is received is decoded as both sides do. A crash, a sanitizer's finding, or a receive that never ends
-// is a bug.
+// The input is the memory of a ring as a hostile peer leaves it: eight bytes for head, the rest for the
+// slots. Whatever is received is decoded as both sides do. A crash, a sanitizer's finding, or a receive that
+// never ends is a bug.
 #include <algorithm>
 #include <cstdlib>
 

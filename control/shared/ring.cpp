@@ -34,21 +34,21 @@ bool RingProducer::send(const message::Slot& slot) {
   }
   std::memcpy(&slots_[head_ & (count_ - 1)], &slot, sizeof slot);
   KILL_POINT("ring.send.before_publish");
-  positions_->head.store(++head_, std::memory_order_release);
+  positions_->head.store(++head_, std::memory_order_seq_cst);
   KILL_POINT("ring.send.after_publish");
   return true;
 }
 
 bool RingProducer::must_wake() {
-  // Pairs with the fence in prepare_to_wait(): either we see the flag or the consumer sees our slot.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (positions_->consumer_sleeps.load(std::memory_order_relaxed) == 0) return false;
+  // We: head, then the flag. prepare_to_wait(): the flag, then head. All four in one total order (seq_cst), so
+  // either we see the flag or the consumer sees our slot.
+  if (positions_->consumer_sleeps.load(std::memory_order_seq_cst) == 0) return false;
   positions_->consumer_sleeps.store(0, std::memory_order_relaxed);
   return true;
 }
 
 uint64_t RingConsumer::available() {
-  const uint64_t ready = positions_->head.load(std::memory_order_acquire) - tail_;
+  const uint64_t ready = positions_->head.load(std::memory_order_seq_cst) - tail_;
   if (ready > count_) broken_ = true;
   return broken_ ? 0 : ready;
 }
@@ -65,8 +65,7 @@ bool RingConsumer::receive(message::Slot& slot) {
 }
 
 bool RingConsumer::prepare_to_wait() {
-  positions_->consumer_sleeps.store(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  positions_->consumer_sleeps.store(1, std::memory_order_seq_cst);
   if (available() == 0 && !broken_) return true;
   positions_->consumer_sleeps.store(0, std::memory_order_relaxed);
   return false;

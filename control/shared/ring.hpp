@@ -85,7 +85,7 @@ class Channel {
   bool receive(message::Slot& slot) { return consumer_.receive(slot); }
   // Readable when the other side sent something after prepare_to_wait().
   int wait_fd() const { return own_wake().get(); }
-  // To be called before sleeping on wait_fd(): clears it, sets the flag, fences, looks again. False: do not
+  // To be called before sleeping on wait_fd(): clears it, sets the flag, looks again. False: do not
   // sleep, receive() first. A broken channel always says false, so look at broken() in the loop.
   bool prepare_to_wait();
   // The other side wrote nonsense into the positions. To be reported, counted and replaced.

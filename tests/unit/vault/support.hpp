@@ -65,10 +65,10 @@ T must(Result<T> result) {
 // of instructions.
 size_t step_through(const std::function<void()>& work, const std::function<void()>& look);
 
-// For every instruction of `first`: prepare(); a child runs `first` up to that instruction and is stopped;
-// another child runs `second`, to its end or until it waits for the first; then the first goes on to its end;
-// verify(). So two workers are interleaved at every point, without hoping for luck. Returns the number of
-// instructions.
+// For every instruction of `first` (every 251st in sanitizer builds): prepare(); a child runs `first` up to
+// that instruction and is stopped; another child runs `second`, to its end or until it waits for the first;
+// then the first goes on to its end; verify(). So two workers are interleaved at every point, without hoping
+// for luck. Returns the number of instructions.
 size_t interleave(const std::function<void()>& prepare, const std::function<void()>& first,
                   const std::function<void()>& second, const std::function<void()>& verify);
 

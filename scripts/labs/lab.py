@@ -12,7 +12,7 @@ PREFIX = "esp-lab"
 
 
 def up(files):
-    lab = TwoSites(PREFIX, files)
+    lab = TwoSites(PREFIX, files, lasting=True)
     try:
         lab.start()
     except LabError as problem:
@@ -23,7 +23,7 @@ def up(files):
 
 
 def down(files):
-    remove_leftovers(PREFIX)
+    remove_leftovers(PREFIX, lasting=True)
     shutil.rmtree(files, ignore_errors=True)
     print("down: nothing of the lab is left")
 

@@ -5,8 +5,10 @@ offloads (a checksum or a segment left to a NIC that does not exist would reach 
 IPv6 (router solicitations would be noise on the wire).
 """
 import os
+import re
 import signal
 import subprocess
+import textwrap
 import time
 
 
@@ -19,7 +21,8 @@ def run(*command, check=True, timeout=120, **options):
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=timeout,
                           stdin=subprocess.DEVNULL, **options)
     if check and done.returncode != 0:
-        raise LabError(f"{' '.join(map(str, command))}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+        words = textwrap.shorten(" ".join(map(str, command)), 200)
+        raise LabError(f"{words}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
     return done
 
 
@@ -84,12 +87,15 @@ class Namespace:
 
 
 class Network:
-    """The namespaces of a lab; a context manager that removes them, also those of an earlier run that died."""
+    """The namespaces of a lab; a context manager that removes them, and those of earlier runs that died.
 
-    def __init__(self, prefix):
-        self.prefix = prefix
+    Without `lasting` the names carry this process's id, so that runs do not meet.
+    """
+
+    def __init__(self, prefix, lasting=False):
+        self.prefix = prefix if lasting else f"{prefix}{os.getpid()}"
         self.machines = {}
-        remove_leftovers(prefix)
+        remove_leftovers(prefix, lasting)
 
     def __enter__(self):
         return self
@@ -133,11 +139,12 @@ class Network:
         self.machines = {}
 
 
-def remove_leftovers(prefix):
-    """Removes the namespaces that an earlier lab of this prefix left behind, and what runs in them."""
+def remove_leftovers(prefix, lasting=False):
+    """Removes the namespaces that labs of this prefix left behind, and what runs in them; not those of a process that lives."""
     for line in run("ip", "netns", "list").stdout.splitlines():
         name = line.split()[0] if line.split() else ""
-        if name.startswith(prefix + "-"):
+        owner = re.match(re.escape(prefix) + r"(\d*)-", name)
+        if owner and (owner[1] == "") == lasting and not (owner[1] and os.path.exists(f"/proc/{owner[1]}")):
             leftover = Namespace.__new__(Namespace)
             leftover.name, leftover.processes = name, []
             leftover.close()

@@ -53,7 +53,7 @@ def show_wire(lab, captured):
 def show_iperf(lab):
     say("iperf3: TCP both ways, UDP")
     server = traffic.Iperf(lab.host_b, HOST_B)
-    for title, options in (("TCP a to b", []), ("TCP b to a", ["--reverse"]), ("UDP a to b", ["--udp", "--bitrate", "50M"])):
+    for title, options in (("TCP a to b", []), ("TCP b to a", ["--reverse"]), ("UDP a to b", ["--udp", "--bitrate", "50M", "--length", "1200"])):
         report = server.run(lab.host_a, 5, *options)
         require("error" not in report and "end" in report, f"{title}: iperf3 ended without an error {report.get('error', '')}")
         end = report["end"].get("sum_received") or report["end"]["sum"]
@@ -100,7 +100,7 @@ What to try next:
   scripts/lab exec host-a ping 10.2.0.10           as a host behind gateway A
   scripts/lab cli a show drops                     the operator's command line of gateway A
   scripts/lab cli a explain --in lan --src 10.1.0.10 --dst 10.2.0.10 --protocol tcp --dport 443
-  scripts/lab exec wire tcpdump -n -i to-a          what an eavesdropper sees
+  scripts/lab exec wire tcpdump -n -i to-a         what an eavesdropper sees
   scripts/lab down
   README.md has a first configuration of your own, docs/ the operator's manual.
 """

@@ -30,9 +30,10 @@ class Iperf:
         self.machine.stop(self.process)
 
 
-def ping_each_size(machine, address, sizes):
+def ping_each_size(machine, address, sizes, options=""):
     """Pings once with every size; the sizes that were not answered."""
-    loop = f"for size in {' '.join(map(str, sizes))}; do ping -n -q -c 1 -W 2 -s $size {address} >/dev/null || echo $size; done"
+    ping = f"ping -n -q -c 1 -W 2 {options} -s $size {address}"
+    loop = f"for size in {' '.join(map(str, sizes))}; do {ping} >/dev/null || echo $size; done"
     return [int(word) for word in machine.run("sh", "-c", loop, timeout=len(sizes) * 3 + 10).stdout.split()]
 
 

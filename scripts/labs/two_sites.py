@@ -25,14 +25,14 @@ def port(interface):
 
 
 class TwoSites:
-    """Context manager; everything is gone at its end unless keep() was called."""
+    """Context manager; everything is gone at its end. `lasting`: until remove_leftovers() is called."""
 
-    def __init__(self, prefix, directory, build=None, environment=None):
+    def __init__(self, prefix, directory, build=None, environment=None, lasting=False):
         self.directory = pathlib.Path(directory)
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True, mode=0o700)
         self.tunnel = configuration.Tunnel(WAN_A, WAN_B, LAN_A, LAN_B)
-        self.network = Network(prefix)
+        self.network = Network(prefix, lasting)
         try:
             self._cable()
             make = lambda machine, name: Espalier(machine, self.directory / name, build, environment)

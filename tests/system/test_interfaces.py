@@ -47,12 +47,19 @@ def test_arp_is_asked_once_and_answered(folder):
 
 
 def test_a_next_hop_that_does_not_answer(folder):
-    """Packets to an address without a host: counted, and the host is told (RFC 1812 section 5.2.7.1)."""
+    """Packets for an address that nobody has are counted, and nothing of them is sent."""
     with expect.two_sites(folder) as lab:
-        errors = lab.watch("errors", "eth0", lab.host_a, "icmp[icmptype] == icmp-unreach")
-        lab.host_a.run("ping", "-n", "-c", 2, "-W", 4, "10.2.0.77", check=False)
-        lab.b.wait_drops("neighbor_unresolved", 1, timeout=8)
-        errors.stop()
+        sent = lab.watch("sent", expression="not arp")
+        lab.host_a.run("ping", "-n", "-c", 2, "-W", 4, "192.0.2.77", check=False)
+        lab.a.wait_drops("neighbor_unresolved", 2)
+        expect.nothing(sent.stop(), "packets to a next hop that does not answer")
+
+
+def test_an_error_about_a_decrypted_packet_stays_inside(folder):
+    """TTL 2 runs out at gateway B; its ICMP error would be in clear and quote the packet: dropped and counted."""
+    with expect.two_sites(folder) as lab, expect.no_clear_packets(lab):
+        lab.host_a.run("ping", "-n", "-c", 2, "-W", 1, "-t", 2, HOST_B, check=False)
+        lab.b.wait_drops("icmp_error_clear", 2)
 
 
 def test_a_gateways_restart_keeps_the_interfaces(folder):

@@ -13,7 +13,7 @@ def test_scapy_decrypts_what_the_hosts_sent(folder):
         running = {"wire": lab.watch("wire"),
                    "a": lab.watch("a", "eth0", lab.host_a, "icmp"), "b": lab.watch("b", "eth0", lab.host_b, "icmp")}
         sizes = [1, 2, 3, 4, 63, 64, 65, 1399, 1400, 1417, 1418, 1419, 1472, 1473, 8000, 60000]
-        expect.nothing(traffic.ping_each_size(lab.host_a, HOST_B, sizes), "sizes without an answer")
+        expect.nothing(traffic.ping_each_size(lab.host_a, HOST_B, sizes, "-M dont"), "sizes without an answer")
         packets = {name: one.stop() for name, one in running.items()}
         expect.nothing(capture.foreign(packets["wire"]), "frames that are neither ESP nor ARP")
         inner = capture.comparable(expect.opener(lab).open(packets["wire"]))
@@ -52,7 +52,7 @@ def test_iperf_and_a_file(folder):
     """TCP both ways, UDP, and 20 MB by HTTP with equal checksums; only ESP and ARP on the wire."""
     with expect.two_sites(folder) as lab, expect.no_clear_packets(lab):
         server = traffic.Iperf(lab.host_b, HOST_B)
-        for options in ([], ["--reverse"], ["--udp", "--bitrate", "20M"]):
+        for options in ([], ["--reverse"], ["--udp", "--bitrate", "20M", "--length", "1200"]):
             report = server.run(lab.host_a, 3, *options)
             expect.equal(report.get("error"), None, f"iperf3's error with {options}")
             summary = report["end"].get("sum_received") or report["end"]["sum"]

@@ -26,6 +26,12 @@ struct TestbedOptions {
   std::map<std::string, MacAddress, std::less<>> macs;  // of the ports, by interface name
 };
 
+// What the workers found in their flow caches since the start.
+struct FlowCounts {
+  uint64_t hits = 0;    // an entry, fresh or stale
+  uint64_t misses = 0;  // no entry, or a stale one: decided anew
+};
+
 class Testbed {
  public:
   virtual ~Testbed() = default;
@@ -41,6 +47,7 @@ class Testbed {
   virtual std::vector<Bytes> take_sent(std::string_view interface) = 0;
   // Sums over workers and interfaces since the start.
   virtual DropCounts drops() const = 0;
+  virtual FlowCounts flow_counts() const = 0;
   // Lets the gateway's clock run.
   virtual void advance_time(std::chrono::milliseconds step) = 0;
   // Makes every flow entry stale: the next packet of each flow is decided anew. Sessions stay.

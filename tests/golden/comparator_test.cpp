@@ -149,7 +149,7 @@ TEST_P(EveryScenario, SeesEveryOtherDropCount) {
   const Scenario scenario = load(GetParam());
   for (const Step& step : scenario.steps) {
     NamedCounts more = step.drops, fewer = step.drops;
-    ++more["esp_malformed_inner"];
+    ++more["no_mbuf"];
     if (!fewer.empty()) fewer.erase(fewer.begin());
     Labels labels(scenario.random);
     EXPECT_FALSE(compare_step(scenario, step, {step.output, more}, FrameOrder::kRecorded, labels).empty());

@@ -70,12 +70,12 @@ TEST(Deviations, TheCommittedListNamesExistingSteps) {
   }
 }
 
-// Linux's XFRM counters and the drop reasons that say the same. ProtoError is any failure inside of the
+// Linux's counters and the drop reasons that say the same. ProtoError is any failure inside of the
 // transformation: a wrong ICV, or no room for IV and ICV.
 const std::map<std::string, std::set<std::string>> kReasonsOfCounter = {
     {"XfrmInNoStates", {"esp_no_state"}},
     {"XfrmInStateSeqError", {"esp_replay"}},
-    {"XfrmInStateProtoError", {"esp_icv", "esp_truncated"}},
+    {"XfrmInStateProtoError", {"esp_icv", "esp_malformed"}},
     {"XfrmInHdrError", {"esp_truncated"}},
     {"XfrmInTmplMismatch", {"in_template_mismatch"}},
     {"XfrmInNoPols", {"in_no_policy"}},
@@ -89,6 +89,11 @@ const std::map<std::string, std::set<std::string>> kReasonsOfCounter = {
     {"UdpNoPorts", {"local_no_service"}},
     {"Ct.drop", {"nat_ports_exhausted"}},
 };
+
+bool is_drop_reason(const std::string& name) {
+  return std::any_of(kDropReasonTable.begin(), kDropReasonTable.end(),
+                     [&](const DropReasonInfo& each) { return each.drop && each.name == name; });
+}
 
 TEST(Recordings, ExpectedDropsSayWhatLinuxCounted) {
   for (const std::string& name : scenario_names(kRecordings)) {
@@ -106,6 +111,7 @@ TEST(Recordings, ExpectedDropsSayWhatLinuxCounted) {
           if (known->second.contains(reason) && drops == count) told.insert(reason);
         EXPECT_FALSE(told.empty()) << name << " " << step.id << ": " << counter;
       }
+      for (const auto& [reason, drops] : step.drops) EXPECT_TRUE(is_drop_reason(reason)) << reason;
       for (const auto& [reason, drops] : step.drops)
         EXPECT_TRUE(told.contains(reason) || reason.starts_with("route_"))
             << name << " " << step.id << ": " << reason << " without a counter of Linux";

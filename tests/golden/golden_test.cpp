@@ -48,6 +48,28 @@ using Parameters = std::tuple<std::string, Cache, uint16_t>;
 
 class Golden : public ::testing::TestWithParam<Parameters> {};
 
+// The cache was in the state that the mode is named for.
+void expect_mode(const Mode& mode, const FlowCounts& counts, bool forwards) {
+  switch (mode.cache) {
+    case Cache::kCold:
+      EXPECT_EQ(counts.hits, 0u);
+      break;
+    case Cache::kWarm:
+      EXPECT_EQ(counts.hits != 0, forwards);
+      break;
+    case Cache::kInvalidated:
+      EXPECT_LE(counts.hits, counts.misses) << "some entry was used unasked";
+      break;
+  }
+}
+
+// Steps whose packets Linux forwarded; where only these deviate, nothing of ours is ever cached.
+size_t forwarded_steps(const Scenario& scenario) {
+  return static_cast<size_t>(
+      std::count_if(scenario.steps.begin(), scenario.steps.end(),
+                    [](const Step& step) { return step.linux_counters.contains("IpForwDatagrams"); }));
+}
+
 void run(const Scenario& scenario, const Mode& mode) {
   SCOPED_TRACE(describe(mode));
   Row& row = table[scenario.name];
@@ -61,6 +83,7 @@ void run(const Scenario& scenario, const Mode& mode) {
   ASSERT_TRUE(differences) << differences.error().text;
   const Judgement judgement = judge(*differences, deviations_of(all_deviations(), scenario.name));
   row.deviations = judgement.explained;
+  expect_mode(mode, (*bed)->flow_counts(), forwarded_steps(scenario) > judgement.explained);
   for (const Difference& each : judgement.unexplained) {
     row.failed_steps.insert(each.step);
     ADD_FAILURE() << describe(each);

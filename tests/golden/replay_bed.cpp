@@ -1,13 +1,27 @@
 #include "tests/golden/replay_bed.hpp"
 
+#include <algorithm>
+
 namespace espalier::test {
 
 void ReplayBed::inject(std::string_view interface, uint16_t, ByteView frame) {
   const Step& step = scenario_.steps.at(next_);
   const size_t index = pending_.size();
-  input_was_right_ = input_was_right_ && interface == step.interface && index < step.input.size() &&
+  const bool right = interface == step.interface && index < step.input.size() &&
                      rewrite_frame(step.input[index], scenario_.keys, rename_) == copy(frame);
+  bool& all_right = input_was_right_.try_emplace(next_, true).first->second;
+  all_right = all_right && right;
   pending_.push_back(copy(frame));
+}
+
+bool ReplayBed::input_was_right() const {
+  return std::all_of(input_was_right_.begin(), input_was_right_.end(),
+                     [](const auto& step) { return step.second; });
+}
+
+void ReplayBed::restore_sa_state(const Bytes& state) {
+  next_ = state.at(0);
+  input_was_right_.erase(next_);
 }
 
 void ReplayBed::run_until_idle() {

@@ -18,18 +18,20 @@ class ReplayBed : public Testbed {
   ReplayBed(const Scenario& scenario, Substitute rename, Spoil spoil)
       : scenario_(scenario), rename_(std::move(rename)), spoil_(std::move(spoil)) {}
 
-  // False if some input was not what the scenario has next.
-  bool input_was_right() const { return input_was_right_; }
+  // False if some input was not what the scenario has next. What was followed by restore_sa_state() does not
+  // count.
+  bool input_was_right() const;
 
   Result<void> apply(const std::string&) override { return {}; }
   void inject(std::string_view interface, uint16_t queue, ByteView frame) override;
   void run_until_idle() override;
   std::vector<Bytes> take_sent(std::string_view interface) override;
   DropCounts drops() const override { return drops_; }
+  FlowCounts flow_counts() const override { return {}; }
   void advance_time(std::chrono::milliseconds) override {}
   void invalidate_flows() override {}
   Bytes sa_state() const override { return {static_cast<uint8_t>(next_)}; }
-  void restore_sa_state(const Bytes& state) override { next_ = state.at(0); }
+  void restore_sa_state(const Bytes& state) override;
 
  private:
   void answer(const Step& step);
@@ -41,7 +43,7 @@ class ReplayBed : public Testbed {
   std::vector<Bytes> pending_;
   FramesByInterface sent_;
   DropCounts drops_{};
-  bool input_was_right_ = true;
+  std::map<size_t, bool> input_was_right_;  // by step
 };
 
 }  // namespace espalier::test

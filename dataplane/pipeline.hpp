@@ -69,18 +69,20 @@ struct FirstPacketStage {
   bool forwarded, to_gateway, from_gateway;  // whose way leads through it
 };
 
+// clang-format off
 inline constexpr std::array kFirstPacket = {
-    //               name                      function                fwd    in     out
-    FirstPacketStage{"conntrack", conntrack, true, true, true},
-    FirstPacketStage{"destination_nat", destination_nat, true, true, false},
-    FirstPacketStage{"route", route, true, true, true},
-    FirstPacketStage{"in_policy", in_policy, true, true, false},
-    FirstPacketStage{"ttl", ttl, true, false, false},
-    FirstPacketStage{"out_policy", out_policy, true, false, true},
-    FirstPacketStage{"size", size, true, false, false},
-    FirstPacketStage{"source_nat", source_nat, true, false, true},
-    FirstPacketStage{"out_policy_after_snat", out_policy_after_snat, true, false, true},
+    //               name                     function               fwd    in     out
+    FirstPacketStage{"conntrack",             conntrack,             true,  true,  true},
+    FirstPacketStage{"destination_nat",       destination_nat,       true,  true,  false},
+    FirstPacketStage{"route",                 route,                 true,  true,  true},
+    FirstPacketStage{"in_policy",             in_policy,             true,  true,  false},
+    FirstPacketStage{"ttl",                   ttl,                   true,  false, false},
+    FirstPacketStage{"out_policy",            out_policy,            true,  false, true},
+    FirstPacketStage{"size",                  size,                  true,  false, false},
+    FirstPacketStage{"source_nat",            source_nat,            true,  false, true},
+    FirstPacketStage{"out_policy_after_snat", out_policy_after_snat, true,  false, true},
 };
+// clang-format on
 
 // Runs a burst (at most kBurst packets, which it takes over) through kEveryPacket, then what the gateway made
 // on the way. Worker.

@@ -97,8 +97,8 @@ Result<void> Port::probe(const PortOptions& options) {
   if (!name_.starts_with(AfPacketInterface::kDriver)) return attach(devargs);
 
   linux_ = TRY(AfPacketInterface::open(device_));
-  // A queue of this driver is a socket for both directions, and the kernel deals received frames out to all of
-  // them: more queues than are polled would swallow flows. Transmit queues are shared instead.
+  // A queue of this driver is a socket for both directions, and the kernel deals received frames out to all
+  // of them: more queues than are polled would swallow flows. Transmit queues are shared instead.
   const uint16_t queues = options.rx_queues;
   devargs += TRY(AfPacketInterface::driver_arguments(device_, queues, options.mtu_bytes));
   TRY(linux_->set_up(true));  // first: the driver's sockets would begin with the error that the link is down

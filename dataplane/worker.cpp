@@ -31,7 +31,8 @@ uint32_t Worker::receive() {
   for (const ReceiveQueue& from : context_.tables->ports->receive[context_.worker.value]) {
     const uint16_t count = from.port->rx_burst(from.queue, burst);
     if (count == 0) continue;
-    for (uint16_t i = 0; i < count; ++i) burst[i]->port = from.port->id();  // not every driver does (net_ring)
+    for (uint16_t i = 0; i < count; ++i)
+      burst[i]->port = from.port->id();  // not every driver does (net_ring)
     run_pipeline(context_, MbufSpan(burst.data(), count), Entry::kReceived);
     total += count;
   }

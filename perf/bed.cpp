@@ -21,15 +21,16 @@ constexpr uint32_t kPoolCache = 256;
 constexpr Ipv4Address ip(uint8_t a, uint8_t b, uint8_t c, uint8_t d) {
   return Ipv4Address::from_host(static_cast<uint32_t>(a << 24 | b << 16 | c << 8 | d));
 }
-constexpr Ipv4Address kOuterA = ip(203, 0, 113, 1), kOuterB = ip(203, 0, 113, 2), kTranslated = ip(172, 16, 17, 45);
+constexpr Ipv4Address kOuterA = ip(203, 0, 113, 1), kOuterB = ip(203, 0, 113, 2),
+                      kTranslated = ip(172, 16, 17, 45);
 constexpr Ipv4Prefix kLanA{ip(192, 168, 10, 1), 24}, kLanB{ip(10, 10, 0, 1), 16};
 constexpr InterfaceIndex kLan{0}, kWan{1};
 constexpr MacAddress kPeerMac{2, 0, 0, 0, 0xff, 1};
 
-
 Result<rte_ring*> make_ring() {
   static unsigned counter = 0;
-  rte_ring* ring = rte_ring_create(fmt::format("perf{}", counter++).c_str(), kRingPackets, 0, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  rte_ring* ring = rte_ring_create(fmt::format("perf{}", counter++).c_str(), kRingPackets, 0,
+                                   RING_F_SP_ENQ | RING_F_SC_DEQ);
   if (!ring) return fail("ring: {}", rte_strerror(rte_errno));
   return ring;
 }
@@ -44,10 +45,9 @@ Result<std::vector<rte_ring*>> make_rings(size_t count) {
 Result<std::string> make_device(const Side::Rings& rings) {
   static unsigned counter = 0;
   const std::string name = fmt::format("perf{}", counter++);
-  const int port = rte_eth_from_rings(name.c_str(), const_cast<rte_ring**>(rings.receive.data()),
-                                      static_cast<unsigned>(rings.receive.size()),
-                                      const_cast<rte_ring**>(rings.transmit.data()),
-                                      static_cast<unsigned>(rings.transmit.size()), 0);
+  const int port = rte_eth_from_rings(
+      name.c_str(), const_cast<rte_ring**>(rings.receive.data()), static_cast<unsigned>(rings.receive.size()),
+      const_cast<rte_ring**>(rings.transmit.data()), static_cast<unsigned>(rings.transmit.size()), 0);
   if (port < 0) return fail("net_ring device: {}", rte_strerror(rte_errno));
   rte_ether_addr mac;  // one for all: every frame is for whoever receives it
   std::memcpy(mac.addr_bytes, kPeerMac.data(), kPeerMac.size());
@@ -100,7 +100,9 @@ NatRuleRecord snat(InterfaceIndex out, Ipv4Address to) {
   return r;
 }
 
-NeighborRecord neighbor(InterfaceIndex on, Ipv4Address address) { return {.interface = on, .address = address, .mac = kPeerMac}; }
+NeighborRecord neighbor(InterfaceIndex on, Ipv4Address address) {
+  return {.interface = on, .address = address, .mac = kPeerMac};
+}
 
 Configuration configuration(const Shape& shape, bool a, const std::string& lan, const std::string& wan) {
   Configuration c;
@@ -117,7 +119,8 @@ Configuration configuration(const Shape& shape, bool a, const std::string& lan, 
     c.sas.push_back(sa(t, a ? Direction::kOut : Direction::kIn));
     c.policies.push_back(policy(t, a ? Direction::kOut : Direction::kFwd, seen));
     if (!a)
-      for (uint8_t host = 2; host < 18; ++host) c.neighbors.push_back(neighbor(kLan, ip(10, 10, static_cast<uint8_t>(t), host)));
+      for (uint8_t host = 2; host < 18; ++host)
+        c.neighbors.push_back(neighbor(kLan, ip(10, 10, static_cast<uint8_t>(t), host)));
   }
   if (shape.source_nat) c.nat_rules = {a ? snat(kWan, kTranslated) : snat(kLan, kLanB.address)};
   return c;
@@ -140,7 +143,8 @@ std::vector<uint8_t> frame(const Shape& shape, uint32_t flow, const MacAddress& 
             .protocol = kProtoUdp,
             .checksum = 0,
             .source = ip(192, 168, 10, static_cast<uint8_t>(2 + flow % 200)),
-            .destination = ip(10, 10, static_cast<uint8_t>(flow % shape.tunnels), static_cast<uint8_t>(2 + flow % 16))};
+            .destination =
+                ip(10, 10, static_cast<uint8_t>(flow % shape.tunnels), static_cast<uint8_t>(2 + flow % 16))};
   header.checksum = nat::checksum({reinterpret_cast<const uint8_t*>(&header), sizeof header});
   auto& udp = *reinterpret_cast<UdpHeader*>(&header + 1);
   udp = {.source_port = be16::from_host(static_cast<uint16_t>(2000 + flow)),
@@ -152,7 +156,8 @@ std::vector<uint8_t> frame(const Shape& shape, uint32_t flow, const MacAddress& 
 
 }  // namespace
 
-Result<std::unique_ptr<Side>> Side::create(const std::string& name, const Shape& shape, Rings lan, Rings wan) {
+Result<std::unique_ptr<Side>> Side::create(const std::string& name, const Shape& shape, Rings lan,
+                                           Rings wan) {
   std::string folder = (std::filesystem::temp_directory_path() / "espalier-perf-XXXXXX").string();
   if (!::mkdtemp(folder.data())) return fail("{}: {}", folder, errno_text());
   auto side = std::make_unique<Side>();
@@ -169,7 +174,8 @@ Result<std::unique_ptr<Side>> Side::create(const std::string& name, const Shape&
                                           .mbufs = 4096,
                                           .largest_mtu_bytes = 1500,
                                           .rx_queues = shape.workers};
-  side->gateway_ = TRY(dataplane::Gateway::create(options, {side->statistics(), *side->vault_, *side->cells_}));
+  side->gateway_ =
+      TRY(dataplane::Gateway::create(options, {side->statistics(), *side->vault_, *side->cells_}));
   TRY(side->apply(configuration(shape, name == "a", side->lan_device_, side->wan_device_)));
   return side;
 }
@@ -193,8 +199,9 @@ Result<void> Bed::make_rings() {
   a_lan_ = {TRY(perf::make_rings(shape_.workers)), TRY(perf::make_rings(threads))};
   a_wan_ = {TRY(perf::make_rings(shape_.workers)), TRY(perf::make_rings(threads))};
   b_lan_ = {TRY(perf::make_rings(shape_.workers)), TRY(perf::make_rings(threads))};
-  pool_.reset(rte_pktmbuf_pool_create(fmt::format("perf_lan{}", reinterpret_cast<uintptr_t>(this)).c_str(), kPoolMbufs,
-                                      kPoolCache, sizeof(dataplane::Packet), RTE_MBUF_DEFAULT_BUF_SIZE, 0));
+  pool_.reset(rte_pktmbuf_pool_create(fmt::format("perf_lan{}", reinterpret_cast<uintptr_t>(this)).c_str(),
+                                      kPoolMbufs, kPoolCache, sizeof(dataplane::Packet),
+                                      RTE_MBUF_DEFAULT_BUF_SIZE, 0));
   if (!pool_) return fail("packet buffers: {}", rte_strerror(rte_errno));
   return {};
 }
@@ -237,7 +244,8 @@ uint64_t Bed::run(Side& side, uint16_t worker, rte_ring& queue) {
 uint32_t Bed::drain(uint16_t worker) {
   uint32_t count = 0;
   void* mbuf = nullptr;
-  for (; rte_ring_sc_dequeue(b_lan_.transmit[worker], &mbuf) == 0; ++count) rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
+  for (; rte_ring_sc_dequeue(b_lan_.transmit[worker], &mbuf) == 0; ++count)
+    rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
   return count;
 }
 

@@ -1,5 +1,6 @@
-// Two gateways in one process, back to back, without devices: what A sends on its WAN ring is what B receives.
-// The benchmark fills A's LAN ring, polls A's workers, then B's, and reads the time stamp counter around each.
+// Two gateways in one process, back to back, without devices: what A sends on its WAN ring is what B
+// receives. The benchmark fills A's LAN ring, polls A's workers, then B's, and reads the time stamp counter
+// around each.
 //
 // Ports are net_ring devices: a ring costs a few cycles per packet, and that cost is measured apart.
 #pragma once
@@ -18,10 +19,10 @@ namespace espalier::perf {
 
 struct Shape {
   uint16_t workers = 1;
-  bool source_nat = false;    // SNAT into the policy's selector, a session per flow
-  uint32_t flows = 64;        // UDP flows, spread over the workers' queues
-  uint16_t ip_bytes = 64;     // inner packet, before encapsulation
-  uint32_t tunnels = 1;       // SAs and policies; flow i belongs to tunnel i % tunnels
+  bool source_nat = false;  // SNAT into the policy's selector, a session per flow
+  uint32_t flows = 64;      // UDP flows, spread over the workers' queues
+  uint16_t ip_bytes = 64;   // inner packet, before encapsulation
+  uint32_t tunnels = 1;     // SAs and policies; flow i belongs to tunnel i % tunnels
 };
 
 // One gateway with its shared memory and the rings of its two ports.
@@ -31,7 +32,8 @@ class Side {
     std::vector<rte_ring*> receive;   // by worker
     std::vector<rte_ring*> transmit;  // by thread: workers, main lcore
   };
-  static Result<std::unique_ptr<Side>> create(const std::string& name, const Shape& shape, Rings lan, Rings wan);
+  static Result<std::unique_ptr<Side>> create(const std::string& name, const Shape& shape, Rings lan,
+                                              Rings wan);
 
   dataplane::Gateway& gateway() { return *gateway_; }
   statistics::Segment& statistics() { return *statistics_->as<statistics::Segment>(); }

@@ -1,5 +1,5 @@
-// Cycles per packet of the whole way through the dataplane: encapsulation (gateway A) and decapsulation (gateway
-// B), beside the raw cipher of the same library in the same run.
+// Cycles per packet of the whole way through the dataplane: encapsulation (gateway A) and decapsulation
+// (gateway B), beside the raw cipher of the same library in the same run.
 //
 // Shared machines are noisy and the noise is one-sided: each figure is taken from many short windows, and the
 // median, its spread (MAD) and the 10th percentile are given. Compare ratios of one run, not runs.
@@ -59,8 +59,7 @@ Series raw_gcm(uint32_t bytes, bool encrypt, int windows) {
   Series series;
   for (int w = 0; w < windows; ++w) {
     const uint64_t begin = rte_rdtsc_precise();
-    for (int i = 0; i < 8; ++i)
-      encrypt ? engine->encrypt(*key, jobs) : engine->decrypt(*key, jobs, verdicts);
+    for (int i = 0; i < 8; ++i) encrypt ? engine->encrypt(*key, jobs) : engine->decrypt(*key, jobs, verdicts);
     series.values.push_back(static_cast<double>(rte_rdtsc_precise() - begin) / (8 * kJobs));
   }
   return series;
@@ -113,18 +112,23 @@ Result<Figure> measure(const Shape& shape, int windows) {
   for (std::thread& other : others) other.join();
   Figure all = std::move(figures[0]);
   for (uint16_t w = 1; w < shape.workers; ++w) {
-    all.encap.values.insert(all.encap.values.end(), figures[w].encap.values.begin(), figures[w].encap.values.end());
-    all.decap.values.insert(all.decap.values.end(), figures[w].decap.values.begin(), figures[w].decap.values.end());
+    all.encap.values.insert(all.encap.values.end(), figures[w].encap.values.begin(),
+                            figures[w].encap.values.end());
+    all.decap.values.insert(all.decap.values.end(), figures[w].decap.values.begin(),
+                            figures[w].decap.values.end());
     all.sent += figures[w].sent;
     all.arrived += figures[w].arrived;
   }
   if (shape.workers == 1)
-    for (int w = 0; w < windows; ++w) all.port.values.push_back(static_cast<double>(bed->port_cycles(Bed::kBatch)) / Bed::kBatch);
+    for (int w = 0; w < windows; ++w)
+      all.port.values.push_back(static_cast<double>(bed->port_cycles(Bed::kBatch)) / Bed::kBatch);
   all.drops = drops_of(bed->a()) + drops_of(bed->b());
   return all;
 }
 
-nlohmann::json to_json(Series& s) { return {{"median", s.median()}, {"mad", s.mad()}, {"p10", s.quiet()}}; }
+nlohmann::json to_json(Series& s) {
+  return {{"median", s.median()}, {"mad", s.mad()}, {"p10", s.quiet()}};
+}
 
 void print_line(const Shape& s, Figure& f, double raw_encrypt, double raw_decrypt) {
   std::printf("%5u  %-4s %u  %7.0f ±%-4.0f %7.0f  %5.2f   %7.0f ±%-4.0f %7.0f  %5.2f   %4.0f\n", s.ip_bytes,
@@ -135,11 +139,13 @@ void print_line(const Shape& s, Figure& f, double raw_encrypt, double raw_decryp
 }
 
 Result<int> run(int windows, const std::string& json_file) {
-  const dataplane::Eal eal = TRY(dataplane::Eal::init({.main_core = 0, .worker_cores = {}, .memory_mb = 1024, .pci = false, .pci_devices = {}}));
+  const dataplane::Eal eal = TRY(dataplane::Eal::init(
+      {.main_core = 0, .worker_cores = {}, .memory_mb = 1024, .pci = false, .pci_devices = {}}));
   auto engine = crypto::GcmEngine::create();
   if (!engine) return fail("{}", engine.error());
-  std::printf("TSC %.2f GHz, IPsec-MB %s (%s), %s pages, %d windows of %u packets\n\n", static_cast<double>(rte_get_tsc_hz()) / 1e9,
-              IMB_VERSION_STR, engine->implementation().c_str(), eal.uses_huge_pages() ? "huge" : "ordinary", windows, Bed::kBatch);
+  std::printf("TSC %.2f GHz, IPsec-MB %s (%s), %s pages, %d windows of %u packets\n\n",
+              static_cast<double>(rte_get_tsc_hz()) / 1e9, IMB_VERSION_STR, engine->implementation().c_str(),
+              eal.uses_huge_pages() ? "huge" : "ordinary", windows, Bed::kBatch);
   std::printf("TSC cycles per packet      encap                             decap\n");
   std::printf(" size  NAT  workers  median  MAD   p10  xraw      median  MAD      p10  xraw   port\n");
   nlohmann::json report = nlohmann::json::array();
@@ -147,14 +153,20 @@ Result<int> run(int windows, const std::string& json_file) {
     for (const bool nat : {false, true})
       for (const uint16_t size : {64, 512, 1420}) {
         const Shape shape{.workers = workers, .source_nat = nat, .ip_bytes = size};
-        Series raw_encrypt = raw_gcm(size + 2u, true, windows), raw_decrypt = raw_gcm(size + 2u, false, windows);
+        Series raw_encrypt = raw_gcm(size + 2u, true, windows),
+               raw_decrypt = raw_gcm(size + 2u, false, windows);
         Figure figure = TRY(measure(shape, windows));
         if (figure.sent != figure.arrived)
           return fail("{} of {} packets arrived; drops: {}", figure.arrived, figure.sent, figure.drops);
         print_line(shape, figure, raw_encrypt.quiet(), raw_decrypt.quiet());
-        report.push_back({{"size", size}, {"source_nat", nat}, {"workers", workers}, {"encap", to_json(figure.encap)},
-                          {"decap", to_json(figure.decap)}, {"port", to_json(figure.port)},
-                          {"raw_encrypt", to_json(raw_encrypt)}, {"raw_decrypt", to_json(raw_decrypt)}});
+        report.push_back({{"size", size},
+                          {"source_nat", nat},
+                          {"workers", workers},
+                          {"encap", to_json(figure.encap)},
+                          {"decap", to_json(figure.decap)},
+                          {"port", to_json(figure.port)},
+                          {"raw_encrypt", to_json(raw_encrypt)},
+                          {"raw_decrypt", to_json(raw_decrypt)}});
       }
   if (!json_file.empty()) {
     std::FILE* file = std::fopen(json_file.c_str(), "w");

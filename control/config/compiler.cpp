@@ -114,7 +114,7 @@ class Compiler {
     s.tcp_established_s = t.tcp_established, s.tcp_fin_wait_s = t.tcp_fin_wait;
     s.tcp_close_wait_s = t.tcp_close_wait, s.tcp_last_ack_s = t.tcp_last_ack;
     s.tcp_time_wait_s = t.tcp_time_wait, s.tcp_close_s = t.tcp_close;
-    s.tcp_max_retrans_s = t.tcp_max_retrans, s.tcp_unacknowledged_s = t.tcp_unacknowledged;
+    s.tcp_unacknowledged_s = t.tcp_unacknowledged;
     s.udp_s = t.udp, s.udp_stream_s = t.udp_stream, s.icmp_s = t.icmp, s.generic_s = t.generic;
   }
 

@@ -87,7 +87,7 @@ struct NatRule {
 
 struct NatTimeouts {  // seconds; nf_conntrack's names and defaults
   uint32_t tcp_syn_sent = 120, tcp_syn_recv = 60, tcp_established = 432000, tcp_fin_wait = 120,
-           tcp_close_wait = 60, tcp_last_ack = 30, tcp_time_wait = 120, tcp_close = 10, tcp_max_retrans = 300,
+           tcp_close_wait = 60, tcp_last_ack = 30, tcp_time_wait = 120, tcp_close = 10,
            tcp_unacknowledged = 300, udp = 30, udp_stream = 120, icmp = 30, generic = 600;
 };
 

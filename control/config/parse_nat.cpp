@@ -22,7 +22,6 @@ constexpr TimeoutWord kTimeouts[] = {{"tcp-syn-sent", &NatTimeouts::tcp_syn_sent
                                      {"tcp-last-ack", &NatTimeouts::tcp_last_ack},
                                      {"tcp-time-wait", &NatTimeouts::tcp_time_wait},
                                      {"tcp-close", &NatTimeouts::tcp_close},
-                                     {"tcp-max-retrans", &NatTimeouts::tcp_max_retrans},
                                      {"tcp-unacknowledged", &NatTimeouts::tcp_unacknowledged},
                                      {"udp", &NatTimeouts::udp},
                                      {"udp-stream", &NatTimeouts::udp_stream},

@@ -162,7 +162,6 @@ Entries settings_of(const Tables& tables) {
           number("nat.timeouts.tcp-last-ack", s.tcp_last_ack_s),
           number("nat.timeouts.tcp-time-wait", s.tcp_time_wait_s),
           number("nat.timeouts.tcp-close", s.tcp_close_s),
-          number("nat.timeouts.tcp-max-retrans", s.tcp_max_retrans_s),
           number("nat.timeouts.tcp-unacknowledged", s.tcp_unacknowledged_s),
           number("nat.timeouts.udp", s.udp_s),
           number("nat.timeouts.udp-stream", s.udp_stream_s),

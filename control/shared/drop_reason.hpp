@@ -1,6 +1,7 @@
 // Why a packet did not leave. Closed: every reason has a name, the stage that gives it and a help text in one
-// constexpr table, and a counter per worker and interface. Packets that the gateway itself used up (ARP, pings,
-// merged fragments) have reasons as well, so that received + made = sent + the sum over all reasons + waiting.
+// constexpr table, and a counter per worker and interface. Packets that the gateway itself used up (ARP,
+// pings, merged fragments) have reasons as well, so that received + made = sent + the sum over all reasons +
+// waiting.
 #pragma once
 
 #include <array>
@@ -9,6 +10,7 @@
 
 namespace espalier {
 
+// clang-format off
 enum class DropReason : uint8_t {
   kNone,
   // parse
@@ -18,9 +20,9 @@ enum class DropReason : uint8_t {
   // reassemble
   kFragmentMalformed, kReassemblyFull, kReassemblyTimeout,
   // esp_input
-  kEspTruncated, kEspNoState, kEspReplay, kEspIcv, kEspMalformedInner, kEspWrongPeer, kEspCeNotEct, kEspNested,
+  kEspTruncated, kEspNoState, kEspReplay, kEspIcv, kEspMalformed, kEspWrongPeer, kEspCeNotEct, kEspNested,
   // conntrack, nat
-  kSessionInvalid, kSessionTableFull, kSessionFlood, kNatPortsExhausted, kNatClash, kNatNoAddress,
+  kSessionInvalid, kSessionTableFull, kNatPortsExhausted, kNatClash, kNatNoAddress,
   // route
   kNoRoute, kRouteBlackhole, kRouteUnreachable, kRouteProhibit, kTtlExceeded, kTooBig,
   // policies
@@ -32,11 +34,12 @@ enum class DropReason : uint8_t {
   // resources
   kNoMbuf, kHandoverFull, kPuntFull,
   // local
-  kLocalNoService, kIcmpErrorClear, kIcmpRateLimited, kIcmpNotAnswered,
+  kLocalNoService, kIcmpErrorClear, kIcmpRateLimited,
   // used up by the gateway itself
   kUsedArp, kUsedLocal, kUsedFragment,
   kCount,
 };
+// clang-format on
 inline constexpr size_t kDropReasons = static_cast<size_t>(DropReason::kCount);
 
 struct DropReasonInfo {
@@ -47,6 +50,7 @@ struct DropReasonInfo {
   bool drop = true;        // false: the packet was used by the gateway itself, nothing is lost
 };
 
+// clang-format off
 inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kNone, "none", "", "not dropped", false},
     {DropReason::kEthernetTruncated, "ethernet_truncated", "parse", "shorter than an Ethernet header"},
@@ -67,17 +71,17 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kFragmentMalformed, "fragment_malformed", "reassemble", "overlapping, beyond 65535 bytes, or a length that is no multiple of 8"},
     {DropReason::kReassemblyFull, "reassembly_full", "reassemble", "too many packets are waiting for fragments"},
     {DropReason::kReassemblyTimeout, "reassembly_timeout", "reassemble", "the other fragments did not come within 30 seconds"},
-    {DropReason::kEspTruncated, "esp_truncated", "esp_input", "shorter than SPI and sequence number, or than IV and ICV"},
+    {DropReason::kEspTruncated, "esp_truncated", "esp_input", "shorter than SPI and sequence number"},
     {DropReason::kEspNoState, "esp_no_state", "esp_input", "no inbound SA has this SPI and destination: the peer uses an SA that we do not have"},
     {DropReason::kEspReplay, "esp_replay", "esp_input", "the sequence number was seen already or is below the replay window"},
     {DropReason::kEspIcv, "esp_icv", "esp_input", "authentication failed: other keys than the peer's, or a forged or damaged packet"},
-    {DropReason::kEspMalformedInner, "esp_malformed_inner", "esp_input", "authentic, but padding, next header or inner packet are malformed"},
+    {DropReason::kEspMalformed, "esp_malformed", "esp_input", "shorter than IV and ICV, or authentic with wrong padding, next header or inner packet"},
     {DropReason::kEspWrongPeer, "esp_wrong_peer", "esp_input", "the outer source is not the SA's peer"},
     {DropReason::kEspCeNotEct, "esp_ce_not_ect", "esp_input", "outer CE on an inner packet that is not ECN capable (RFC 6040 section 4.2)"},
     {DropReason::kEspNested, "esp_nested", "esp_input", "ESP inside ESP inside ESP: more layers than one packet may have"},
     {DropReason::kSessionInvalid, "session_invalid", "conntrack", "belongs to no session and cannot start one (what conntrack calls INVALID)"},
     {DropReason::kSessionTableFull, "session_table_full", "conntrack", "the session table is full; see nat.limits"},
-    {DropReason::kSessionFlood, "session_flood", "conntrack", "new flows came faster than the share left beside established flows"},
+    {DropReason::"session_flood", "conntrack", "new flows came faster than the share left beside established flows"},
     {DropReason::kNatPortsExhausted, "nat_ports_exhausted", "snat", "no free port for this peer in the rule's range"},
     {DropReason::kNatClash, "nat_clash", "snat", "another session took the translated tuple at the same moment"},
     {DropReason::kNatNoAddress, "nat_no_address", "snat", "masquerade on an interface that has no address"},
@@ -106,11 +110,11 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kLocalNoService, "local_no_service", "local", "for the gateway itself, where nothing listens"},
     {DropReason::kIcmpErrorClear, "icmp_error_clear", "icmp", "an ICMP error about a decrypted packet would have left in clear"},
     {DropReason::kIcmpRateLimited, "icmp_rate_limited", "icmp", "more ICMP errors than icmp.rate allows"},
-    {DropReason::kIcmpNotAnswered, "icmp_not_answered", "icmp", "no ICMP error may answer this packet (RFC 1122 section 3.2.2)"},
     {DropReason::kUsedArp, "used_arp", "neighbor", "ARP, handled", false},
     {DropReason::kUsedLocal, "used_local", "local", "answered or used by the gateway itself", false},
     {DropReason::kUsedFragment, "used_fragment", "reassemble", "became part of a reassembled packet", false},
 }};
+// clang-format on
 
 constexpr bool drop_reason_table_is_in_order() {
   for (size_t i = 0; i < kDropReasons; ++i)
@@ -119,6 +123,8 @@ constexpr bool drop_reason_table_is_in_order() {
 }
 static_assert(drop_reason_table_is_in_order());
 
-constexpr const DropReasonInfo& info(DropReason r) { return kDropReasonTable[static_cast<size_t>(r)]; }
+constexpr const DropReasonInfo& info(DropReason r) {
+  return kDropReasonTable[static_cast<size_t>(r)];
+}
 
 }  // namespace espalier

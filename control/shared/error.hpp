@@ -24,11 +24,11 @@ template <class... Args>
 }
 
 // Evaluates a Result, returns its error from the current function, else yields the value.
-#define TRY(expression)                                                       \
-  ({                                                                          \
-    auto&& try_result = (expression);                                         \
-    if (!try_result) return std::unexpected(std::move(try_result).error());   \
-    *std::move(try_result);                                                   \
+#define TRY(expression)                                                     \
+  ({                                                                        \
+    auto&& try_result = (expression);                                       \
+    if (!try_result) return std::unexpected(std::move(try_result).error()); \
+    *std::move(try_result);                                                 \
   })
 
 }  // namespace espalier

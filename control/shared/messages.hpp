@@ -1,10 +1,10 @@
 // What espalierd and the dataplane's main lcore say to each other through a pair of rings (ring.hpp).
 //
-// A message is a Header and one payload struct, copied by value into a slot of kSlotBytes. The receiver copies
-// it out, compares version, type and size, and only then looks inside; what does not fit is refused and
-// counted. A configuration travels as ConfigBegin, its records in any number, ConfigCommit; all of it or
-// nothing takes effect. Every request is answered by zero or more rows or text lines and one Ack with the same
-// request id. Secrets: a slot is wiped by the receiver as soon as it was copied.
+// A message is a Header and one payload struct, copied by value into a slot of kSlotBytes. The receiver
+// copies it out, compares version, type and size, and only then looks inside; what does not fit is refused
+// and counted. A configuration travels as ConfigBegin, its records in any number, ConfigCommit; all of it or
+// nothing takes effect. Every request is answered by zero or more rows or text lines and one Ack with the
+// same request id. Secrets: a slot is wiped by the receiver as soon as it was copied.
 #pragma once
 
 #include "control/shared/drop_reason.hpp"
@@ -50,18 +50,41 @@ struct ConfigBegin {
   static constexpr Type kType = Type::kConfigBegin;
   SettingsRecord settings;
 };
-struct Interface { static constexpr Type kType = Type::kInterface; InterfaceRecord record; };
-struct Address { static constexpr Type kType = Type::kAddress; AddressRecord record; };
-struct Route { static constexpr Type kType = Type::kRoute; RouteRecord record; };
-struct Neighbor { static constexpr Type kType = Type::kNeighbor; NeighborRecord record; };
-struct NatRule { static constexpr Type kType = Type::kNatRule; NatRuleRecord record; };
-struct Policy { static constexpr Type kType = Type::kPolicy; PolicyRecord record; };
-struct Sa { static constexpr Type kType = Type::kSa; SaRecord record; };
+struct Interface {
+  static constexpr Type kType = Type::kInterface;
+  InterfaceRecord record;
+};
+struct Address {
+  static constexpr Type kType = Type::kAddress;
+  AddressRecord record;
+};
+struct Route {
+  static constexpr Type kType = Type::kRoute;
+  RouteRecord record;
+};
+struct Neighbor {
+  static constexpr Type kType = Type::kNeighbor;
+  NeighborRecord record;
+};
+struct NatRule {
+  static constexpr Type kType = Type::kNatRule;
+  NatRuleRecord record;
+};
+struct Policy {
+  static constexpr Type kType = Type::kPolicy;
+  PolicyRecord record;
+};
+struct Sa {
+  static constexpr Type kType = Type::kSa;
+  SaRecord record;
+};
 struct ConfigCommit {
   static constexpr Type kType = Type::kConfigCommit;
   uint32_t records = 0;  // how many were sent since ConfigBegin; another number refuses the whole
 };
-struct ConfigAbort { static constexpr Type kType = Type::kConfigAbort; };
+struct ConfigAbort {
+  static constexpr Type kType = Type::kConfigAbort;
+};
 
 enum class QueryKind : uint8_t { kInterfaces, kRoutes, kNeighbors, kSessions };
 
@@ -139,7 +162,7 @@ struct SessionRow {
   uint8_t tcp_state = 0;  // nat::TcpState
   uint8_t assured = 0;    // traffic was seen in both directions
   uint8_t seen_reply = 0;
-  uint32_t source_rule = 0;       // number of the rule that translated it, 0: none
+  uint32_t source_rule = 0;  // number of the rule that translated it, 0: none
   uint32_t destination_rule = 0;
   uint32_t expires_s = 0;
   uint64_t packets[2] = {};  // original, reply

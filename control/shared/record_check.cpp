@@ -87,10 +87,9 @@ Finding check(const SettingsRecord& r) {
   if (!in_range(r.sessions, SettingsRecord::Sessions::kAlways)) return "unknown sessions mode";
   if (!is_flag(r.busy_poll)) return "busy_poll is neither 0 nor 1";
   if (r.session_limit == 0 || r.session_limit > kMaxSessions) return "session limit out of range";
-  for (const uint32_t timeout :
-       {r.tcp_syn_sent_s, r.tcp_syn_recv_s, r.tcp_established_s, r.tcp_fin_wait_s, r.tcp_close_wait_s,
-        r.tcp_last_ack_s, r.tcp_time_wait_s, r.tcp_close_s, r.tcp_max_retrans_s, r.tcp_unacknowledged_s,
-        r.udp_s, r.udp_stream_s, r.icmp_s, r.generic_s})
+  for (const uint32_t timeout : {r.tcp_syn_sent_s, r.tcp_syn_recv_s, r.tcp_established_s, r.tcp_fin_wait_s,
+                                 r.tcp_close_wait_s, r.tcp_last_ack_s, r.tcp_time_wait_s, r.tcp_close_s,
+                                 r.tcp_unacknowledged_s, r.udp_s, r.udp_stream_s, r.icmp_s, r.generic_s})
     if (timeout == 0 || timeout > kMaxTimeoutS) return "timeout out of range";
   return {};
 }

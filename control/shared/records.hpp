@@ -31,7 +31,7 @@ using Name = FixedString<31>;
 enum class InterfaceKind : uint8_t { kPort, kVlan, kDummy };
 
 struct InterfaceRecord {
-  InterfaceIndex index;                  // unique; a VLAN's parent comes before it
+  InterfaceIndex index;  // unique; a VLAN's parent comes before it
   InterfaceKind kind = InterfaceKind::kPort;
   uint8_t enabled = 1;
   InterfaceIndex parent = kNoInterface;  // kVlan: the port
@@ -65,7 +65,8 @@ struct NeighborRecord {
 enum class NatKind : uint8_t { kSource, kDestination };
 enum class NatTranslation : uint8_t { kExclude, kAddress, kRange, kMasquerade };
 
-// What a rule compares: inclusive address range in host order, so that a prefix, an address and a range are one.
+// What a rule compares: inclusive address range in host order, so that a prefix, an address and a range are
+// one.
 struct NatMatch {
   uint32_t low = 0;
   uint32_t high = 0xffffffff;
@@ -87,9 +88,9 @@ struct NatRuleRecord {
   InterfaceIndex interface = kNoInterface;  // source: outbound, destination: inbound; kNoInterface: any
   NatMatch source;
   NatMatch destination;
-  uint32_t address_low = 0;   // kAddress, kRange: host order, inclusive
+  uint32_t address_low = 0;  // kAddress, kRange: host order, inclusive
   uint32_t address_high = 0;
-  PortRange ports;            // with has_port_range
+  PortRange ports;  // with has_port_range
 };
 
 enum class Direction : uint8_t { kOut, kIn, kFwd };
@@ -118,9 +119,12 @@ enum class EspAlgorithm : uint8_t { kAes128Gcm16, kAes192Gcm16, kAes256Gcm16 };
 // Key bytes without the 4-byte salt (RFC 4106 section 8.1).
 constexpr size_t key_bytes(EspAlgorithm a) {
   switch (a) {
-    case EspAlgorithm::kAes128Gcm16: return 16;
-    case EspAlgorithm::kAes192Gcm16: return 24;
-    case EspAlgorithm::kAes256Gcm16: return 32;
+    case EspAlgorithm::kAes128Gcm16:
+      return 16;
+    case EspAlgorithm::kAes192Gcm16:
+      return 24;
+    case EspAlgorithm::kAes256Gcm16:
+      return 32;
   }
   return 0;
 }
@@ -128,44 +132,44 @@ inline constexpr size_t kSaltBytes = 4;
 inline constexpr size_t kMaxKeyBytes = 32;
 
 enum SaFlags : uint32_t {
-  kSaStaticKey = 1,      // from the configuration: the key outlives the vault, numbers are reserved on disk
-  kSaNoEcn = 2,          // flag noecn
-  kSaDecapDscp = 4,      // flag decap-dscp
-  kSaNoPmtuDisc = 8,     // flag nopmtudisc
-  kSaDontEncapDscp = 16, // extra-flag dont-encap-dscp
-  kSaHasSelector = 32,   // `selector` limits what the SA carries
+  kSaStaticKey = 1,       // from the configuration: the key outlives the vault, numbers are reserved on disk
+  kSaNoEcn = 2,           // flag noecn
+  kSaDecapDscp = 4,       // flag decap-dscp
+  kSaNoPmtuDisc = 8,      // flag nopmtudisc
+  kSaDontEncapDscp = 16,  // extra-flag dont-encap-dscp
+  kSaHasSelector = 32,    // `selector` limits what the SA carries
 };
 
 inline constexpr uint32_t kMaxReplayWindow = 65536;
 
 // One ESP security association in tunnel mode (RFC 4301 section 4.4.2.1).
 struct SaRecord {
-  Spi spi;  // 256 .. 2^32-1
+  Spi spi;                                // 256 .. 2^32-1
   Direction direction = Direction::kOut;  // kOut or kIn
   EspAlgorithm algorithm = EspAlgorithm::kAes128Gcm16;
   uint8_t reserved[2] = {};
   Reqid reqid;
-  uint32_t flags = 0;               // SaFlags
-  uint32_t replay_window = 32;      // packets, 0 (no check) .. 65536; inbound
-  Ipv4Address source;               // outer
-  Ipv4Address destination;          // outer
-  Selector selector;                // with kSaHasSelector
-  uint8_t key[kMaxKeyBytes] = {};   // key_bytes(algorithm) of them
+  uint32_t flags = 0;              // SaFlags
+  uint32_t replay_window = 32;     // packets, 0 (no check) .. 65536; inbound
+  Ipv4Address source;              // outer
+  Ipv4Address destination;         // outer
+  Selector selector;               // with kSaHasSelector
+  uint8_t key[kMaxKeyBytes] = {};  // key_bytes(algorithm) of them
   uint8_t salt[kSaltBytes] = {};
-  Name name;                        // for the operator
+  Name name;  // for the operator
 };
 
 // Settings of the dataplane as a whole that can change while it runs.
 struct SettingsRecord {
   enum class Sessions : uint8_t { kAuto, kAlways };
   Sessions sessions = Sessions::kAuto;
-  uint8_t busy_poll = 0;                  // 1: never sleep
-  uint32_t icmp_errors_per_second = 1000; // 0: not limited
-  uint32_t session_limit = 262144;        // at most what the table was made for
+  uint8_t busy_poll = 0;                   // 1: never sleep
+  uint32_t icmp_errors_per_second = 1000;  // 0: not limited
+  uint32_t session_limit = 262144;         // at most what the table was made for
   // Timeouts in seconds, nf_conntrack's names and defaults.
   uint32_t tcp_syn_sent_s = 120, tcp_syn_recv_s = 60, tcp_established_s = 432000, tcp_fin_wait_s = 120,
            tcp_close_wait_s = 60, tcp_last_ack_s = 30, tcp_time_wait_s = 120, tcp_close_s = 10,
-           tcp_max_retrans_s = 300, tcp_unacknowledged_s = 300;
+           tcp_unacknowledged_s = 300;
   uint32_t udp_s = 30, udp_stream_s = 120, icmp_s = 30, generic_s = 600;
 };
 

@@ -40,8 +40,8 @@ bool RingProducer::send(const message::Slot& slot) {
 }
 
 bool RingProducer::must_wake() {
-  // We: head, then the flag. prepare_to_wait(): the flag, then head. All four in one total order (seq_cst), so
-  // either we see the flag or the consumer sees our slot.
+  // We: head, then the flag. prepare_to_wait(): the flag, then head. All four in one total order (seq_cst),
+  // so either we see the flag or the consumer sees our slot.
   if (positions_->consumer_sleeps.load(std::memory_order_seq_cst) == 0) return false;
   positions_->consumer_sleeps.store(0, std::memory_order_relaxed);
   return true;

@@ -1,8 +1,8 @@
 // The statistics segment: written by the dataplane, read by everyone (espalierd, CLI, metrics).
 //
-// One block per worker, one writer per block (owner: that worker; the last block is the main lcore's), relaxed
-// 64-bit stores, no locks: a reader sees each counter whole and never older than its own last look. Sums over
-// the blocks are made by the reader. All zero is a valid empty segment.
+// One block per worker, one writer per block (owner: that worker; the last block is the main lcore's),
+// relaxed 64-bit stores, no locks: a reader sees each counter whole and never older than its own last look.
+// Sums over the blocks are made by the reader. All zero is a valid empty segment.
 #pragma once
 
 #include <atomic>
@@ -18,13 +18,15 @@ inline constexpr size_t kMaxWorkers = 32;
 inline constexpr size_t kBlocks = kMaxWorkers + 1;  // the main lcore's is kBlocks - 1
 inline constexpr size_t kMaxInterfaces = 256;
 inline constexpr size_t kMaxStages = 32;
-inline constexpr size_t kMaxNatRules = 4096;   // per kind
+inline constexpr size_t kMaxNatRules = 4096;  // per kind
 inline constexpr size_t kMaxPolicies = 65536;
 
 // A counter with one writer.
 class Counter {
  public:
-  void add(uint64_t n) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  void add(uint64_t n) {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
   void set(uint64_t n) { value_.store(n, std::memory_order_relaxed); }
   uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 
@@ -44,11 +46,11 @@ struct Stage {
 };
 
 struct alignas(64) Block {
-  Counter heartbeat;    // goes up at least ten times a second while the thread lives
+  Counter heartbeat;  // goes up at least ten times a second while the thread lives
   Counter polls;
   Counter idle_polls;
   Counter sleeps;
-  Counter made;         // packets that the gateway itself made: replies, errors, ARP, fragments beyond the first
+  Counter made;  // packets that the gateway itself made: replies, errors, ARP, fragments beyond the first
   Counter flow_hits;
   Counter flow_misses;
   Counter handed_over;

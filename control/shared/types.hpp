@@ -31,7 +31,9 @@ class [[gnu::packed]] BigEndian {
   constexpr Host raw() const { return raw_; }
   friend constexpr bool operator==(BigEndian, BigEndian) = default;
   // Orders by value, not by memory.
-  friend constexpr std::strong_ordering operator<=>(BigEndian a, BigEndian b) { return a.host() <=> b.host(); }
+  friend constexpr std::strong_ordering operator<=>(BigEndian a, BigEndian b) {
+    return a.host() <=> b.host();
+  }
 
  private:
   explicit constexpr BigEndian(Host raw) : raw_(raw) {}
@@ -55,12 +57,12 @@ struct Id {
   friend constexpr bool operator==(Id, Id) = default;
   friend constexpr auto operator<=>(Id, Id) = default;
 };
-using Spi = Id<struct SpiTag, uint32_t>;                        // host order, RFC 4303 section 2.1
-using SeqNo = Id<struct SeqNoTag, uint64_t>;                    // 64 bits: the high half is used with ESN only
-using Reqid = Id<struct ReqidTag, uint32_t>;                    // ties policy templates to SAs, as in `ip xfrm`
-using SaIndex = Id<struct SaIndexTag, uint32_t>;                // slot in the vault, the cells and the SAD
-using PolicyIndex = Id<struct PolicyIndexTag, uint32_t>;        // position in the configuration's policy list
-using RouteIndex = Id<struct RouteIndexTag, uint32_t>;          // position in the route list
+using Spi = Id<struct SpiTag, uint32_t>;                  // host order, RFC 4303 section 2.1
+using SeqNo = Id<struct SeqNoTag, uint64_t>;              // 64 bits: the high half is used with ESN only
+using Reqid = Id<struct ReqidTag, uint32_t>;              // ties policy templates to SAs, as in `ip xfrm`
+using SaIndex = Id<struct SaIndexTag, uint32_t>;          // slot in the vault, the cells and the SAD
+using PolicyIndex = Id<struct PolicyIndexTag, uint32_t>;  // position in the configuration's policy list
+using RouteIndex = Id<struct RouteIndexTag, uint32_t>;    // position in the route list
 using InterfaceIndex = Id<struct InterfaceIndexTag, uint16_t>;  // position in the interface list
 using WorkerId = Id<struct WorkerIdTag, uint16_t>;              // 0 .. workers-1
 static_assert(!std::is_convertible_v<uint32_t, Spi> && !std::is_convertible_v<Spi, uint32_t>);
@@ -112,7 +114,14 @@ struct PortRange {
 using MacAddress = std::array<uint8_t, 6>;
 
 // IP protocol numbers that the code names.
-enum IpProtocol : uint8_t { kProtoIcmp = 1, kProtoIpip = 4, kProtoTcp = 6, kProtoUdp = 17, kProtoGre = 47, kProtoEsp = 50 };
+enum IpProtocol : uint8_t {
+  kProtoIcmp = 1,
+  kProtoIpip = 4,
+  kProtoTcp = 6,
+  kProtoUdp = 17,
+  kProtoGre = 47,
+  kProtoEsp = 50
+};
 inline constexpr uint8_t kProtoAny = 0;  // in selectors and rules: every protocol
 
 // The five values that identify a flow's packets of one direction. For ICMP queries both "ports" are as
@@ -140,9 +149,11 @@ struct Selector {
   friend constexpr bool operator==(const Selector&, const Selector&) = default;
 
   // `source_port` and `destination_port` are host order, already (type, code) for ICMP, 0 where unknown.
-  constexpr bool matches(Ipv4Address src, Ipv4Address dst, uint8_t proto, uint16_t sport, uint16_t dport) const {
-    return source.contains(src) && destination.contains(dst) && (protocol == kProtoAny || protocol == proto) &&
-           source_port.contains(sport) && destination_port.contains(dport);
+  constexpr bool matches(Ipv4Address src, Ipv4Address dst, uint8_t proto, uint16_t sport,
+                         uint16_t dport) const {
+    return source.contains(src) && destination.contains(dst) &&
+           (protocol == kProtoAny || protocol == proto) && source_port.contains(sport) &&
+           destination_port.contains(dport);
   }
   constexpr bool overlaps(const Selector& o) const {
     return source.overlaps(o.source) && destination.overlaps(o.destination) &&

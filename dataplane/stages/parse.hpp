@@ -1,4 +1,5 @@
-// From bytes to the Packet record, and the header field that every router changes. Used by the parse stage for frames and by esp_input for inner packets.
+// From bytes to the Packet record, and the header field that every router changes. Used by the parse stage
+// for frames and by esp_input for inner packets.
 #pragma once
 
 #include "dataplane/packet.hpp"

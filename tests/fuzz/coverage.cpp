@@ -21,7 +21,8 @@ extern "C" {
 void __sanitizer_cov_8bit_counters_init(uint8_t* begin, uint8_t* end);
 void __sanitizer_cov_pcs_init(const uintptr_t* begin, const uintptr_t* end);
 
-__attribute__((no_sanitize_coverage, no_sanitize("address", "undefined"))) void __wrap___sanitizer_cov_trace_pc() {
+__attribute__((no_sanitize_coverage, no_sanitize("address", "undefined"))) void
+__wrap___sanitizer_cov_trace_pc() {
   const auto caller = reinterpret_cast<uint64_t>(__builtin_return_address(0));
   uint8_t& counter = counters[(caller * 0x9e3779b97f4a7c15) >> (64 - kCounterBits)];
   if (counter != 0xff) ++counter;

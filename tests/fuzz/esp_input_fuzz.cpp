@@ -1,6 +1,6 @@
-// Any bytes as the plaintext of authentic ESP: what a peer with the right keys can send. The first byte chooses
-// the padding length field, the next header and whether the ESP packet itself is damaged. No crash, and what
-// goes back out by the WAN is never clear between the protected networks.
+// Any bytes as the plaintext of authentic ESP: what a peer with the right keys can send. The first byte
+// chooses the padding length field, the next header and whether the ESP packet itself is damaged. No crash,
+// and what goes back out by the WAN is never clear between the protected networks.
 #include "tests/fuzz/fuzz_gateway.hpp"
 #include "tests/support/esp_codec.hpp"
 #include "tests/support/packet_builder.hpp"
@@ -14,7 +14,8 @@ const test::EspKey kKey{.spi = 0x3001, .key = test::Bytes(20, 0x31)};
 constexpr MacAddress kPeerMac{2, 0, 0, 0, 0xff, 1};
 
 test::Bytes outer_frame(test::ByteView esp) {
-  return test::ethernet(test::kWanMac, kPeerMac, test::ip(kProtoEsp, "203.0.113.2", "203.0.113.1", esp).bytes());
+  return test::ethernet(test::kWanMac, kPeerMac,
+                        test::ip(kProtoEsp, "203.0.113.2", "203.0.113.1", esp).bytes());
 }
 
 }  // namespace

@@ -51,7 +51,8 @@ inline constexpr MacAddress kLanMac{2, 0, 0, 0, 1, 1}, kWanMac{2, 0, 0, 0, 2, 1}
 
 inline Testbed& fuzz_gateway() {
   static const std::unique_ptr<Testbed> bed = [] {
-    auto made = make_testbed({.workers = 2, .queues = 2, .flow_cache = true, .macs = {{"lan0", kLanMac}, {"wan0", kWanMac}}});
+    auto made = make_testbed(
+        {.workers = 2, .queues = 2, .flow_cache = true, .macs = {{"lan0", kLanMac}, {"wan0", kWanMac}}});
     const auto applied = made ? (*made)->apply(kFuzzConfiguration) : Result<void>{};
     if (!made || !applied) {
       std::fprintf(stderr, "%s\n", (made ? applied.error() : made.error()).text.c_str());
@@ -73,8 +74,8 @@ inline void check_outputs(Testbed& bed, bool decrypted) {
         network(frame, kDestination) == kTheirs)
       std::abort();
   for (const Bytes& frame : bed.take_sent("lan0"))
-    if (!decrypted && frame.size() >= 34 && frame[12] == 8 && frame[13] == 0 && network(frame, kSource) == kTheirs &&
-        network(frame, kDestination) == kOurs)
+    if (!decrypted && frame.size() >= 34 && frame[12] == 8 && frame[13] == 0 &&
+        network(frame, kSource) == kTheirs && network(frame, kDestination) == kOurs)
       std::abort();
 }
 

@@ -52,7 +52,8 @@ TEST_F(Esp, FaultsHaveTheirReasonsAndLeaveTheWindow) {
 TEST_F(Esp, OuterCongestionMarksReachTheInnerPacketOrDropIt) {
   const auto marked = [&](uint8_t inner_tos, uint64_t sequence) {
     const Bytes inner = test::udp("10.10.10.55:4000", "192.168.10.45:5000").tos(inner_tos).bytes();
-    return parsed(kWan, test::esp_tunnel(kInKey, sequence, "203.0.113.2", "203.0.113.1", inner).tos(3).bytes());
+    return parsed(kWan,
+                  test::esp_tunnel(kInKey, sequence, "203.0.113.2", "203.0.113.1", inner).tos(3).bytes());
   };
   rte_mbuf* capable = marked(2, 1);
   rte_mbuf* not_capable = marked(0, 2);
@@ -65,7 +66,8 @@ TEST_F(Esp, OuterCongestionMarksReachTheInnerPacketOrDropIt) {
 TEST_F(Esp, OutputIsWhatOpenSslOpens) {
   std::vector<Bytes> inner;
   for (size_t payload = 0; payload < 8; ++payload) {
-    inner.push_back(test::udp("192.168.10.45:4000", "10.10.10.55:5000").payload(payload).df(payload & 1).bytes());
+    inner.push_back(
+        test::udp("192.168.10.45:4000", "10.10.10.55:5000").payload(payload).df(payload & 1).bytes());
     parsed(kLan, inner.back());
   }
   protect();
@@ -105,9 +107,9 @@ TEST_F(Esp, AForgedClearPacketHasAnotherFlowKey) {
 
 TEST_F(Esp, EveryPacketOfABurstIsCountedOnce) {
   from_peer(1, kInner), from_peer(1, kInner);
-  parsed(kWan, kInner);                                                                   // in clear: template mismatch
-  parsed(kLan, test::udp("192.168.10.45:4000", "198.51.100.9:5000").bytes());             // no neighbour: to main
-  parsed(kLan, test::udp("192.168.10.45:4000", "10.10.10.55:5000").ttl(1).bytes());       // answered
+  parsed(kWan, kInner);                                                        // in clear: template mismatch
+  parsed(kLan, test::udp("192.168.10.45:4000", "198.51.100.9:5000").bytes());  // no neighbour: to main
+  parsed(kLan, test::udp("192.168.10.45:4000", "10.10.10.55:5000").ttl(1).bytes());  // answered
   const uint64_t given = burst.size();
   run_pipeline(ctx, burst, Entry::kHandedOver);
   burst.clear();  // the pipeline took them over

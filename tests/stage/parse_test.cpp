@@ -37,8 +37,10 @@ TEST_F(Parse, FaultsOfTheFrame) {
   EXPECT_EQ(fate_of_frame(Bytes(13)), DropReason::kEthernetTruncated);
   EXPECT_EQ(fate_of_frame(test::ethernet(kHostMac, kHostMac, good)), DropReason::kEthernetNotForUs);
   EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, good, 0x86dd)), DropReason::kEthernetUnknownType);
-  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, Bytes{0, 5, 8, 0}, 0x8100)), DropReason::kEthernetUnknownVlan);
-  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, Bytes{0, 5}, 0x8100)), DropReason::kEthernetTruncated);
+  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, Bytes{0, 5, 8, 0}, 0x8100)),
+            DropReason::kEthernetUnknownVlan);
+  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, Bytes{0, 5}, 0x8100)),
+            DropReason::kEthernetTruncated);
 }
 
 TEST_F(Parse, FaultsOfTheIpHeader) {
@@ -50,15 +52,19 @@ TEST_F(Parse, FaultsOfTheIpHeader) {
   EXPECT_EQ(fate(changed(2, 0x10)), DropReason::kIpBadLength);
   EXPECT_EQ(fate(changed(8, 63)), DropReason::kIpBadChecksum);
   const Bytes source_route{131, 7, 4, 10, 0, 0, 1, 0};
-  EXPECT_EQ(fate(test::udp("192.168.10.45:1", "10.10.10.55:2").options(source_route).bytes()), DropReason::kIpSourceRoute);
+  EXPECT_EQ(fate(test::udp("192.168.10.45:1", "10.10.10.55:2").options(source_route).bytes()),
+            DropReason::kIpSourceRoute);
   const Bytes endless{7, 0, 0, 0};  // an option of length 0
   EXPECT_EQ(fate(test::udp("192.168.10.45:1", "10.10.10.55:2").options(endless).bytes()), DropReason::kNone);
 }
 
 TEST_F(Parse, CutOffTransportHeaders) {
-  EXPECT_EQ(fate(test::ip(kProtoUdp, "192.168.10.45", "10.10.10.55", Bytes(7)).bytes()), DropReason::kL4Truncated);
-  EXPECT_EQ(fate(test::ip(kProtoTcp, "192.168.10.45", "10.10.10.55", Bytes(19)).bytes()), DropReason::kL4Truncated);
-  EXPECT_EQ(fate(test::ip(kProtoIcmp, "192.168.10.45", "10.10.10.55", Bytes(7)).bytes()), DropReason::kL4Truncated);
+  EXPECT_EQ(fate(test::ip(kProtoUdp, "192.168.10.45", "10.10.10.55", Bytes(7)).bytes()),
+            DropReason::kL4Truncated);
+  EXPECT_EQ(fate(test::ip(kProtoTcp, "192.168.10.45", "10.10.10.55", Bytes(19)).bytes()),
+            DropReason::kL4Truncated);
+  EXPECT_EQ(fate(test::ip(kProtoIcmp, "192.168.10.45", "10.10.10.55", Bytes(7)).bytes()),
+            DropReason::kL4Truncated);
   EXPECT_EQ(fate(test::ip(kProtoGre, "192.168.10.45", "10.10.10.55", Bytes(1)).bytes()), DropReason::kNone);
 }
 

@@ -16,7 +16,11 @@ struct Pools {
 
 const Pools& pools() {
   static const Pools all = [] {
-    auto eal = Eal::init({.worker_cores = {}, .memory = MemoryMode::kPlain, .memory_mb = 128, .pci = false, .pci_devices = {}});
+    auto eal = Eal::init({.worker_cores = {},
+                          .memory = MemoryMode::kPlain,
+                          .memory_mb = 128,
+                          .pci = false,
+                          .pci_devices = {}});
     if (!eal) throw std::runtime_error(eal.error().text);
     return Pools{std::move(*eal),
                  rte_pktmbuf_pool_create("stage", 1023, 0, sizeof(Packet), RTE_MBUF_DEFAULT_BUF_SIZE, 0),
@@ -31,7 +35,9 @@ T must(Result<T> result) {
   return *std::move(result);
 }
 
-Ipv4Prefix prefix(std::string_view address, uint8_t length) { return {test::parse_address(address), length}; }
+Ipv4Prefix prefix(std::string_view address, uint8_t length) {
+  return {test::parse_address(address), length};
+}
 
 Interface interface(InterfaceIndex index, std::string_view name, const MacAddress& mac, Ipv4Prefix address,
                     const LinkState& link) {
@@ -52,7 +58,9 @@ PolicyRecord policy(uint32_t index, Direction direction) {
   r.templates = 1;
   r.selector.source = prefix("192.168.10.0", 24);
   r.selector.destination = prefix("10.10.10.0", 24);
-  r.tmpl = {.source = test::parse_address("203.0.113.1"), .destination = test::parse_address("203.0.113.2"), .reqid = Reqid{1}};
+  r.tmpl = {.source = test::parse_address("203.0.113.1"),
+            .destination = test::parse_address("203.0.113.2"),
+            .reqid = Reqid{1}};
   if (direction == Direction::kOut) return r;
   std::swap(r.selector.source, r.selector.destination);
   std::swap(r.tmpl.source, r.tmpl.destination);
@@ -141,13 +149,15 @@ void StageBench::make_sas() {
 
 const Sa& StageBench::sa(Direction direction) const {
   const auto& key = direction == Direction::kOut ? kOutKey : kInKey;
-  return *ctx.sad->find(Spi{key.spi}, test::parse_address(direction == Direction::kOut ? "203.0.113.2" : "203.0.113.1"));
+  return *ctx.sad->find(Spi{key.spi},
+                        test::parse_address(direction == Direction::kOut ? "203.0.113.2" : "203.0.113.1"));
 }
 
 rte_mbuf* StageBench::frame(InterfaceIndex in, test::ByteView content) {
   rte_mbuf* mbuf = rte_pktmbuf_alloc(pools().packets);
   mbuf->port = in.value;
-  std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(content.size())), content.data(), content.size());
+  std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(content.size())), content.data(),
+              content.size());
   burst.push_back(mbuf);
   return mbuf;
 }

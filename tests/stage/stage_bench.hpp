@@ -1,7 +1,7 @@
 // A worker's context with hand-made tables, so that a stage can be called on a hand-made burst.
 //
-// Interfaces: lan0 192.168.10.1/24 (port 0), wan0 203.0.113.1/24 (port 1); no device is behind them. One tunnel
-// 192.168.10.0/24 - 10.10.10.0/24 with OpenSSL's half of the keys in kOutKey and kInKey.
+// Interfaces: lan0 192.168.10.1/24 (port 0), wan0 203.0.113.1/24 (port 1); no device is behind them. One
+// tunnel 192.168.10.0/24 - 10.10.10.0/24 with OpenSSL's half of the keys in kOutKey and kInKey.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,7 +18,8 @@ namespace espalier::dataplane {
 
 inline const test::EspKey kOutKey{.spi = 0x2001, .key = test::Bytes(20, 0x21)};
 inline const test::EspKey kInKey{.spi = 0x3001, .key = test::Bytes(20, 0x31)};
-inline constexpr MacAddress kLanMac{2, 0, 0, 0, 1, 1}, kWanMac{2, 0, 0, 0, 2, 1}, kHostMac{2, 0, 0, 0, 0xff, 1};
+inline constexpr MacAddress kLanMac{2, 0, 0, 0, 1, 1}, kWanMac{2, 0, 0, 0, 2, 1},
+    kHostMac{2, 0, 0, 0, 0xff, 1};
 inline constexpr InterfaceIndex kLan{0}, kWan{1};
 
 class StageBench : public testing::Test {

@@ -1,4 +1,4 @@
-#include "case_file.hpp"
+#include "tests/unit/config/case_file.hpp"
 
 #include <fmt/format.h>
 

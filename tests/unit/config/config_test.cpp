@@ -7,8 +7,8 @@
 #include <ctime>
 #include <fstream>
 
-#include "case_file.hpp"
 #include "control/config/config.hpp"
+#include "tests/unit/config/case_file.hpp"
 
 namespace espalier::config::testing {
 namespace {

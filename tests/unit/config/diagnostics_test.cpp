@@ -1,8 +1,8 @@
 // Runs the cases/*.cases: what `check` says, and for apply.cases what `apply` says.
 #include <gtest/gtest.h>
 
-#include "case_file.hpp"
 #include "control/config/config.hpp"
+#include "tests/unit/config/case_file.hpp"
 
 namespace espalier::config::testing {
 namespace {

@@ -81,7 +81,6 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kEspNested, "esp_nested", "esp_input", "ESP inside ESP inside ESP: more layers than one packet may have"},
     {DropReason::kSessionInvalid, "session_invalid", "conntrack", "belongs to no session and cannot start one (what conntrack calls INVALID)"},
     {DropReason::kSessionTableFull, "session_table_full", "conntrack", "the session table is full; see nat.limits"},
-    {DropReason::"session_flood", "conntrack", "new flows came faster than the share left beside established flows"},
     {DropReason::kNatPortsExhausted, "nat_ports_exhausted", "snat", "no free port for this peer in the rule's range"},
     {DropReason::kNatClash, "nat_clash", "snat", "another session took the translated tuple at the same moment"},
     {DropReason::kNatNoAddress, "nat_no_address", "snat", "masquerade on an interface that has no address"},

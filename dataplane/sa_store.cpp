@@ -136,8 +136,15 @@ SaStore::Retired SaStore::remove(const Change& change) {
   return removed;
 }
 
+// Also what an earlier process had in use and this configuration does not name.
 void SaStore::release(const Change& change) {
   for (const SaIndex index : change.removed) directory_->release(index);
+  for (uint32_t i = 0; i < sad_.capacity(); ++i) {
+    const SaIndex index{i};
+    if (!directory_->in_use(index) || installed_.contains(index)) continue;
+    (void)vault_.clear(index);  // as in install()
+    directory_->release(index);
+  }
 }
 
 }  // namespace espalier::dataplane

@@ -336,10 +336,11 @@ bool ArpResolver::is_own_mac(const MacAddress& mac) const {
                              [&](const Interface& i) { return i.port != kNoPort && i.mac == mac; });
 }
 
-void ArpResolver::forget_interface(InterfaceIndex interface, bool also_permanent, ArpOutput& output) {
+// All but the permanent ones.
+void ArpResolver::forget_interface(InterfaceIndex interface, ArpOutput& output) {
   auto entry = entries_.lower_bound(key_of(interface, {}));
   while (entry != entries_.end() && interface_of(entry->first) == interface) {
-    const bool stays = entry->second.state == State::kPermanent && !also_permanent;
+    const bool stays = entry->second.state == State::kPermanent;
     entry = stays ? std::next(entry) : remove(entry, output);
   }
 }
@@ -353,7 +354,7 @@ void ArpResolver::follow_links(ArpOutput& output) {
     if (is_up == was_up_[interface.index.value]) continue;
     was_up_[interface.index.value] = is_up;
     if (!is_up)
-      forget_interface(interface.index, false, output);
+      forget_interface(interface.index, output);
     else
       for (const Ipv4Prefix& own : interface.addresses) announce(interface, own.address, output);
   }
@@ -373,7 +374,7 @@ size_t ArpResolver::reconfigure(std::shared_ptr<const InterfaceTable> interfaces
     const InterfaceIndex index(i);
     const bool stays = i < interfaces_->size() && is_same_interface((*old)[index], (*interfaces_)[index]);
     if (!stays)
-      forget_interface(index, true, output);
+      forget_interface(index, output);
     else if (was_up_[i])
       announce_new((*old)[index], (*interfaces_)[index], output);
     was_up_[i] = stays && was_up_[i];
@@ -388,7 +389,8 @@ void ArpResolver::remove_statics_but(std::span<const NeighborRecord> wanted, Arp
   std::set<Key> keys;
   for (const NeighborRecord& record : wanted) keys.insert(key_of(record.interface, record.address));
   for (auto entry = entries_.begin(); entry != entries_.end();) {
-    const bool stays = entry->second.state != State::kPermanent || keys.contains(entry->first);
+    const bool stays = entry->second.state != State::kPermanent ||
+                       (keys.contains(entry->first) && has_wire(interface_of(entry->first)));
     entry = stays ? std::next(entry) : remove(entry, output);
   }
 }

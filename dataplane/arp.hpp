@@ -133,7 +133,7 @@ class ArpResolver {
   // Interfaces and configuration.
   bool has_wire(InterfaceIndex interface) const;
   bool is_own_mac(const MacAddress& mac) const;
-  void forget_interface(InterfaceIndex interface, bool also_permanent, ArpOutput& output);
+  void forget_interface(InterfaceIndex interface, ArpOutput& output);
   void follow_links(ArpOutput& output);
   void announce_new(const Interface& old, const Interface& now, ArpOutput& output);
   void remove_statics_but(std::span<const NeighborRecord> wanted, ArpOutput& output);

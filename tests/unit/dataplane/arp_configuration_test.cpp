@@ -38,6 +38,19 @@ TEST_F(ArpTest, ANewAddressIsAnnouncedOnce) {
   EXPECT_EQ(take_frames().size(), 1u);
 }
 
+TEST_F(ArpTest, ANewAddressWaitsForTheLink) {
+  link_.up = false;
+  tick_for(100);
+  auto changed = interfaces();
+  changed[0].addresses.push_back({parse_address("192.168.10.2"), 24});
+  reconfigure(changed);
+  tick_for(100);
+  EXPECT_EQ(take_frames(), Frames{});
+  link_.up = true;
+  tick_for(100);
+  EXPECT_EQ(take_frames().size(), 2u);
+}
+
 TEST_F(ArpTest, TheQuestionComesFromTheNeighboursNetwork) {
   auto changed = interfaces();
   changed[0].addresses.push_back({parse_address("172.16.0.1"), 16});
@@ -64,6 +77,10 @@ TEST_F(ArpTest, EntriesOfChangedInterfacesGoOthersStay) {
   reconfigure(renamed);
   EXPECT_EQ(seen_by_worker(kHost), NeighborTable::State::kUsable);
   EXPECT_EQ(seen_by_worker(peer, nullptr, kWan), NeighborTable::State::kGone);
+  take_frames();
+  tick_for(100);
+  EXPECT_EQ(take_frames(), Frames{frame(kWan, kBroadcast, test::arp(kRequest, kWanMac, kWanIp, {}, kWanIp))})
+      << "a new interface that is up";
   auto fewer = interfaces();
   fewer.erase(fewer.begin(), fewer.begin() + 3);
   reconfigure(fewer);
@@ -105,6 +122,15 @@ TEST_F(ArpTest, StaticNeighboursWithoutAWireAreRefused) {
                   {{kDummy, kHost, kHostMac}, {InterfaceIndex(9), kHost, kHostMac}, {kLan, kHost, kHostMac}}),
       2u);
   EXPECT_EQ(state(), NeighborState::kPermanent);
+}
+
+TEST_F(ArpTest, AStaticNeighbourGoesWithItsInterface) {
+  const std::vector<NeighborRecord> statics{{kWan, kHost, kHostMac}};
+  EXPECT_EQ(reconfigure(interfaces(), statics), 0u);
+  auto fewer = interfaces();
+  fewer.resize(1);
+  EXPECT_EQ(reconfigure(fewer, statics), 1u);
+  EXPECT_EQ(rows().size(), 0u);
 }
 
 // --- Rows ---

@@ -88,6 +88,10 @@ TEST_F(ArpTest, AScanMakesABoundedNumberOfEntries) {
   EXPECT_EQ(seen_by_worker(kHost), NeighborTable::State::kUsable) << "who was there stays";
   tick_for(4000);
   EXPECT_EQ(rows().size(), 1u);
+  take_dropped(DropReason::kNeighborUnresolved);
+  take_frames();
+  send_to(kHost2);
+  EXPECT_EQ(take_frames(), Frames{question(kHost2)}) << "what failed makes room";
 }
 
 TEST_F(ArpTest, NothingIsAskedWhereThereIsNoWire) {
@@ -147,6 +151,17 @@ TEST_F(ArpTest, AnUnusedNeighbourIsForgottenAfterFiveMinutes) {
   EXPECT_EQ(seen_by_worker(kHost), NeighborTable::State::kGone);
 }
 
+TEST_F(ArpTest, UseWhileReachableCountsAndNeedsNoProbe) {
+  resolve_host();
+  tick_to(20'000);
+  seen_by_worker(kHost);
+  tick_to(325'000);
+  EXPECT_EQ(take_frames(), Frames{});
+  EXPECT_EQ(state(), NeighborState::kStale);
+  tick_to(332'000);
+  EXPECT_EQ(state(), std::nullopt);
+}
+
 // --- Learning ---
 
 TEST_F(ArpTest, ARequestForUsTeachesItsSender) {
@@ -195,6 +210,13 @@ TEST_F(ArpTest, AnEntryFollowsAnAnnouncedMac) {
   seen_by_worker(kHost, &mac);
   EXPECT_EQ(mac, kOtherMac);
   EXPECT_EQ(state(), NeighborState::kStale) << "not confirmed by an answer";
+}
+
+TEST_F(ArpTest, OnlyAnAnswerToUsConfirms) {
+  send_to(kHost);
+  receive(kLan, test::arp(kReply, kHostMac, kHost, kBroadcast, kLanIp));
+  EXPECT_EQ(take_ready(), Numbers{1});
+  EXPECT_EQ(state(), NeighborState::kStale);
 }
 
 TEST_F(ArpTest, WhatIsKnownAlreadyDoesNotMakeANeighbourStale) {

@@ -58,6 +58,7 @@ class ReassemblerTest : public testing::Test {
 
   Result add_bytes(const Bytes& bytes, uint64_t now_ms = 0, SecurityPath path = kClear) {
     rte_mbuf* fragment = small_.make(bytes, path);
+    packet(fragment).in = in_;
     rte_mbuf* whole = nullptr;
     Result result{};
     result.outcome = reassembler_->add(fragment, now_ms, whole, result.reason);
@@ -86,6 +87,7 @@ class ReassemblerTest : public testing::Test {
   TestPool jumbo_{64, Reassembler::kJumboRoom};
   std::unique_ptr<Reassembler> reassembler_ = std::make_unique<Reassembler>(jumbo_.get(), 4);
   uint16_t headroom_ = 0, tailroom_ = 0;
+  InterfaceIndex in_{1};
 };
 
 constexpr uint8_t kOptionsNopEnd[] = {1, 1, 1, 0};
@@ -116,9 +118,10 @@ TEST_F(ReassemblerTest, FragmentsInAnyOrderGiveTheDatagram) {
   EXPECT_EQ(reassembler_->waiting(), 0u);
 }
 
-TEST_F(ReassemblerTest, TheWholeHasTheFirstFragmentsHeader) {
+TEST_F(ReassemblerTest, TheWholeHasTheFirstFragmentsHeaderAndRecord) {
   ASSERT_EQ(add({.offset = 800, .payload = test::counting_bytes(5), .more = false}).outcome,
             Outcome::kWaiting);
+  in_ = InterfaceIndex(5);
   const Result result =
       add({.payload = test::counting_bytes(800), .options = {kOptionsNopEnd, kOptionsNopEnd + 4}});
   ASSERT_EQ(result.outcome, Outcome::kComplete);
@@ -130,6 +133,7 @@ TEST_F(ReassemblerTest, TheWholeHasTheFirstFragmentsHeader) {
                              .bytes();
   EXPECT_EQ(result.whole, expected);
   EXPECT_EQ(result.record.l4_offset, 24);
+  EXPECT_EQ(result.record.in, InterfaceIndex(5));
 }
 
 TEST_F(ReassemblerTest, TheLongestDatagramFitsWithAnyHeader) {
@@ -200,8 +204,8 @@ TEST_F(ReassemblerTest, ImpossibleFragmentsDropAloneAndHarmNoContext) {
   Bytes liar = build({.offset = 16, .payload = test::counting_bytes(8)});
   test::put16(liar, 2, 100);  // total length beyond the frame
   EXPECT_TRUE(refused(liar));
-  liar = build({.offset = 16, .payload = test::counting_bytes(8)});
-  liar[0] = 0x44;  // header length 16
+  liar = build({.offset = 16, .payload = test::counting_bytes(12)});
+  liar[0] = 0x44;  // header length 16, then the payload is a multiple of 8
   EXPECT_TRUE(refused(liar));
   EXPECT_TRUE(refused(Bytes(19, 0x45)));
 
@@ -321,7 +325,7 @@ TEST_F(ReassemblerTest, ContextsExpireAfterThirtySecondsInBoundedSlices) {
     ASSERT_EQ(add_bytes(build({.payload = Bytes(8, 1), .id = id}), 1000u + id).outcome, Outcome::kWaiting);
   rte_mbuf* lost[2];
   EXPECT_EQ(reassembler_->expire(30'999, lost), 0u);
-  EXPECT_EQ(reassembler_->expire(31'001, lost), 2u);
+  EXPECT_EQ(reassembler_->expire(31'002, lost), 2u);
   for (rte_mbuf* mbuf : lost) {
     EXPECT_EQ(packet(mbuf).reason, DropReason::kReassemblyTimeout);
     EXPECT_EQ(packet(mbuf).in, InterfaceIndex(1));

@@ -90,6 +90,16 @@ TEST_F(IcmpTest, ErrorsAreThoseThatLinuxSent) {
   }
 }
 
+// As Linux 6.1 answered such packets: precedence 6, the rest of the TOS kept but for its lowest bit.
+TEST_F(IcmpTest, ErrorsKeepPartOfTheTos) {
+  const std::pair<uint8_t, uint8_t> seen[] = {{0x00, 0xc0}, {0x02, 0xc2}, {0x12, 0xd2},
+                                              {0x1e, 0xde}, {0x2b, 0xca}, {0xff, 0xde}};
+  for (const auto& [sent, answered] : seen) {
+    const Bytes packet = test::udp("192.168.10.45:4000", "198.51.100.9:5000").tos(sent).ttl(1).bytes();
+    EXPECT_EQ(error_about(packet, {kIcmpTimeExceeded, 0, 0}, 1).at(1), answered) << int{sent};
+  }
+}
+
 TEST_F(IcmpTest, TheRecordOfAnErrorIsReadyForTheWayOut) {
   const Bytes packet = test::udp("192.168.10.45:4000", "198.51.100.9:5000").bytes();
   error_about(packet, {kIcmpUnreachable, kIcmpFragmentationNeeded, 1400}, 1);

@@ -52,12 +52,13 @@ void Applier::on_ready() {
   if (candidate_->request == 0) send_candidate();
 }
 
-// A dataplane that was started for a candidate and dies before it said yes: the candidate is what it died of.
+// A candidate is replayed once: the dataplane may have died of something else, or had to be restarted. If the
+// next one dies as well, the candidate is what it dies of.
 void Applier::on_lost(const std::string& how) {
   acknowledged_ = false;
-  if (!candidate_ || !candidate_->restart || !std::exchange(candidate_->old_one_ended, true)) return;
+  if (!candidate_ || ++candidate_->deaths < 2) return;
   cancel(candidate_->request);
-  reject_candidate({fmt::format("the dataplane that was started for it {}", how)});
+  reject_candidate({fmt::format("with it the dataplane {}", how)});
 }
 
 void Applier::send_running() {

@@ -55,8 +55,7 @@ class Applier {
     Persist persist = Persist::kAsApplied;
     Done done;
     uint64_t generation = 0;
-    // With restart: the way from the old dataplane to the one that was started for it.
-    bool old_one_ended = false;
+    int deaths = 0;        // of dataplanes meanwhile; with restart the first is the old one's
     uint64_t request = 0;  // 0: not sent yet
   };
 

@@ -75,6 +75,7 @@ Result<DataplaneProcess> DataplaneProcess::adopt(pid_t pid) {
 }
 
 std::chrono::milliseconds DataplaneProcess::age() const {
+  if (!child_) return std::chrono::milliseconds::max();
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);
 }
 

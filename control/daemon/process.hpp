@@ -39,6 +39,7 @@ class DataplaneProcess {
   const Fd& pidfd() const { return pidfd_; }  // readable when it has ended
   bool is_child() const { return child_; }
   void signal(int number) const { send_signal(pidfd_, number); }
+  // Since spawn(); an adopted one counts as old.
   std::chrono::milliseconds age() const;
   // To be called once pidfd() is readable: "exited with status 1", "was killed by signal 9".
   std::string reap();

@@ -146,7 +146,7 @@ Result<void> Supervisor::greet(handover::DaemonConnection connection) {
 
 void Supervisor::on_connection_readable() {
   if (phase_ == Phase::kGreeting) return read_hello();
-  log::proc().warn("the dataplane (pid {}) closed its connection", process_ ? process_->pid() : 0);
+  log::proc().info("the dataplane (pid {}) closed its connection", process_ ? process_->pid() : 0);
   disconnect();
   if (phase_ != Phase::kRunning) return;
   enter(Phase::kLooking);

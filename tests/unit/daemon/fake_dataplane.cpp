@@ -1,0 +1,157 @@
+// Stands in for espalier-dataplane in tests of espalierd: no packets, but the same handover and messages.
+//
+// FAKE_DATAPLANE in the environment makes it misbehave, a comma-separated list of: refuse (every
+// configuration), die_at_route (when a configuration has one), die_at_start, hang (no heartbeat), old_layout,
+// deaf_to_sigterm, silent (never answers), break_ring.
+#include <poll.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <string_view>
+
+#include "control/daemon/shared_memory.hpp"
+#include "control/shared/message_decode.hpp"
+
+namespace espalier {
+namespace {
+
+using daemon::SharedMemory;
+
+bool told_to(std::string_view what) {
+  const char* text = std::getenv("FAKE_DATAPLANE");
+  return text != nullptr && std::string_view(text).find(what) != std::string_view::npos;
+}
+
+template <class T>
+T must(Result<T> result) {
+  if (!result) ::_exit(4);
+  return std::move(result).value();
+}
+
+class FakeDataplane {
+ public:
+  explicit FakeDataplane(const std::string& runtime_dir)
+      : endpoint_(must(handover::DataplaneEndpoint::listen(runtime_dir))) {}
+
+  void run() {
+    for (;;) {
+      beat();
+      welcome();
+      message::Slot slot;
+      while (channel_ && channel_->receive(slot)) handle(slot);
+      ::usleep(1000);
+    }
+  }
+
+ private:
+  void beat() {
+    if (!memory_ || told_to("hang")) return;
+    auto* statistics = const_cast<statistics::Segment*>(&memory_->statistics());
+    statistics->workers = 1;
+    statistics->blocks[0].heartbeat.add(1);
+    statistics->blocks[statistics::kBlocks - 1].heartbeat.add(1);
+  }
+
+  void welcome() {
+    auto layouts = SharedMemory::layouts();
+    if (told_to("old_layout")) layouts.vault += 1;
+    auto adoption = endpoint_.poll({.layouts = layouts,
+                                    .incarnation = 1,
+                                    .generation = generation_,
+                                    .segments = segments_ ? &*segments_ : nullptr});
+    if (!adoption || !*adoption) return;
+    if ((*adoption)->segments) {
+      memory_.emplace(must(SharedMemory::attach(std::move(*(*adoption)->segments))));
+      segments_ = memory_->descriptors();
+    }
+    channel_.emplace(std::move((*adoption)->channel));
+  }
+
+  void handle(const message::Slot& slot) {
+    if (told_to("silent")) return;
+    const auto decoded = message::decode_from_daemon(slot);
+    if (!decoded) return;
+    const uint64_t id = slot.header.request_id;
+    if (std::holds_alternative<message::ConfigBegin>(*decoded)) {
+      records_ = 0;
+    } else if (const auto* commit = std::get_if<message::ConfigCommit>(&*decoded)) {
+      finish_configuration(*commit, slot.header);
+    } else if (const auto* query = std::get_if<message::Query>(&*decoded)) {
+      tell_rows(*query, id);
+    } else if (std::holds_alternative<message::Explain>(*decoded)) {
+      message::TextRow row;
+      row.stage.assign("parse");
+      row.text.assign("a packet");
+      say(row, id);
+      acknowledge(id, true, "", 0);
+    } else {
+      if (told_to("die_at_route") && std::holds_alternative<message::Route>(*decoded))
+        ::kill(::getpid(), SIGKILL);
+      ++records_;
+    }
+  }
+
+  void finish_configuration(const message::ConfigCommit& commit, const message::Header& header) {
+    if (told_to("refuse")) return acknowledge(header.request_id, false, "told to refuse", 0);
+    const bool complete = commit.records == records_;
+    if (complete) generation_ = header.generation;
+    acknowledge(header.request_id, complete, complete ? "" : "records are missing", 0);
+  }
+
+  // Ten sessions, in pages.
+  void tell_rows(const message::Query& query, uint64_t id) {
+    uint64_t next = query.cursor;
+    for (uint32_t n = 0; n < query.limit && next < 10; ++n, ++next) {
+      message::SessionRow row;
+      row.original.protocol = kProtoUdp;
+      row.expires_s = static_cast<uint32_t>(next);
+      say(row, id);
+    }
+    acknowledge(id, true, "", next < 10 ? next : 0);
+  }
+
+  template <class Payload>
+  void say(const Payload& payload, uint64_t id) {
+    while (!channel_->send(message::make(payload, id, generation_)))
+      if (channel_->broken()) return;
+  }
+
+  void acknowledge(uint64_t id, bool ok, std::string_view text, uint64_t cursor) {
+    message::Ack ack;
+    ack.ok = ok;
+    ack.cursor = cursor;
+    ack.text.assign(text);
+    say(ack, id);
+    if (told_to("break_ring") && !std::exchange(broke_ring_, true)) break_ring();
+  }
+
+  // Writes nonsense where espalierd reads our position, and leaves it there.
+  void break_ring() {
+    const Segment raw =
+        must(Segment::attach(Fd(::dup(channel_->descriptors()[0])), sizeof(RingPositions) * 2));
+    reinterpret_cast<RingPositions*>(raw.data())[1].head.store(uint64_t{1} << 40);
+    const uint64_t one = 1;
+    if (::write(channel_->descriptors()[1], &one, sizeof one) < 0) ::_exit(3);
+    channel_.reset();
+  }
+
+  handover::DataplaneEndpoint endpoint_;
+  std::optional<SharedMemory> memory_;
+  std::optional<handover::SegmentFds> segments_;
+  std::optional<Channel> channel_;
+  uint64_t generation_ = 0;
+  uint32_t records_ = 0;
+  bool broke_ring_ = false;
+};
+
+}  // namespace
+}  // namespace espalier
+
+int main(int argc, char** argv) {
+  if (espalier::told_to("die_at_start")) return 3;
+  if (espalier::told_to("deaf_to_sigterm")) ::signal(SIGTERM, SIG_IGN);
+  for (int i = 1; i + 1 < argc; ++i)
+    if (std::string_view(argv[i]) == "--runtime-dir") espalier::FakeDataplane(argv[i + 1]).run();
+  return 2;
+}

@@ -1,0 +1,140 @@
+// The small parts of espalierd that need no process.
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "control/daemon/back_off.hpp"
+#include "control/daemon/command_line.hpp"
+#include "control/daemon/config_request.hpp"
+#include "control/daemon/heartbeat.hpp"
+#include "control/daemon/text.hpp"
+#include "control/shared/message_decode.hpp"
+
+namespace espalier::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(BackOff, OnlyShortLivesAreWaitedFor) {
+  BackOff back_off;
+  EXPECT_EQ(back_off.delay_after(1000ms), 0ms);
+  EXPECT_EQ(back_off.delay_after(999ms), 100ms);
+  EXPECT_EQ(back_off.delay_after(0ms), 200ms);
+  for (int i = 0; i < 10; ++i) back_off.delay_after(0ms);
+  EXPECT_EQ(back_off.delay_after(0ms), 5000ms);
+  EXPECT_EQ(back_off.delay_after(1h), 0ms);
+  EXPECT_EQ(back_off.delay_after(0ms), 100ms);
+}
+
+TEST(Heartbeat, WhoStandsStillForFiveSecondsIsNamed) {
+  const auto segment = std::make_unique<statistics::Segment>();
+  segment->workers = 2;
+  HeartbeatWatch watch;
+  HeartbeatWatch::TimePoint now{1h};
+  watch.start(*segment, now);
+  const auto step = [&](bool main, bool worker0, bool worker1) {
+    now += 1s;
+    if (main) segment->blocks[statistics::kBlocks - 1].heartbeat.add(1);
+    if (worker0) segment->blocks[0].heartbeat.add(1);
+    if (worker1) segment->blocks[1].heartbeat.add(1);
+    return watch.find_hung(*segment, now);
+  };
+  for (int i = 0; i < 20; ++i) EXPECT_FALSE(step(true, true, true));
+  for (int i = 0; i < 4; ++i) EXPECT_FALSE(step(true, true, false));
+  EXPECT_EQ(step(true, true, false), "worker 1");
+  watch.start(*segment, now);
+  for (int i = 0; i < 4; ++i) EXPECT_FALSE(step(false, true, true));
+  EXPECT_EQ(step(false, true, true), "main");
+  segment->workers = 0xffffffff;  // the segment is another process's word
+  watch.start(*segment, now);
+  EXPECT_FALSE(watch.find_hung(*segment, now));
+}
+
+config::Tables some_tables() {
+  config::Tables tables;
+  tables.interfaces.resize(3);
+  for (uint16_t i = 0; i < 3; ++i) {
+    tables.interfaces[i].index = InterfaceIndex(i);
+    tables.interfaces[i].name.assign(fmt::format("eth{}", i));
+  }
+  tables.interfaces[0].device.assign("net_null0");
+  tables.interfaces[1].device.assign("0000:3b:00.0");
+  tables.interfaces[2].device.assign("3b:00.1");
+  return tables;
+}
+
+std::string joined(const DataplaneCommand& command) {
+  std::string text;
+  for (const auto& argument : command.arguments) text += (text.empty() ? "" : " ") + argument;
+  return text;
+}
+
+TEST(CommandLine, SaysWhatIsFixedForTheDataplane) {
+  auto tables = some_tables();
+  tables.startup.workers = 2;
+  tables.startup.memory = config::Memory::kOrdinary;
+  tables.startup.session_capacity = 1000;
+  EXPECT_EQ(joined(dataplane_command(tables, "p", "/run/x", {0, 1, 2, 3})),
+            "--runtime-dir /run/x --workers 2 --cores 1,2 --memory plain --session-capacity 1000 "
+            "--largest-mtu 1500 "
+            "--pci 0000:3b:00.0 --pci 3b:00.1");
+  tables.startup.cores = {3, 0};
+  EXPECT_NE(joined(dataplane_command(tables, "p", "/run/x", {0})).find("--cores 3,0"), std::string::npos);
+}
+
+TEST(CommandLine, WorkersShareCoresWhenThereAreFewer) {
+  auto tables = some_tables();
+  tables.startup.workers = 3;
+  EXPECT_NE(joined(dataplane_command(tables, "p", "/r", {4, 6})).find("--cores 6,6,6"), std::string::npos);
+  EXPECT_NE(joined(dataplane_command(tables, "p", "/r", {4})).find("--cores 4,4,4"), std::string::npos);
+}
+
+TEST(CommandLine, ARunningProcessTellsItsArguments) {
+  EXPECT_FALSE(allowed_cpus().empty());
+  EXPECT_TRUE(arguments_of(0x7ffffff).empty());
+}
+
+// Every record once, in order, behind ConfigBegin, with a commit that counts them.
+TEST(ConfigRequest, SendsEveryRecordOnceAndCanBeSentAgain) {
+  auto tables = std::make_shared<config::Tables>(some_tables());
+  tables->addresses.resize(2);
+  tables->routes.resize(1);
+  tables->source_rules.resize(2);
+  tables->destination_rules.resize(1);
+  tables->policies.resize(4);
+  tables->states.resize(1);
+  const auto source = config_request(tables, 9);
+  using message::Type;
+  const std::vector<Type> expected{
+      Type::kConfigBegin, Type::kInterface, Type::kInterface, Type::kInterface,
+      Type::kAddress,     Type::kAddress,   Type::kRoute,     Type::kNatRule,
+      Type::kNatRule,     Type::kNatRule,   Type::kPolicy,    Type::kPolicy,
+      Type::kPolicy,      Type::kPolicy,    Type::kSa,        Type::kConfigCommit};
+  for (int round = 0; round < 2; ++round) {
+    std::vector<Type> types;
+    for (size_t i = 0; auto slot = source(i, 77); ++i) {
+      EXPECT_EQ(slot->header.request_id, 77u);
+      EXPECT_EQ(slot->header.generation, 9u);
+      types.push_back(slot->header.type);
+    }
+    EXPECT_EQ(types, expected);
+  }
+  message::ConfigCommit commit;
+  ASSERT_TRUE(message::read(*source(expected.size() - 1, 1), commit));
+  EXPECT_EQ(commit.records, expected.size() - 2);
+}
+
+TEST(Text, AddressesAndRanges) {
+  EXPECT_EQ(to_text(Ipv4Address::from_host(0xc0000201)), "192.0.2.1");
+  EXPECT_EQ(address_range_text(0, 0xffffffff), "any");
+  EXPECT_EQ(address_range_text(0xc0000201, 0xc0000201), "192.0.2.1");
+  EXPECT_EQ(address_range_text(0xc0000200, 0xc00002ff), "192.0.2.0/24");
+  EXPECT_EQ(address_range_text(0xc0000200, 0xc0000202), "192.0.2.0-192.0.2.2");
+  EXPECT_EQ(address_range_text(0xc0000201, 0xc0000202), "192.0.2.1-192.0.2.2");
+  EXPECT_EQ(to_text(PortRange{}), "any");
+  EXPECT_EQ(to_text(PortRange{80, 80}), "80");
+  EXPECT_EQ(to_text(PortRange{1024, 65535}), "1024-65535");
+}
+
+}  // namespace
+}  // namespace espalier::daemon

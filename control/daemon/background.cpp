@@ -34,11 +34,11 @@ Result<void> write_pid(const Fd& lock) {
   return {};
 }
 
-Result<void> make_directory(const std::string& path) {
+Result<void> make_directory(const std::string& path, mode_t mode) {
   std::error_code error;
   const bool made = std::filesystem::create_directories(path, error);
   if (error) return fail("{}: {}", path, error.message());
-  if (made && ::chmod(path.c_str(), 0750) != 0) return fail("{}: {}", path, errno_text());
+  if (made && ::chmod(path.c_str(), mode) != 0) return fail("{}: {}", path, errno_text());
   return {};
 }
 

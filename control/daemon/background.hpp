@@ -11,8 +11,8 @@ namespace espalier::daemon {
 Result<Fd> take_instance_lock(const std::string& runtime_dir);
 Result<void> write_pid(const Fd& lock);
 
-// Makes `path` and its parents, mode 0755, `path` itself 0750.
-Result<void> make_directory(const std::string& path);
+// Makes `path`, where it is not there, with its parents. The mode is that of `path` itself.
+Result<void> make_directory(const std::string& path, mode_t mode);
 
 // Forks twice and leaves the session; returns in the daemon. stdin becomes /dev/null; stdout and stderr stay,
 // for whoever collects the log. An inherited lock goes along.

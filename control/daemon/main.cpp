@@ -24,8 +24,9 @@ Options with_absolute_paths(Options options) {
 
 Result<void> run(const Options& options) {
   ::prctl(PR_SET_DUMPABLE, 0);  // keys pass through our memory
-  TRY(make_directory(options.runtime_dir));
-  TRY(make_directory(options.state_dir));
+  TRY(make_directory(options.runtime_dir,
+                     0755));  // the operators' group passes to the socket; files have own modes
+  TRY(make_directory(options.state_dir, 0700));
   const Fd lock = TRY(take_instance_lock(options.runtime_dir));
   ConfigStore store(options.config_file, options.state_dir);
   auto tables = TRY(load_initial(store));

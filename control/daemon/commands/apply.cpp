@@ -39,9 +39,9 @@ Json refusal(const Loaded& loaded) {
   const auto is_error = [](const auto& d) { return d.severity == config::Severity::kError; };
   const auto errors = std::count_if(list.begin(), list.end(), is_error);
   const auto first = std::find_if(list.begin(), list.end(), is_error);
-  Json document =
-      error_reply({first == list.end() ? "the configuration was refused"
-                                       : fmt::format("{}:{}: error: {}", first->file, first->line, first->text)});
+  Json document = error_reply({first == list.end()
+                                   ? "the configuration was refused"
+                                   : fmt::format("{}:{}: error: {}", first->file, first->line, first->text)});
   if (errors > 1)
     document["error"] = fmt::format("{} (and {} more errors)", std::string(document["error"]), errors - 1);
   document["diagnostics"] = diagnostic_rows(list);

@@ -36,8 +36,8 @@ class FakeDataplane {
 
   void run() {
     for (;;) {
-      beat();
       welcome();
+      beat();
       message::Slot slot;
       while (channel_ && channel_->receive(slot)) handle(slot);
       ::usleep(1000);

@@ -31,7 +31,10 @@ class DaemonTest : public ::testing::Test {
 
   std::string runtime_dir() const { return directory_ + "/run"; }
   std::string state_dir() const { return directory_ + "/state"; }
-  static std::string fake_dataplane() { return FAKE_DATAPLANE_PROGRAM; }
+  // It is built beside the tests.
+  static std::string fake_dataplane() {
+    return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "fake_dataplane";
+  }
 
   // Runs the loop until `done`; false if that takes longer than `limit`.
   template <class Done>

@@ -9,6 +9,7 @@
 #include "control/daemon/heartbeat.hpp"
 #include "control/daemon/text.hpp"
 #include "control/shared/message_decode.hpp"
+#include "nat/tcp_state.hpp"
 
 namespace espalier::daemon {
 namespace {
@@ -134,6 +135,13 @@ TEST(Text, AddressesAndRanges) {
   EXPECT_EQ(to_text(PortRange{}), "any");
   EXPECT_EQ(to_text(PortRange{80, 80}), "80");
   EXPECT_EQ(to_text(PortRange{1024, 65535}), "1024-65535");
+}
+
+// The daemon may not include nat/, so it has the names a second time.
+TEST(Text, TcpStatesAreCalledAsInTheSessionTable) {
+  for (size_t i = 0; i < nat::kTcpStates; ++i)
+    EXPECT_EQ(tcp_state_word(static_cast<uint8_t>(i)), nat::kTcpStateNames[i]);
+  EXPECT_EQ(tcp_state_word(nat::kTcpStates), "unknown");
 }
 
 }  // namespace

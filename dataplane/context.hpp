@@ -58,10 +58,15 @@ struct Context {
 
   // Changes per packet.
   nat::Random random;
+  uint16_t ip_id = 0;
   IcmpRateLimit icmp_limit;
   PacketList<kBurst * 2> made;  // packets of the gateway itself, waiting for the local output path
 
   const Interface& interface(InterfaceIndex i) const { return (*tables->interfaces)[i]; }
+  bool is_interface(InterfaceIndex i) const { return i.value < tables->interfaces->size(); }
+  uint32_t outer_mtu(const Sa& sa) const { return sa.outer_mtu(tables->outer_route(sa).mtu_bytes, now_ms); }
+  // Identifications of the gateway's own packets: no two of a worker within 64 K are equal (RFC 6864).
+  uint16_t next_ip_id() { return ip_id += workers; }
 };
 
 }  // namespace espalier::dataplane

@@ -76,7 +76,7 @@ class Narrator {
     if (!d_.sa)
       return fmt::format("leaves IN CLEAR by {} to {}: {}", name(d_.route.interface), text(d_.route.next_hop),
                          text(d_.as_sent));
-    const RouteResult outer = d_.sa->outer_route();
+    const RouteResult& outer = tables_.outer_route(*d_.sa).route;
     if (outer.verdict != RouteVerdict::kForward)
       return fmt::format("dropped: no route to {}", text(d_.sa->destination()));
     return fmt::format("leaves as ESP by {} to {}: {}, inside {}", name(outer.interface),
@@ -168,6 +168,7 @@ void write_l4(const message::Explain& q, uint8_t* l4) {
 
 // The packet that is asked about, large enough for every header that a stage may read.
 bool build(const message::Explain& q, rte_mbuf* mbuf) {
+  packet(mbuf) = Packet{};
   const uint16_t bytes = std::max<uint16_t>(q.size_bytes, sizeof(Ipv4Header) + sizeof(TcpHeader));
   auto* at = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, bytes));
   if (!at) return false;
@@ -181,7 +182,6 @@ bool build(const message::Explain& q, rte_mbuf* mbuf) {
   ip.source = q.source;
   ip.destination = q.destination;
   write_l4(q, at + sizeof ip);
-  packet(mbuf) = Packet{};
   packet(mbuf).in = q.in;
   if (q.in == kNoInterface) packet(mbuf).flags = kFromGateway;
   return parse_ip(mbuf, false);
@@ -227,7 +227,7 @@ Result<std::vector<message::TextRow>> Gateway::explain(const message::Explain& q
     lines.push_back(row("result", narrator.leaving()));
   else
     lines.push_back(row("result", fmt::format("dropped ({}): {}", why.name, why.help)));
-  if (!goes_on && d.answer.type)
+  if (!goes_on && d.answer.type && d.way != Way::kFromGateway)
     lines.push_back(
         row("answer", fmt::format("ICMP type {} code {} from {}{}", d.answer.type, d.answer.code,
                                   text(error_source(ctx, packet(mbuf.get()), d)),

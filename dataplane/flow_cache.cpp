@@ -29,6 +29,9 @@ uint32_t FlowCache::record(const FlowKey& key, uint32_t hash, const FlowDecision
     for (uint32_t i = set; i < set + kWays; ++i)
       if (tags_[i] == 0 || (tags_[index] != 0 && entries_[i].used_ms < entries_[index].used_ms)) index = i;
   }
+  // An entry that this burst uses may not go before the burst is through: its packets look into it again.
+  if (tags_[index] != 0 && entries_[index].used_ms == now_ms && !(entries_[index].key == key))
+    return place_unrecorded(decision);
   tags_[index] = hash | 1;
   entries_[index] = {.key = key, .used_ms = now_ms, .decision = decision};
   return index;

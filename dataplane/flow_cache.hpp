@@ -38,7 +38,7 @@ enum DecisionFlags : uint16_t {
 struct FlowDecision {
   uint32_t epoch = 0;                    // ChangeLog::epoch() it was last found valid in
   uint16_t flags = 0;                    // DecisionFlags
-  InterfaceIndex out;                    // egress of a clear packet; of ESP see Sa::outer_route()
+  InterfaceIndex out;                    // egress of a clear packet; of ESP see Snapshot::outer_routes
   PolicyIndex first_policy = kNoPolicy;  // out policy before SNAT, kNoPolicy: none protects
   PolicyIndex policy = kNoPolicy;        // out policy that decides (after SNAT), kNoPolicy: leaves in clear
   PolicyIndex in_policy = kNoPolicy;     // fwd policy that let it in, for its counters
@@ -76,7 +76,8 @@ class FlowCache {
 
   // The index of the entry of `key`, kNone32 if there is none.
   uint32_t find(const FlowKey& key, uint32_t hash) const;
-  // Makes or replaces the entry of `key`; returns its index.
+  // Makes or replaces the entry of `key`; returns its index. Where every entry of the set is in use by this
+  // very burst (`now_ms` is fixed for a burst) the decision is placed unrecorded.
   uint32_t record(const FlowKey& key, uint32_t hash, const FlowDecision& decision, uint64_t now_ms);
   // A place for a decision that is used for one packet only; lasts until the next kUnrecorded-th call.
   uint32_t place_unrecorded(const FlowDecision& decision);

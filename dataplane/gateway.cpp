@@ -118,6 +118,8 @@ Result<std::unique_ptr<Worker>> Gateway::make_worker(WorkerId id) {
   if (!engine) return fail("{}", engine.error());
   Context context = context_for(id);
   context.random = nat::Random(seeds.nat);
+  // A start of its own and the common stride keep the workers' identifications apart.
+  context.ip_id = static_cast<uint16_t>(id.value);
   Worker::Parts parts{.flows = std::make_unique<FlowCache>(options_.flow_entries, seeds.flow),
                       .reassembler = std::make_unique<Reassembler>(jumbo_pool_.get()),
                       .gcm = std::move(*engine),

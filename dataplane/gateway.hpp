@@ -94,7 +94,7 @@ class Gateway {
                                                                 const PortSet& ports);
   void carry_out(Plan plan);
   void publish(std::unique_ptr<const Snapshot> next);
-  void route_sas(const Snapshot& tables);
+  void route_sas(Snapshot& tables) const;
   void retire_ports(const PortSet& before, const PortSet& after);
 
   Result<void> take_path(const message::Explain& question, Packet& p);  // explain.cpp
@@ -103,6 +103,8 @@ class Gateway {
   void begin_round();
   void handle_punted(rte_mbuf* mbuf, ArpOutput& output);
   void carry_out(ArpOutput& output);
+  void drop_punted();
+  void report(const std::vector<ArpConflict>& conflicts);
   void send_arp(const ArpFrame& frame);
   void follow_links();
   message::InterfaceRow interface_row(const Interface& interface) const;
@@ -133,6 +135,7 @@ class Gateway {
   Transmitter transmitter_;
   std::vector<std::unique_ptr<Worker>> workers_;
   uint64_t tick_due_ms_ = 0;
+  uint64_t next_conflict_report_ms_ = 0;
   std::jthread reserver_thread_;
 };
 

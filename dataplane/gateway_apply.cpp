@@ -2,6 +2,8 @@
 // new tables to the workers in an order in which no packet meets half of a change:
 //
 //   new SAs are findable -> snapshot published, workers have it -> old SAs, ports and tables are freed
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
 #include "dataplane/gateway.hpp"
@@ -66,6 +68,13 @@ std::vector<ChangedRegion> changed_regions(const Configuration& before, const Co
   add_changed_policies(before.policies, after.policies, regions);
   if (regions.size() > ChangeLog::kRegions / 2) return {kEverything};
   return regions;
+}
+
+// Fragments have no ports to compare: a policy that names some could be passed by in clear.
+bool name_ports(const std::vector<PolicyRecord>& policies) {
+  return std::any_of(policies.begin(), policies.end(), [](const PolicyRecord& p) {
+    return !p.selector.source_port.is_any() || !p.selector.destination_port.is_any();
+  });
 }
 
 Result<void> check_positions(const Configuration& wanted) {
@@ -164,7 +173,6 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   Plan plan{.tables = std::make_unique<Snapshot>(), .sas = {}};
   Snapshot& next = *plan.tables;
   next.generation = generation;
-  next.changes = tables_->changes.with(changed_regions(running_, wanted));
   next.settings = wanted.settings;
   next.ports = TRY(plan_ports(wanted));
   next.interfaces = TRY(plan_interfaces(wanted, *next.ports));
@@ -175,7 +183,12 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   next.spd = same_bytes(running_.policies, wanted.policies) ? tables_->spd
                                                             : std::make_shared<const Spd>(wanted.policies);
   next.policy_sas = std::make_shared<PolicySas>(wanted.policies.size());
+  next.whole_packets = next.track_sessions || name_ports(wanted.policies);
   plan.sas = TRY(sas_->plan(wanted.sas));
+  // An SA that changes in its slot may cover other packets than before.
+  const bool sa_changes = plan.sas.added.size() != plan.sas.claimed.size();
+  const std::vector<ChangedRegion> everything{kEverything};
+  next.changes = tables_->changes.with(sa_changes ? everything : changed_regions(running_, wanted));
   return plan;
 }
 
@@ -196,13 +209,13 @@ void Gateway::retire_ports(const PortSet& before, const PortSet& after) {
 }
 
 // Where the ESP packets of each SA go, by the routes of `tables`.
-void Gateway::route_sas(const Snapshot& tables) {
+void Gateway::route_sas(Snapshot& tables) const {
+  tables.outer_routes.resize(sas_->sad().capacity());
   sas_->sad().for_each([&](const Sa& sa) {
-    if (sa.direction() != Direction::kOut) return;
-    const RouteResult route = tables.fib->lookup(sa.destination());
-    const bool leaves = route.verdict == RouteVerdict::kForward;
-    const_cast<Sa&>(sa).set_outer_route(route,
-                                        leaves ? (*tables.interfaces)[route.interface].mtu_bytes : 1500);
+    OuterRoute& outer = tables.outer_routes[sa.index().value];
+    outer.route = tables.fib->lookup(sa.destination());
+    if (outer.route.verdict == RouteVerdict::kForward)
+      outer.mtu_bytes = (*tables.interfaces)[outer.route.interface].mtu_bytes;
   });
 }
 
@@ -226,15 +239,17 @@ Result<void> Gateway::apply(Configuration wanted, uint64_t generation) {
     return fail("nat.limits.sessions is out of range");
   }
   carry_out(std::move(next));
+  if (!same_bytes(running_.interfaces, wanted.interfaces)) drop_punted();
   ArpOutput output;
-  arp_.reconfigure(tables_->interfaces, wanted.neighbors, clock_.now_ms(), output);
+  const size_t refused = arp_.reconfigure(tables_->interfaces, wanted.neighbors, clock_.now_ms(), output);
+  if (refused) spdlog::warn("subsystem=net {} static neighbours do not fit into the table", refused);
   carry_out(output);
   wanted.wipe_keys();
   running_ = std::move(wanted);
   // New static keys have no numbers yet; without this their first packets would wait for the reserver's
-  // thread.
-  const auto reserved = extend_reservations();
-  if (!reserved) return std::unexpected(reserved.error());
+  // thread. If the disk refuses, that thread says so and tries again; the configuration runs all the same.
+  if (const auto reserved = extend_reservations(); !reserved)
+    spdlog::error("subsystem=esp reserving sequence numbers: {}", reserved.error().text);
   return {};
 }
 

@@ -1,4 +1,7 @@
 // The main lcore's rounds: punted packets, ARP, links; and what `show` asks for.
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
 #include <array>
 
 #include "dataplane/gateway.hpp"
@@ -31,6 +34,25 @@ void Gateway::handle_punted(rte_mbuf* mbuf, ArpOutput& output) {
   arp_.queue_packet(mbuf, clock_.now_ms(), output);
 }
 
+// What waits here speaks of interfaces by the positions that they had before a change.
+void Gateway::drop_punted() {
+  std::array<rte_mbuf*, kBurst> punted;
+  while (const uint16_t count = main_mailbox_->pop(punted))
+    for (uint16_t i = 0; i < count; ++i) {
+      packet(punted[i]).in = kNoInterface;
+      drop_by_main(punted[i], packet(punted[i]).reason);
+    }
+}
+
+// At most one line a second: whoever conflicts may do so quickly.
+void Gateway::report(const std::vector<ArpConflict>& conflicts) {
+  if (conflicts.empty() || clock_.now_ms() < next_conflict_report_ms_) return;
+  next_conflict_report_ms_ = clock_.now_ms() + 1000;
+  const ArpConflict& c = conflicts.front();
+  spdlog::warn("subsystem=net {}: {:02x} also uses our address {:#010x}",
+               (*tables_->interfaces)[c.interface].name.view(), fmt::join(c.mac, ":"), c.address.host());
+}
+
 void Gateway::send_arp(const ArpFrame& frame) {
   rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_.get());
   main_statistics().made.add(1);
@@ -46,6 +68,7 @@ void Gateway::send_arp(const ArpFrame& frame) {
 
 void Gateway::carry_out(ArpOutput& output) {
   begin_round();
+  report(output.conflicts);
   for (const ArpFrame& frame : output.frames) send_arp(frame);
   for (rte_mbuf* mbuf : output.ready) {
     MacAddress destination;

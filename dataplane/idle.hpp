@@ -30,6 +30,10 @@ class IdleSleeper {
   void prepare(std::shared_ptr<const PortSet> ports, WorkerId worker);
   void sleep();
   void cancel();
+  // Lets go of ports that were slept on and are not in use any more, so that they can be closed.
+  void forget_other_than(const std::shared_ptr<const PortSet>& current) {
+    if (ports_ && ports_ != current) ports_.reset(), epoll_.reset();
+  }
 
  private:
   void follow(std::shared_ptr<const PortSet> ports, WorkerId worker);

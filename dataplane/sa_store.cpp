@@ -50,7 +50,7 @@ SaStore::SaStore(Vault& vault, SaCells& cells, uint16_t workers, crypto::GcmEngi
     : vault_(vault),
       reserver_(cells),
       engine_(std::move(engine)),
-      workers_(workers),
+      window_locks_(workers > 1 ? cells.capacity() : 0),
       sad_(cells.capacity()) {}
 
 Result<std::unique_ptr<SaStore>> SaStore::open(Vault& vault, SaCells& cells, uint16_t workers) {
@@ -81,8 +81,9 @@ Result<void> SaStore::add(const SaRecord& record, const KeyFingerprint& fingerpr
   if (!was_in_use) change.claimed.push_back(claim->index);
   auto key = engine_.expand_key({record.key, key_bytes(record.algorithm)});
   if (!key) return fail("{}: {}", describe(record), key.error());
+  WindowLock* lock = window_locks_.empty() ? nullptr : &window_locks_[claim->index.value];
   change.added.push_back({.sa = std::make_unique<const Sa>(claim->index, record, sad_.intern_path(record),
-                                                           std::move(*key), *directory_, workers_),
+                                                           std::move(*key), *directory_, lock),
                           .record = record,
                           .fingerprint = fingerprint});
   return {};

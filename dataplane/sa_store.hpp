@@ -65,7 +65,7 @@ class SaStore {
   SequenceReserver reserver_;
   std::optional<SaDirectory> directory_;
   crypto::GcmEngine engine_;
-  uint16_t workers_;
+  std::vector<WindowLock> window_locks_;  // by slot; none when there is one worker
   Sad sad_;
   std::map<SaIndex, Installed> installed_;
 };

@@ -13,18 +13,10 @@ bool Sa::covers(const Ipv4Tuple& t) const {
   return selector_.matches(t.source, t.destination, t.protocol, source_port, destination_port);
 }
 
-RouteResult Sa::outer_route() const {
-  const uint64_t word = route_.load(std::memory_order_acquire);
-  return {.verdict = static_cast<RouteVerdict>(word & 0xff),
-          .interface = InterfaceIndex{static_cast<uint16_t>(word >> 8)},
-          .next_hop = {be32::from_raw(static_cast<uint32_t>(word >> 32))}};
-}
-
-uint32_t Sa::outer_mtu(uint64_t now_ms) const {
-  const uint32_t by_route = route_mtu_.load(std::memory_order_relaxed);
+uint32_t Sa::outer_mtu(uint32_t route_mtu_bytes, uint64_t now_ms) const {
   const uint32_t learned = path_mtu_.load(std::memory_order_relaxed);
-  if (learned == 0 || now_ms >= path_mtu_expires_ms_.load(std::memory_order_relaxed)) return by_route;
-  return std::min(by_route, learned);
+  if (learned == 0 || now_ms >= path_mtu_expires_ms_.load(std::memory_order_relaxed)) return route_mtu_bytes;
+  return std::min(route_mtu_bytes, learned);
 }
 
 void Sa::learn_path_mtu(uint32_t mtu_bytes, uint64_t now_ms) const {

@@ -38,9 +38,10 @@ inline constexpr uint64_t kPathMtuLifetimeMs = 600'000;
 class Sa {
  public:
   // `index` was claimed from `directory`, whose cells must outlive this. The record's key bytes are not
-  // looked at: `key` is the expanded one. `workers`: with one the replay window needs no lock.
+  // looked at: `key` is the expanded one. `window_lock`: the slot's, which every SA that ever is in the slot
+  // shares; null when there is one worker only.
   Sa(SaIndex index, const SaRecord& record, SecurityPath path, crypto::GcmKey key,
-     const SaDirectory& directory, uint16_t workers);
+     const SaDirectory& directory, WindowLock* window_lock);
 
   SaIndex index() const { return index_; }
   Spi spi() const { return spi_; }
@@ -61,11 +62,9 @@ class Sa {
   // The inner packet's tuple lies within the SA's selector, if it has one.
   bool covers(const Ipv4Tuple& tuple) const;
 
-  // The way of the ESP packets. Writer: main lcore, whenever routes change.
-  void set_outer_route(const RouteResult& route, uint32_t mtu_bytes);
-  RouteResult outer_route() const;
-  // Outer MTU: the egress interface's or what an ICMP message taught within the last ten minutes.
-  uint32_t outer_mtu(uint64_t now_ms) const;
+  // Outer MTU: `route_mtu_bytes` of the egress interface or what an ICMP message taught within the last ten
+  // minutes.
+  uint32_t outer_mtu(uint32_t route_mtu_bytes, uint64_t now_ms) const;
   // Any worker, from an ICMP message about a packet of this SA.
   void learn_path_mtu(uint32_t mtu_bytes, uint64_t now_ms) const;
 
@@ -81,15 +80,18 @@ class Sa {
   Ipv4Address destination_;
   OutboundCell* outbound_;
   CellCounters* counters_;
-  std::atomic<uint64_t> route_{0};  // next hop << 32 | interface << 8 | verdict
-  std::atomic<uint32_t> route_mtu_{1500};
   mutable std::atomic<uint32_t> path_mtu_{0};
   mutable std::atomic<uint64_t> path_mtu_expires_ms_{0};
-  mutable WindowLock window_lock_;
   ReplayWindow window_;
   Selector selector_;
   Name name_;
   crypto::GcmKey key_;
+};
+
+// The way of an SA's ESP packets; part of the snapshot, by SaIndex.
+struct OuterRoute {
+  RouteResult route;
+  uint32_t mtu_bytes = 1500;  // of the egress interface
 };
 
 // Which SA a policy's packets use: the latest one that was installed among those that fit its template.

@@ -25,7 +25,7 @@ constexpr uint64_t kErased = 1;
 }  // namespace
 
 Sa::Sa(SaIndex index, const SaRecord& record, SecurityPath path, crypto::GcmKey key,
-       const SaDirectory& directory, uint16_t workers)
+       const SaDirectory& directory, WindowLock* window_lock)
     : index_(index),
       spi_(record.spi),
       direction_(record.direction),
@@ -37,17 +37,10 @@ Sa::Sa(SaIndex index, const SaRecord& record, SecurityPath path, crypto::GcmKey 
       destination_(record.destination),
       outbound_(&directory.outbound(index)),
       counters_(&directory.counters(index)),
-      window_(directory.window(index, workers > 1 ? &window_lock_ : nullptr)),
+      window_(directory.window(index, window_lock)),
       selector_(record.selector),
       name_(record.name),
       key_(std::move(key)) {}
-
-void Sa::set_outer_route(const RouteResult& route, uint32_t mtu_bytes) {
-  route_mtu_.store(mtu_bytes, std::memory_order_relaxed);
-  route_.store(static_cast<uint64_t>(route.next_hop.be.raw()) << 32 |
-                   static_cast<uint64_t>(route.interface.value) << 8 | static_cast<uint64_t>(route.verdict),
-               std::memory_order_release);
-}
 
 PolicySas::PolicySas(size_t policies)
     : size(policies), by_policy(std::make_unique<std::atomic<uint32_t>[]>(policies)) {
@@ -88,13 +81,16 @@ void Sad::index_erase(Spi spi, uint32_t slot) {
   }
 }
 
+// The slot never is empty in between: a worker that found the old SA goes on with the new one.
 std::unique_ptr<const Sa> Sad::install(std::unique_ptr<const Sa> sa) {
   const uint32_t slot = sa->index().value;
-  auto old = remove(sa->index());
   const Spi spi = sa->spi();
-  slots_[slot].store(sa.release(), std::memory_order_release);
+  std::erase(order_, slot);
   order_.push_back(slot);
+  std::unique_ptr<const Sa> old(slots_[slot].exchange(sa.release(), std::memory_order_acq_rel));
+  if (old && old->spi() == spi) return old;
   index_insert(spi, slot);
+  if (old) index_erase(old->spi(), slot);
   return old;
 }
 

@@ -20,12 +20,16 @@ struct Snapshot {
   ChangeLog changes;
   SettingsRecord settings;
   bool track_sessions = false;  // settings.sessions == kAlways, or a NAT rule needs it
+  bool whole_packets = false;   // fragments are put together: for sessions, or for policies that name ports
   std::shared_ptr<const PortSet> ports;
   std::shared_ptr<const InterfaceTable> interfaces;
   std::shared_ptr<const Fib> fib;
   std::shared_ptr<const Spd> spd;
   std::shared_ptr<PolicySas> policy_sas;  // as long as the SPD; follows single installs of SAs
+  std::vector<OuterRoute> outer_routes;   // by SaIndex, as long as the SAD
   std::shared_ptr<const nat::RuleSet> rules;
+
+  const OuterRoute& outer_route(const Sa& sa) const { return outer_routes[sa.index().value]; }
 };
 
 }  // namespace espalier::dataplane

@@ -75,8 +75,10 @@ void Worker::run() {
   IdleSleeper sleeper(*parts_.mailbox);
   shared_.rcu.online(context_.worker);
   while (!stop_.load(std::memory_order_relaxed)) {
+    shared_.rcu.quiescent(
+        context_.worker);  // before poll() reads the snapshot, never between that and its last use
     const uint32_t count = poll();
-    shared_.rcu.quiescent(context_.worker);
+    sleeper.forget_other_than(context_.tables->ports);
     if (count != 0 || context_.tables->settings.busy_poll) {
       sleeper.note_work();
       continue;

@@ -58,7 +58,11 @@ class Bed {
   void fill(uint16_t worker, uint32_t count);
   // TSC cycles that A's (B's) worker takes for what waits in its queue; polls until it is empty.
   uint64_t run_a(uint16_t worker) { return run(*a_, worker, *a_lan_.receive[worker]); }
-  uint64_t run_b(uint16_t worker) { return run(*b_, worker, *a_wan_.transmit[worker]); }
+  // The WAN is B's second port, whose queue q is dealt to worker q + 1 (PortSet).
+  uint64_t run_b(uint16_t worker) {
+    const size_t queue = (worker + shape_.workers - 1u) % shape_.workers;
+    return run(*b_, worker, *a_wan_.transmit[queue]);
+  }
   // Takes what B sent to its LAN and gives the buffers back; how many.
   uint32_t drain(uint16_t worker);
   // What of the above is the rings and buffers alone: TSC cycles for `count` packets received and sent by a

@@ -45,10 +45,12 @@ bool join_quoted_session(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!tuples) return true;
   const nat::FlowPath path = nat::path_of(tuples->original, tuples->reply, session->direction);
   // As nat::translate_icmp_error() will change the outer header.
-  if (path.routed.destination != path.received.destination)
-    d.before_snat.destination = path.routed.destination;
+  if (path.routed != path.received) d.before_snat.destination = path.routed.destination;
   d.as_sent = d.before_snat;
-  if (path.sent.source != path.routed.source) d.as_sent.source = path.sent.source;
+  if (path.sent != path.routed) d.as_sent.source = path.sent.source;
+  // A redirect speaks of addresses that mean nothing on the other side of a translation.
+  if (nat::icmp_type(packet(mbuf).tuple) == kIcmpRedirect && path.sent != path.received)
+    packet(mbuf).flags |= kInvalid;
   return true;
 }
 

@@ -33,8 +33,7 @@ void answer_ping(Context& ctx, rte_mbuf* request, const Decision& d) {
   if (d.before_snat != p.tuple)
     nat::apply(nat::make_rewrite(p.tuple, d.before_snat), bytes(reply).data(), l4_header(reply),
                p.ip_bytes - p.l4_offset);
-  if (turn_echo_into_reply(reply, static_cast<uint16_t>(ctx.random.next())) && ctx.made.push(reply))
-    return ctx.stats->made.add(1);
+  if (turn_echo_into_reply(reply, ctx.next_ip_id()) && ctx.made.push(reply)) return ctx.stats->made.add(1);
   rte_pktmbuf_free(reply);
 }
 
@@ -50,6 +49,10 @@ void deliver_icmp(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
 
 void deliver(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const Packet& p = packet(mbuf);
+  if (!ctx.tables->interfaces->is_own_address(d.before_snat.destination)) {
+    stop(mbuf, DropReason::kIpBadDestination);  // a network's broadcast address: never answered
+    return;
+  }
   d.answer_source = p.tuple.destination;
   stop(mbuf, DropReason::kLocalNoService);
   switch (p.tuple.protocol) {

@@ -178,8 +178,10 @@ uint16_t esp_input(Context& ctx, MbufSpan burst) {
   size_t count = 0;
   for (rte_mbuf* mbuf : burst)
     if (packet(mbuf).sa != kNoSa) esp[count++] = mbuf;
-  for_each_run({esp.data(), count},
-               [&](SaIndex index, MbufSpan run) { decrypt_run(ctx, *ctx.sad->at(index), run); });
+  for_each_run({esp.data(), count}, [&](SaIndex index, MbufSpan run) {
+    if (const Sa* sa = ctx.sad->at(index)) return decrypt_run(ctx, *sa, run);
+    for (rte_mbuf* mbuf : run) stop(mbuf, DropReason::kEspNoState);  // removed since classify()
+  });
   return partition(burst, [](rte_mbuf* mbuf) { return packet(mbuf).reason == DropReason::kNone; });
 }
 

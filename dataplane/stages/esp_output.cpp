@@ -41,7 +41,7 @@ void write_outer_header(Context& ctx, const Sa& sa, const Packet& p, const Ipv4H
   outer = {.version_ihl = 0x45,
            .tos = tos,
            .total_length = be16::from_host(total_bytes),
-           .id = be16::from_host(atomic ? 0 : static_cast<uint16_t>(ctx.random.next())),
+           .id = be16::from_host(atomic ? 0 : ctx.next_ip_id()),
            .fragment = be16::from_host(df ? Ipv4Header::kDontFragment : 0),
            .ttl = kOuterTtl,
            .protocol = kProtoEsp,
@@ -103,7 +103,7 @@ void become_outer(Context& ctx, const Sa& sa, const RouteResult& route, Neighbor
   p.out = route.interface;
   p.next_hop = route.next_hop;
   p.neighbor = neighbor.value;
-  p.mtu_bytes = sa.outer_mtu(ctx.now_ms);
+  p.mtu_bytes = ctx.outer_mtu(sa);
 }
 
 DropReason why_no_number(SequenceStop stop) {
@@ -116,7 +116,7 @@ DropReason why_no_way(RouteVerdict verdict) {
 }
 
 void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
-  const RouteResult route = sa.outer_route();
+  const RouteResult& route = ctx.tables->outer_route(sa).route;
   if (route.verdict != RouteVerdict::kForward) {
     for (rte_mbuf* mbuf : run) stop(mbuf, why_no_way(route.verdict));
     return;

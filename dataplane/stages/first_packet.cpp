@@ -20,7 +20,7 @@ void answer(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   if (!ctx.icmp_limit.take(rate, ctx.now_ms))
     return drops[static_cast<size_t>(DropReason::kIcmpRateLimited)].add(1);
   if (d.answer_after_ttl) lower_ttl(ip_header(mbuf));
-  const auto id = static_cast<uint16_t>(ctx.random.next());
+  const uint16_t id = ctx.next_ip_id();
   rte_mbuf* error = make_icmp_error(mbuf, d.answer, source, id, ctx.pool);
   if (!error) return drops[static_cast<size_t>(DropReason::kNoMbuf)].add(1);
   if (ctx.made.push(error)) return;
@@ -73,8 +73,8 @@ FlowDecision decision_of(const Context& ctx, const Packet& p, const Decision& d)
   FlowDecision f;
   f.epoch = ctx.tables->changes.epoch();
   f.out = d.route.interface;
-  f.first_policy = index_of(d.first_policy);
-  f.policy = index_of(d.policy);
+  if (d.first_sa) f.first_policy = d.first_policy->index;
+  if (d.sa) f.policy = d.policy->index;
   f.in_policy = index_of(d.in_policy);
   f.next_hop = d.route.next_hop;
   f.sent_source = d.as_sent.source;
@@ -135,7 +135,7 @@ Ipv4Address error_source(const Context& ctx, const Packet& p, const Decision& d)
   const Ipv4Address about = d.answer_about.is_unspecified() ? p.tuple.source : d.answer_about;
   const RouteResult back = ctx.tables->fib->lookup(about);
   const InterfaceIndex interface = back.verdict == RouteVerdict::kForward ? back.interface : p.in;
-  return ctx.interface(interface).primary_address();
+  return ctx.is_interface(interface) ? ctx.interface(interface).primary_address() : Ipv4Address{};
 }
 
 bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
@@ -146,7 +146,6 @@ bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
   p.mtu_bytes = ctx.interface(decision.out).mtu_bytes;
   p.sa = kNoSa;
   if (decision.policy == kNoPolicy) return true;
-  if ((*ctx.tables->spd)[decision.policy].action != PolicyAction::kProtect) return true;
   p.sa = (*ctx.tables->policy_sas)[decision.policy];
   if (p.sa == kNoSa) return stop(mbuf, DropReason::kOutNoState);
   ctx.stats->policies[decision.policy.value].add(1, p.ip_bytes);

@@ -33,11 +33,13 @@ constexpr uint16_t kAlwaysFits = kMinPathMtu - kEspFixedBytes - 8;
 
 bool fits(const Context& ctx, rte_mbuf* mbuf, const FlowDecision& d) {
   const Packet& p = packet(mbuf);
-  if (p.ip_bytes <= kAlwaysFits || !ip_header(mbuf).dont_fragment()) return true;
+  if (!ip_header(mbuf).dont_fragment()) return true;
+  if (p.ip_bytes <= kAlwaysFits && ctx.interface(d.out).mtu_bytes >= kMinPathMtu) return true;
   const auto fits_policy = [&](PolicyIndex policy) {
     if (policy == kNoPolicy) return p.ip_bytes <= ctx.interface(d.out).mtu_bytes;
-    const SaIndex sa = (*ctx.tables->policy_sas)[policy];
-    return sa != kNoSa && p.ip_bytes <= inner_mtu(ctx.sad->at(sa)->outer_mtu(ctx.now_ms));
+    const SaIndex index = (*ctx.tables->policy_sas)[policy];
+    const Sa* sa = index == kNoSa ? nullptr : ctx.sad->at(index);
+    return sa && p.ip_bytes <= inner_mtu(ctx.outer_mtu(*sa));
   };
   return fits_policy(d.policy) && (d.first_policy == d.policy || fits_policy(d.first_policy));
 }
@@ -68,6 +70,12 @@ bool replay(Context& ctx, rte_mbuf* mbuf, uint32_t index) {
   return apply_egress(ctx, mbuf, d);
 }
 
+void prefetch_session(Context& ctx, const Packet& p, uint32_t hash) {
+  if (!ctx.tables->track_sessions) return;
+  const uint32_t index = ctx.flows->find(flow_key(p), hash);
+  if (index != kNone32) ctx.sessions->prefetch_update((*ctx.flows)[index].decision.session);
+}
+
 bool is_cacheable(const Packet& p) {
   return !(p.flags & (kFragment | kIcmpError | kFromGateway));
 }
@@ -94,6 +102,7 @@ uint16_t flow_lookup(Context& ctx, MbufSpan burst) {
     ctx.flows->prefetch(hashes[i]);
   }
   for (size_t i = 0; i < burst.size(); ++i) ctx.flows->prefetch_entry(hashes[i]);
+  for (size_t i = 0; i < burst.size(); ++i) prefetch_session(ctx, packet(burst[i]), hashes[i]);
   size_t i = 0;
   return partition(burst, [&](rte_mbuf* mbuf) { return look_up(ctx, mbuf, hashes[i++]); });
 }

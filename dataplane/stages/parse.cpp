@@ -100,8 +100,9 @@ bool parse_ethernet(Context& ctx, rte_mbuf* mbuf, uint16_t& ether_type) {
     l2_bytes = kMaxL2Bytes;
   }
   Packet& p = packet(mbuf);
-  p.in = ctx.tables->interfaces->by_wire(mbuf->port, vlan_id);
-  if (p.in == kNoInterface) return stop(mbuf, DropReason::kEthernetUnknownVlan);
+  const InterfaceIndex index = ctx.tables->interfaces->by_wire(mbuf->port, vlan_id);
+  if (index == kNoInterface) return stop(mbuf, DropReason::kEthernetUnknownVlan);
+  p.in = index;
   const Interface& in = ctx.interface(p.in);
   if (!in.enabled) return stop(mbuf, DropReason::kInterfaceDown);
   if (destination != in.mac && !(ether_type == kEtherTypeArp && is_group(destination)))
@@ -111,11 +112,13 @@ bool parse_ethernet(Context& ctx, rte_mbuf* mbuf, uint16_t& ether_type) {
 }
 
 bool parse_frame(Context& ctx, rte_mbuf* mbuf) {
-  packet(mbuf) = Packet{};
+  Packet& p = packet(mbuf) = Packet{};
+  p.in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
   uint16_t ether_type = 0;
   const uint32_t frame_bytes = mbuf->pkt_len;
-  if (!parse_ethernet(ctx, mbuf, ether_type)) return false;
-  ctx.stats->received[packet(mbuf).in.value].add(1, frame_bytes);
+  const bool goes_on = parse_ethernet(ctx, mbuf, ether_type);
+  if (p.in != kNoInterface) ctx.stats->received[p.in.value].add(1, frame_bytes);
+  if (!goes_on) return false;
   if (ether_type == kEtherTypeArp) return stop_for_main(mbuf, DropReason::kUsedArp);
   if (ether_type != kEtherTypeIpv4) return stop(mbuf, DropReason::kEthernetUnknownType);
   const bool by_device = (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;

@@ -65,7 +65,7 @@ OutAnswer ask_out_policy(const Context& ctx, const Ipv4Tuple& tuple) {
 
 // The largest packet that may leave unfragmented by this SA, or in clear by the route.
 uint32_t way_mtu(const Context& ctx, const Decision& d, const Sa* sa) {
-  return sa ? inner_mtu(sa->outer_mtu(ctx.now_ms)) : ctx.interface(d.route.interface).mtu_bytes;
+  return sa ? inner_mtu(ctx.outer_mtu(*sa)) : ctx.interface(d.route.interface).mtu_bytes;
 }
 
 // ip_exceeds_mtu: DF counts; of a packet that came in fragments the largest one has to fit.

@@ -29,11 +29,13 @@ bool add_fragment(Context& ctx, rte_mbuf*& mbuf) {
   rte_pktmbuf_free(mbuf);
   mbuf = other;
   packet(mbuf).reason = DropReason::kNone;
+  // The first fragment may have come in under tables with more interfaces.
+  if (!ctx.is_interface(packet(mbuf).in)) return stop(mbuf, DropReason::kInterfaceDown);
   return parse_ip(mbuf, false);
 }
 
 bool must_be_whole(const Context& ctx, const Packet& p) {
-  return ctx.tables->track_sessions || ctx.tables->interfaces->is_own_address(p.tuple.destination);
+  return ctx.tables->whole_packets || ctx.tables->interfaces->is_own_address(p.tuple.destination);
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ TEST_F(Esp, FaultsHaveTheirReasonsAndLeaveTheWindow) {
   rte_mbuf* damaged = from_peer(100, kInner);
   bytes(damaged)[60] ^= 1;
   rte_mbuf* stranger = from_peer(101, kInner, {}, "203.0.113.77");
-  rte_mbuf* padding = from_peer(102, kInner, {.iv = {}, .padding = {}, .next_header = kProtoTcp});
+  rte_mbuf* padding = from_peer(2, kInner, {.iv = {}, .padding = {}, .next_header = kProtoTcp});
   rte_mbuf* zero = from_peer(0, kInner);
   rte_mbuf* good = from_peer(1, kInner);
   ASSERT_EQ(input(), 1);

@@ -142,9 +142,9 @@ void StageBench::make_sas() {
   auto change = must(sas_->plan(records));
   sas_->install(change);
   sas_->sad().assign_policies(tables_.spd->policies(), *tables_.policy_sas);
-  sas_->sad().for_each([&](const Sa& sa) {
-    const_cast<Sa&>(sa).set_outer_route(tables_.fib->lookup(sa.destination()), 1500);
-  });
+  tables_.outer_routes.resize(sas_->sad().capacity());
+  const Sa& out = *sas_->sad().find(Spi{kOutKey.spi}, test::parse_address("203.0.113.2"));
+  tables_.outer_routes[out.index().value] = {.route = tables_.fib->lookup(out.destination())};
 }
 
 const Sa& StageBench::sa(Direction direction) const {

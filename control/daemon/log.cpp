@@ -8,7 +8,7 @@ namespace {
 spdlog::logger make(const char* subsystem) {
   static const auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   spdlog::logger logger(subsystem, sink);
-  logger.set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %n %v");
+  logger.set_pattern("%Y-%m-%dT%H:%M:%S.%e %l process=espalierd subsystem=%n %v");
   logger.flush_on(spdlog::level::trace);
   return logger;
 }

@@ -1,6 +1,7 @@
-// espalierd's log: one line on stderr for each event, with time, level and subsystem.
+// espalierd's log: one line on stderr for each event, with time, level, process and subsystem.
 //
-//   2026-08-01T12:00:00.123 warning proc the dataplane (pid 4711) died of signal 9; starting another
+//   2026-08-01T12:00:00.123 error process=espalierd subsystem=proc the dataplane (pid 4711) was killed by
+//   signal 9
 //
 // Secrets and keys are never passed in.
 #pragma once

@@ -27,10 +27,6 @@ __wrap___sanitizer_cov_trace_pc() {
   uint8_t& counter = counters[(caller * 0x9e3779b97f4a7c15) >> (64 - kCounterBits)];
   if (counter != 0xff) ++counter;
 }
-
-// GCC reports comparisons of floating point numbers, libFuzzer does not know them.
-void __sanitizer_cov_trace_cmpf(float, float) {}
-void __sanitizer_cov_trace_cmpd(double, double) {}
 }
 
 __attribute__((constructor, no_sanitize_coverage)) static void register_counters() {

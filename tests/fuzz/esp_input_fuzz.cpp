@@ -9,7 +9,7 @@ using namespace espalier;
 
 namespace {
 
-const test::EspKey kKey{.spi = 0x3001, .key = test::Bytes(20, 0x31)};
+const test::EspKey kKey{.spi = 0x3001, .key = test::Bytes(20, 0x51)};
 
 constexpr MacAddress kPeerMac{2, 0, 0, 0, 0xff, 1};
 

@@ -1,5 +1,6 @@
 // The gateway that packet_fuzz and esp_input_fuzz feed: one tunnel 192.168.10.0/24 - 10.10.10.0/24 under a
-// masquerade rule that excludes it, sessions, a static neighbour everywhere. And what must never be seen.
+// masquerade rule that excludes it, sessions, a static neighbour everywhere. And what must never be seen. The
+// inbound key is not that of the recordings: seeds that are recorded ESP stay what nobody can decrypt.
 #pragma once
 
 #include <cstdio>
@@ -34,7 +35,7 @@ xfrm = {
     { spi = 0x2001; src = "203.0.113.1"; dst = "203.0.113.2"; reqid = 1; mode = "tunnel"; direction = "out";
       encryption = "aes128gcm128"; key = "0x2121212121212121212121212121212121212121"; },
     { spi = 0x3001; src = "203.0.113.2"; dst = "203.0.113.1"; reqid = 1; mode = "tunnel"; direction = "in";
-      encryption = "aes128gcm128"; key = "0x3131313131313131313131313131313131313131"; replay-window = 64; }
+      encryption = "aes128gcm128"; key = "0x5151515151515151515151515151515151515151"; replay-window = 64; }
   );
   policy = (
     { direction = "out"; src = "192.168.10.0/24"; dst = "10.10.10.0/24"; action = "protect";

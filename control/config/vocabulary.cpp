@@ -70,7 +70,9 @@ std::string protocol_name(uint8_t protocol) {
 }
 
 bool has_ports(uint8_t protocol) {
-  return protocol == kProtoTcp || protocol == kProtoUdp || protocol == 132 || protocol == 136;
+  // SCTP and UDP-Lite have ports as well, but the dataplane does not look at them: a policy that names some
+  // would match nothing and protect nothing.
+  return protocol == kProtoTcp || protocol == kProtoUdp;
 }
 
 bool is_icmp(uint8_t protocol) {

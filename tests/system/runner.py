@@ -1,7 +1,7 @@
 """Finds and runs the system tests: functions named test_* in the files test_*.py of this folder.
 
-A test takes a folder of its own for its files, builds its lab in it and fails by an exception. It is described by its docstring.
-The folder stays when the test failed. With COUNTS=FILE in the environment a line "system PASSED FAILED SKIPPED" is
+A test takes a folder of its own for its files, builds its lab in it and fails by an exception. Its docstring describes it.
+The folder stays when it failed. One with the attribute `on_request` runs only when it is named. With COUNTS=FILE in the environment a line "system PASSED FAILED SKIPPED" is
 appended to FILE for scripts/test.
 """
 import argparse
@@ -60,13 +60,16 @@ def run_one(name, function, folder):
 def main():
     parser = argparse.ArgumentParser(description="Runs the system tests.")
     parser.add_argument("--list", action="store_true", help="print their names")
+    parser.add_argument("--build", default="release", help="the kind of build whose programs are tested")
     parser.add_argument("names", nargs="*", help="names, or parts of them, of the tests to run; all without one")
     args = parser.parse_args()
-    chosen = [(name, function) for name, function in tests() if not args.names or any(part in name for part in args.names)]
+    chosen = [(name, function) for name, function in tests()
+              if any(part in name for part in args.names) or not args.names and not getattr(function, "on_request", False)]
     if args.list:
         for name, function in chosen:
             print(f"{name}: {(inspect.getdoc(function) or '').splitlines()[0]}")
         return 0
+    os.environ["ESPALIER_BUILD"] = str(HERE.parent.parent / f"build-{args.build}")
     signal.signal(signal.SIGALRM, give_up)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parent = pathlib.Path(tempfile.mkdtemp(prefix="espalier-system-"))

@@ -83,6 +83,20 @@ TEST(CommandLine, SaysWhatIsFixedForTheDataplane) {
   EXPECT_NE(joined(dataplane_command(tables, "p", "/run/x", {0})).find("--cores 3,0"), std::string::npos);
 }
 
+TEST(CommandLine, OnlyPciAddressesAreOffered) {
+  auto tables = some_tables();
+  tables.interfaces.resize(1);
+  const auto offers = [&tables](std::string_view device) {
+    tables.interfaces[0].device.assign(device);
+    return joined(dataplane_command(tables, "p", "/r", {0})).find("--pci") != std::string::npos;
+  };
+  for (const char* device : {"0000:3b:00.0", "3b:00.7", "AB:cd.1,rx_burst=1", "0000:3b:00.0,a=b,c=d"})
+    EXPECT_TRUE(offers(device)) << device;
+  for (const char* device : {"net_null0", "3b:00.8", "3g:00.1", "3b:00", "0000:3b:00.",
+                             "net_af_packet,iface=3b:00.0", "10000:3b:00.0"})
+    EXPECT_FALSE(offers(device)) << device;
+}
+
 TEST(CommandLine, WorkersShareCoresWhenThereAreFewer) {
   auto tables = some_tables();
   tables.startup.workers = 3;

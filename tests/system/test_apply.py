@@ -29,17 +29,21 @@ def settings_b(lab, *tunnels):
 
 
 class Steady:
-    """A ping every 5 ms through the first tunnel; stop() tells how many were sent and answered."""
+    """A ping every 5 ms through the first tunnel; stop() tells how many were sent, and which were not answered."""
+
+    ON_THEIR_WAY = 10  # the last ones: their answers may come after the end
 
     def __init__(self, lab):
         self.lab, self.file = lab, lab.directory / "steady.txt"
-        self.process = lab.host_a.start("ping", "-n", "-q", "-i", "0.005", HOST_B, stdout=open(self.file, "w"))
+        self.process = lab.host_a.start("ping", "-n", "-i", "0.005", HOST_B, stdout=open(self.file, "w"))
 
     def stop(self):
         self.lab.a.settle(0.5)
         self.lab.host_a.stop(self.process, signal.SIGINT)
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", self.file.read_text())
-        return int(found[1]), int(found[2])
+        text = self.file.read_text()
+        sent = int(re.search(r"(\d+) packets transmitted", text)[1])
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", text)}
+        return sent, [number for number in range(1, sent - self.ON_THEIR_WAY + 1) if number not in answered]
 
 
 def pids(lab):
@@ -58,9 +62,9 @@ def test_changing_a_tunnel_loses_no_packet_of_another(folder):
             lab.b.apply(settings_b(lab, *tunnels))
             lab.a.settle(0.3)
             expect.answered(lab, count=len(tunnels), to=SECOND_HOST) if tunnels else None
-        sent, received = steady.stop()
+        sent, unanswered = steady.stop()
         expect.at_least(sent, 200, "pings that were sent meanwhile")
-        expect.equal(received, sent, "pings that were answered")
+        expect.nothing(unanswered, "numbers of pings that were not answered")
         expect.equal(pids(lab), before, "process ids")
 
 

@@ -78,7 +78,7 @@ class Narrator {
                          text(d_.as_sent));
     const RouteResult& outer = tables_.outer_route(*d_.sa).route;
     if (outer.verdict != RouteVerdict::kForward)
-      return fmt::format("dropped: no route to {}", text(d_.sa->destination()));
+      return "dropped: the ESP packet has " + no_way(outer.verdict, d_.sa->destination());
     return fmt::format("leaves as ESP by {} to {}: {}, inside {}", name(outer.interface),
                        text(outer.next_hop), text(*d_.sa), text(d_.as_sent));
   }
@@ -118,15 +118,28 @@ class Narrator {
       case RouteVerdict::kLocal:
         return fmt::format("{} is the gateway's own", text(d_.before_snat.destination));
       case RouteVerdict::kNoRoute:
-        return fmt::format("no route to {}", text(d_.before_snat.destination));
+      case RouteVerdict::kBlackhole:
+      case RouteVerdict::kUnreachable:
+      case RouteVerdict::kProhibit:
+        return no_way(d_.route.verdict, d_.before_snat.destination);
+    }
+    return "";
+  }
+
+  static std::string no_way(RouteVerdict verdict, Ipv4Address destination) {
+    switch (verdict) {
       case RouteVerdict::kBlackhole:
         return "a blackhole route";
       case RouteVerdict::kUnreachable:
         return "an unreachable route";
       case RouteVerdict::kProhibit:
         return "a prohibit route";
+      case RouteVerdict::kNoRoute:
+      case RouteVerdict::kForward:
+      case RouteVerdict::kLocal:
+        break;
     }
-    return "";
+    return fmt::format("no route to {}", text(destination));
   }
 
   std::string inbound() const {

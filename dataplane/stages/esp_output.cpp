@@ -111,8 +111,21 @@ DropReason why_no_number(SequenceStop stop) {
                                           : DropReason::kEspSequenceNotReserved;
 }
 
+// Why the ESP packet has no way out. An outer destination that is the gateway's own leads nowhere either.
 DropReason why_no_way(RouteVerdict verdict) {
-  return verdict == RouteVerdict::kBlackhole ? DropReason::kRouteBlackhole : DropReason::kNoRoute;
+  switch (verdict) {
+    case RouteVerdict::kBlackhole:
+      return DropReason::kRouteBlackhole;
+    case RouteVerdict::kUnreachable:
+      return DropReason::kRouteUnreachable;
+    case RouteVerdict::kProhibit:
+      return DropReason::kRouteProhibit;
+    case RouteVerdict::kNoRoute:
+    case RouteVerdict::kLocal:
+    case RouteVerdict::kForward:
+      break;
+  }
+  return DropReason::kNoRoute;
 }
 
 void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {

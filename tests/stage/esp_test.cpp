@@ -97,6 +97,25 @@ TEST_F(Esp, OutputStopsWhereTheReservedNumbersEnd) {
   EXPECT_EQ(cell.next_sequence.load(), cell.sequence_limit.load());
 }
 
+TEST_F(Esp, AnOuterPacketWithoutAWayIsDroppedForTheRoutesReason) {
+  const std::pair<RouteVerdict, DropReason> expected[] = {
+      {RouteVerdict::kNoRoute, DropReason::kNoRoute},
+      {RouteVerdict::kBlackhole, DropReason::kRouteBlackhole},
+      {RouteVerdict::kUnreachable, DropReason::kRouteUnreachable},
+      {RouteVerdict::kProhibit, DropReason::kRouteProhibit},
+      {RouteVerdict::kLocal, DropReason::kNoRoute}};
+  OutboundCell& cell = sa(Direction::kOut).outbound();
+  const uint64_t unused = cell.next_sequence.load();
+  for (const auto& [verdict, why] : expected) {
+    route_outer(verdict);
+    rte_mbuf* mbuf = parsed(kLan, test::udp("192.168.10.45:4000", "10.10.10.55:5000").bytes());
+    packet(mbuf).sa = sa(Direction::kOut).index();
+    EXPECT_EQ(esp_output(ctx, MbufSpan(&mbuf, 1)), 0);
+    EXPECT_EQ(reason(mbuf), why);
+  }
+  EXPECT_EQ(cell.next_sequence.load(), unused);
+}
+
 TEST_F(Esp, AForgedClearPacketHasAnotherFlowKey) {
   rte_mbuf* decrypted = from_peer(1, kInner);
   ASSERT_EQ(input(), 1);

@@ -173,6 +173,10 @@ rte_mbuf* StageBench::from_peer(uint64_t sequence, test::ByteView inner, const t
   return parsed(kWan, test::esp_tunnel(kInKey, sequence, peer, "203.0.113.1", inner, options).bytes());
 }
 
+void StageBench::route_outer(RouteVerdict verdict) {
+  tables_.outer_routes[sa(Direction::kOut).index().value].route.verdict = verdict;
+}
+
 uint64_t StageBench::drops(DropReason reason) const {
   uint64_t sum = 0;
   for (const auto& interface : stats_->drops) sum += interface[static_cast<size_t>(reason)].get();

@@ -41,6 +41,8 @@ class StageBench : public testing::Test {
   }
   const Sa& sa(Direction direction) const;
   uint64_t drops(DropReason reason) const;
+  // What the outbound SA's outer destination is routed to from now on.
+  void route_outer(RouteVerdict verdict);
 
   Context ctx;
   std::vector<rte_mbuf*> burst;  // freed at the end

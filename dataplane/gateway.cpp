@@ -15,9 +15,6 @@ namespace {
 
 constexpr uint32_t kPoolCache = 250;  // per lcore: few packets circulate, in LIFO order
 constexpr uint32_t kMailboxPackets = 1024;
-constexpr std::chrono::milliseconds kReserveEvery{20};
-constexpr uint64_t kReserveBlock = 1u << 24, kReserveLowWater = 1u << 23;
-constexpr int kSaveWindowsEvery = 50;  // rounds of kReserveEvery: a second
 
 std::string unique_name(std::string_view kind) {
   static std::atomic<uint32_t> counter{0};
@@ -70,13 +67,13 @@ Result<std::unique_ptr<Gateway>> Gateway::create(const GatewayOptions& options, 
   TRY(gateway->make_pools());
   TRY(gateway->make_sessions());
   gateway->sas_ = TRY(SaStore::open(memory.vault, memory.cells, options.workers));
+  gateway->sequence_service_ = std::make_unique<SequenceService>(gateway->sas_->reserver());
   gateway->name_stages();
   TRY(gateway->make_workers());
   return gateway;
 }
 
 Gateway::~Gateway() {
-  reserver_thread_ = {};  // stops and joins; saves the windows
   workers_.clear();
 }
 
@@ -160,26 +157,10 @@ void Gateway::name_stages() {
   for (const EveryPacketStage& stage : kEveryPacket)
     std::snprintf(segment.stage_names[count++], sizeof segment.stage_names[0], "%s", stage.name);
   segment.stage_count.store(count, std::memory_order_release);
+  for (const FirstPacketStage& stage : kFirstPacket)
+    std::snprintf(segment.stage_names[count++], sizeof segment.stage_names[0], "%s", stage.name);
   segment.workers = options_.workers;
   segment.tsc_hz.store(rte_get_tsc_hz(), std::memory_order_release);
-}
-
-Result<bool> Gateway::extend_reservations() {
-  return sas_->reserver().extend(kReserveLowWater, kReserveBlock);
-}
-
-void Gateway::start_reserver(std::function<void(const Error&)> report) {
-  reserver_thread_ = std::jthread([this, report = std::move(report)](std::stop_token stop) {
-    const auto note = [&](const auto& result) {
-      if (!result) report(result.error());
-    };
-    for (int round = 0; !stop.stop_requested(); ++round) {
-      note(extend_reservations());
-      if (round % kSaveWindowsEvery == 0) note(sas_->reserver().save_windows());
-      std::this_thread::sleep_for(kReserveEvery);
-    }
-    note(sas_->reserver().save_windows());
-  });
 }
 
 }  // namespace espalier::dataplane

@@ -8,11 +8,11 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "dataplane/arp.hpp"
 #include "dataplane/configuration.hpp"
 #include "dataplane/sa_store.hpp"
+#include "dataplane/sequence_service.hpp"
 #include "dataplane/worker.hpp"
 
 namespace espalier::dataplane {
@@ -56,11 +56,6 @@ class Gateway {
   // Readable when poll_main() has packets to handle; prepare_to_wait() before sleeping on it.
   Mailbox& mailbox() { return *main_mailbox_; }
 
-  // Keeps sequence numbers reserved on disk, in a thread of its own, until destruction. `report` is called by
-  // that thread with every failure.
-  void start_reserver(std::function<void(const Error&)> report);
-  Result<bool> extend_reservations();
-
   // Rows for `show`; as message::Query says.
   std::vector<message::InterfaceRow> interface_rows(uint64_t& cursor, uint32_t limit) const;
   std::vector<message::RouteRow> route_rows(uint64_t& cursor, uint32_t limit) const;
@@ -88,8 +83,8 @@ class Gateway {
   // gateway_apply.cpp
   struct Plan;  // all that can fail, made before anything that workers see is changed
   Result<Plan> plan(const Configuration& wanted, uint64_t generation);
-  Result<std::shared_ptr<const PortSet>> plan_ports(const Configuration& wanted);
-  Result<std::shared_ptr<SharedPort>> plan_port(const InterfaceRecord& record);
+  Result<std::shared_ptr<const PortSet>> plan_ports(const Configuration& wanted, MtuChanges& mtus);
+  Result<std::shared_ptr<SharedPort>> plan_port(const InterfaceRecord& record, MtuChanges& mtus);
   Result<std::shared_ptr<const InterfaceTable>> plan_interfaces(const Configuration& wanted,
                                                                 const PortSet& ports);
   void carry_out(Plan plan);
@@ -136,7 +131,7 @@ class Gateway {
   std::vector<std::unique_ptr<Worker>> workers_;
   uint64_t tick_due_ms_ = 0;
   uint64_t next_conflict_report_ms_ = 0;
-  std::jthread reserver_thread_;
+  std::unique_ptr<SequenceService> sequence_service_;
 };
 
 }  // namespace espalier::dataplane

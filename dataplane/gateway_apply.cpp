@@ -11,6 +11,10 @@
 namespace espalier::dataplane {
 namespace {
 
+// With a disk that is slower than this the first packets of a new static key are dropped; the main lcore has
+// ARP to answer.
+constexpr std::chrono::milliseconds kReservePatience{250};
+
 const LinkState& always_up() {
   static LinkState* const link = [] {
     auto* state = new LinkState;  // as long as the process; referenced by dummies of any snapshot
@@ -101,13 +105,14 @@ Result<void> check_positions(const Configuration& wanted) {
 struct Gateway::Plan {
   std::unique_ptr<Snapshot> tables;
   SaStore::Change sas;
+  MtuChanges mtus;
 };
 
-Result<std::shared_ptr<SharedPort>> Gateway::plan_port(const InterfaceRecord& record) {
+Result<std::shared_ptr<SharedPort>> Gateway::plan_port(const InterfaceRecord& record, MtuChanges& mtus) {
   const std::string_view device = record.device.view();
   for (const auto& port : tables_->ports->ports) {
     if (port->port.device() != device) continue;
-    TRY(port->port.set_mtu(record.mtu_bytes));
+    TRY(mtus.set(port, record.mtu_bytes));
     return port;
   }
   rte_mempool* pools[] = {pool_.get()};
@@ -118,11 +123,11 @@ Result<std::shared_ptr<SharedPort>> Gateway::plan_port(const InterfaceRecord& re
   return std::make_shared<SharedPort>(TRY(open_port_(device, options)));
 }
 
-Result<std::shared_ptr<const PortSet>> Gateway::plan_ports(const Configuration& wanted) {
+Result<std::shared_ptr<const PortSet>> Gateway::plan_ports(const Configuration& wanted, MtuChanges& mtus) {
   std::vector<std::shared_ptr<SharedPort>> ports;
   for (const InterfaceRecord& record : wanted.interfaces) {
     if (record.kind != InterfaceKind::kPort) continue;
-    auto port = plan_port(record);
+    auto port = plan_port(record, mtus);
     if (!port) return std::unexpected(std::move(port).error().with_context(std::string(record.name.view())));
     (*port)->link.up.store((*port)->port.is_link_up(), std::memory_order_relaxed);
     ports.push_back(std::move(*port));
@@ -170,11 +175,11 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   if (wanted.settings.session_limit > sessions_->capacity())
     return fail("nat.limits.sessions is {}, and the dataplane was started with room for {}: start it anew",
                 wanted.settings.session_limit, sessions_->capacity());
-  Plan plan{.tables = std::make_unique<Snapshot>(), .sas = {}};
+  Plan plan{.tables = std::make_unique<Snapshot>(), .sas = {}, .mtus = {}};
   Snapshot& next = *plan.tables;
   next.generation = generation;
   next.settings = wanted.settings;
-  next.ports = TRY(plan_ports(wanted));
+  next.ports = TRY(plan_ports(wanted, plan.mtus));
   next.interfaces = TRY(plan_interfaces(wanted, *next.ports));
   next.fib = TRY(Fib::build(wanted.routes, *next.interfaces));
   next.rules = std::make_shared<const nat::RuleSet>(wanted.nat_rules);
@@ -220,6 +225,7 @@ void Gateway::route_sas(Snapshot& tables) const {
 }
 
 void Gateway::carry_out(Plan plan) {
+  plan.mtus.keep();
   const SaStore::Retired replaced = sas_->install(plan.sas);
   route_sas(*plan.tables);
   // SAs that are on their way out are no longer chosen, but can be found until every worker has the new
@@ -246,10 +252,7 @@ Result<void> Gateway::apply(Configuration wanted, uint64_t generation) {
   carry_out(output);
   wanted.wipe_keys();
   running_ = std::move(wanted);
-  // New static keys have no numbers yet; without this their first packets would wait for the reserver's
-  // thread. If the disk refuses, that thread says so and tries again; the configuration runs all the same.
-  if (const auto reserved = extend_reservations(); !reserved)
-    spdlog::error("subsystem=esp reserving sequence numbers: {}", reserved.error().text);
+  sequence_service_->reserve_now(kReservePatience);  // new static keys have no numbers yet
   return {};
 }
 

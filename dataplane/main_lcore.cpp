@@ -71,8 +71,6 @@ Result<void> MainLcore::start_gateway() {
   auto& segment = *memory_->statistics.as<statistics::Segment>();
   gateway_ = TRY(Gateway::create(options_, {segment, memory_->vault, memory_->cells}));
   segment.dataplane_pid.store(static_cast<uint32_t>(::getpid()));
-  gateway_->start_reserver(
-      [](const Error& error) { spdlog::error("subsystem=esp reserving sequence numbers: {}", error.text); });
   launch_workers();
   return {};
 }

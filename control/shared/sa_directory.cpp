@@ -78,7 +78,6 @@ Result<void> SequenceReserver::write(const std::vector<Due>& due) {
 }
 
 Result<bool> SequenceReserver::extend(uint64_t low_water, uint64_t block) {
-  const std::lock_guard lock(writing_);
   const auto due = due_reservations(low_water, block);
   if (due.empty()) return false;
   TRY(write(due));
@@ -89,7 +88,6 @@ Result<bool> SequenceReserver::extend(uint64_t low_water, uint64_t block) {
 }
 
 Result<void> SequenceReserver::save_windows() {
-  const std::lock_guard lock(writing_);
   const auto due = moved_windows();
   if (due.empty()) return {};
   TRY(write(due));

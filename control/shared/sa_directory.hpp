@@ -4,7 +4,7 @@
 // its SA was removed from the configuration and added again, after a reboot. Cells of static keys are
 // therefore never given to another key; an IKE SA's cell is free again when it is released.
 //
-// Three threads meet here. The main lcore owns SaDirectory. A service thread calls SequenceReserver's
+// Three kinds of threads meet here. The main lcore owns SaDirectory. A service thread calls SequenceReserver's
 // extend() and save_windows(), which wait for the disk. Workers see neither; they use the cells.
 #pragma once
 
@@ -16,8 +16,8 @@
 
 namespace espalier {
 
-// Static SAs' way to the disk. Must outlive the SaDirectory that feeds it. extend() and save_windows() may be
-// called by several threads; they wait for each other.
+// Static SAs' way to the disk. Must outlive the SaDirectory that feeds it. extend() is called by one thread
+// and save_windows() by one, which may be another; neither waits for the other.
 class SequenceReserver {
  public:
   explicit SequenceReserver(SaCells& cells) : cells_(cells) {}
@@ -27,8 +27,10 @@ class SequenceReserver {
   // on the disk. True: something was reserved. On error nothing was granted; call again. Costs no system call
   // when nothing is due. low_water <= block.
   Result<bool> extend(uint64_t low_water, uint64_t block);
+  // Any thread, without I/O: whether extend() would reserve something.
+  bool is_due(uint64_t low_water, uint64_t block) { return !due_reservations(low_water, block).empty(); }
 
-  // Service thread, about once a second, and before the process ends: saves how far static inbound windows
+  // Service thread, every few seconds, and before the process ends: saves how far static inbound windows
   // have come. After a power failure packets of the time since the last call could be replayed, once.
   Result<void> save_windows();
 
@@ -50,7 +52,6 @@ class SequenceReserver {
   Result<void> write(const std::vector<Due>& due);
 
   SaCells& cells_;
-  std::mutex writing_;   // held during I/O
   std::mutex watching_;  // guards watched_, never held during I/O: the main lcore takes it
   std::vector<Watched> watched_;
 };

@@ -83,9 +83,11 @@ class EspReassembly {
     const size_t offset = number_at(fields, "ip.fragment_offset");
     if (!more && offset == 0) return;
     const size_t header_bytes = number_at(fields, "ip.header_bytes");
+    const size_t total_bytes = number_at(fields, "ip.total_length");
+    if (header_bytes > total_bytes || kEthernetBytes + total_bytes > frame.size()) return;  // seen as it stands
     Entry& entry = entry_for(
         {number_at(fields, "ip.source"), number_at(fields, "ip.destination"), number_at(fields, "ip.id")});
-    const ByteView packet = ByteView(frame).subspan(kEthernetBytes, number_at(fields, "ip.total_length"));
+    const ByteView packet = ByteView(frame).subspan(kEthernetBytes, total_bytes);
     if (offset == 0) entry.header = copy(packet.first(header_bytes));
     entry.parts[offset] = copy(packet.subspan(header_bytes));
     if (!more) entry.complete = true;

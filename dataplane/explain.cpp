@@ -2,6 +2,7 @@
 // workers' own; only the words are made here, from the decision they leave behind. Main lcore.
 #include <arpa/inet.h>
 
+#include "control/shared/text.hpp"
 #include "dataplane/gateway.hpp"
 #include "dataplane/stages/first_packet.hpp"
 #include "dataplane/stages/parse.hpp"
@@ -10,23 +11,15 @@
 namespace espalier::dataplane {
 namespace {
 
-std::string text(Ipv4Address a) {
-  const uint32_t h = a.host();
-  return fmt::format("{}.{}.{}.{}", h >> 24, h >> 16 & 255, h >> 8 & 255, h & 255);
-}
-std::string text(Ipv4Prefix p) {
-  return fmt::format("{}/{}", text(p.network()), p.length);
-}
-
 std::string text(const Ipv4Tuple& t) {
   if (t.protocol == kProtoTcp || t.protocol == kProtoUdp)
-    return fmt::format("{} {}:{} > {}:{}", t.protocol == kProtoTcp ? "TCP" : "UDP", text(t.source),
-                       t.source_port.host(), text(t.destination), t.destination_port.host());
+    return fmt::format("{} {}:{} > {}:{}", t.protocol == kProtoTcp ? "TCP" : "UDP", to_text(t.source),
+                       t.source_port.host(), to_text(t.destination), t.destination_port.host());
   if (t.protocol == kProtoIcmp)
     return fmt::format("ICMP type {} code {} id {} {} > {}", t.destination_port.host() >> 8,
-                       t.destination_port.host() & 255, t.source_port.host(), text(t.source),
-                       text(t.destination));
-  return fmt::format("protocol {} {} > {}", t.protocol, text(t.source), text(t.destination));
+                       t.destination_port.host() & 255, t.source_port.host(), to_text(t.source),
+                       to_text(t.destination));
+  return fmt::format("protocol {} {} > {}", t.protocol, to_text(t.source), to_text(t.destination));
 }
 
 std::string_view text(PolicyAction a) {
@@ -43,12 +36,12 @@ std::string_view text(PolicyAction a) {
 
 std::string text(const PolicyRecord& p) {
   return fmt::format("policy {} (priority {}, {} > {}): {}", p.name.view(), p.priority,
-                     text(p.selector.source), text(p.selector.destination), text(p.action));
+                     to_text(p.selector.source), to_text(p.selector.destination), text(p.action));
 }
 
 std::string text(const Sa& sa) {
-  return fmt::format("SA {} SPI {:#x} {} > {} reqid {}", sa.name().view(), sa.spi().value, text(sa.source()),
-                     text(sa.destination()), sa.reqid().value);
+  return fmt::format("SA {} SPI {:#x} {} > {} reqid {}", sa.name().view(), sa.spi().value, to_text(sa.source()),
+                     to_text(sa.destination()), sa.reqid().value);
 }
 
 // What each stage found, as a sentence. Everything comes from the decision.
@@ -74,13 +67,13 @@ class Narrator {
     const auto name = [&](InterfaceIndex i) { return (*tables_.interfaces)[i].name.view(); };
     if (d_.way == Way::kToGateway) return "delivered to the gateway itself";
     if (!d_.sa)
-      return fmt::format("leaves IN CLEAR by {} to {}: {}", name(d_.route.interface), text(d_.route.next_hop),
+      return fmt::format("leaves IN CLEAR by {} to {}: {}", name(d_.route.interface), to_text(d_.route.next_hop),
                          text(d_.as_sent));
     const RouteResult& outer = tables_.outer_route(*d_.sa).route;
     if (outer.verdict != RouteVerdict::kForward)
       return "dropped: the ESP packet has " + no_way(outer.verdict, d_.sa->destination());
     return fmt::format("leaves as ESP by {} to {}: {}, inside {}", name(outer.interface),
-                       text(outer.next_hop), text(*d_.sa), text(d_.as_sent));
+                       to_text(outer.next_hop), text(*d_.sa), text(d_.as_sent));
   }
 
  private:
@@ -114,9 +107,9 @@ class Narrator {
     switch (d_.route.verdict) {
       case RouteVerdict::kForward:
         return fmt::format("forwarded by {} to {}", (*tables_.interfaces)[d_.route.interface].name.view(),
-                           text(d_.route.next_hop));
+                           to_text(d_.route.next_hop));
       case RouteVerdict::kLocal:
-        return fmt::format("{} is the gateway's own", text(d_.before_snat.destination));
+        return fmt::format("{} is the gateway's own", to_text(d_.before_snat.destination));
       case RouteVerdict::kNoRoute:
       case RouteVerdict::kBlackhole:
       case RouteVerdict::kUnreachable:
@@ -139,13 +132,13 @@ class Narrator {
       case RouteVerdict::kLocal:
         break;
     }
-    return fmt::format("no route to {}", text(destination));
+    return fmt::format("no route to {}", to_text(destination));
   }
 
   std::string inbound() const {
     const Sad::PathInfo* path = sad_.path_info(p_.path);
     const std::string came =
-        path ? fmt::format("came by an SA with reqid {} from {}", path->reqid.value, text(path->source))
+        path ? fmt::format("came by an SA with reqid {} from {}", path->reqid.value, to_text(path->source))
              : "came in clear";
     return came + ", " + (d_.in_policy ? text(*d_.in_policy) : "no policy matches");
   }
@@ -243,7 +236,7 @@ Result<std::vector<message::TextRow>> Gateway::explain(const message::Explain& q
   if (!goes_on && d.answer.type && d.way != Way::kFromGateway)
     lines.push_back(
         row("answer", fmt::format("ICMP type {} code {} from {}{}", d.answer.type, d.answer.code,
-                                  text(error_source(ctx, packet(mbuf.get()), d)),
+                                  to_text(error_source(ctx, packet(mbuf.get()), d)),
                                   d.answer.mtu_bytes ? fmt::format(", MTU {}", d.answer.mtu_bytes) : "")));
   return lines;
 }

@@ -4,16 +4,12 @@
 
 #include <atomic>
 
+#include "control/shared/text.hpp"
 #include "dataplane/eal.hpp"
 #include "dataplane/fib.hpp"
 
 namespace espalier::dataplane {
 namespace {
-
-std::string text(const Ipv4Prefix& prefix) {
-  const uint32_t a = prefix.network().host();
-  return fmt::format("{}.{}.{}.{}/{}", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255, prefix.length);
-}
 
 RouteVerdict verdict(RouteKind kind) {
   switch (kind) {
@@ -34,17 +30,17 @@ RouteVerdict verdict(RouteKind kind) {
 Result<InterfaceIndex> egress(const RouteRecord& route, const InterfaceTable& interfaces) {
   if (verdict(route.kind) != RouteVerdict::kForward) return kNoInterface;
   if (route.interface != kNoInterface && route.interface.value >= interfaces.size())
-    return fail("route {}: there is no interface number {}", text(route.prefix), route.interface.value);
+    return fail("route {}: there is no interface number {}", to_text(route.prefix), route.interface.value);
   if (route.kind == RouteKind::kInterface && route.interface == kNoInterface)
-    return fail("route {}: it names no interface", text(route.prefix));
+    return fail("route {}: it names no interface", to_text(route.prefix));
   if (route.kind == RouteKind::kInterface) return route.interface;
   if (route.via.is_unspecified() || interfaces.is_own_address(route.via))
-    return fail("route {}: its next hop is {}", text(route.prefix),
+    return fail("route {}: its next hop is {}", to_text(route.prefix),
                 route.via.is_unspecified() ? "missing" : "an address of the gateway itself");
   if (route.interface != kNoInterface) return route.interface;
   const InterfaceIndex connected = interfaces.connected_to(route.via);
   if (connected == kNoInterface)
-    return fail("route {}: its next hop is in no interface's network", text(route.prefix));
+    return fail("route {}: its next hop is in no interface's network", to_text(route.prefix));
   return connected;
 }
 
@@ -116,7 +112,7 @@ Result<std::unique_ptr<Fib>> Fib::build(std::span<const RouteRecord> routes,
 Result<void> Fib::add(const RouteEntry& entry) {
   rte_rib_node* const node = rte_rib_insert(rib_, entry.prefix.address.host(), entry.prefix.length);
   if (node == nullptr && rte_errno == EEXIST) return {};  // the earlier one wins
-  if (node == nullptr) return fail("route {}: {}", text(entry.prefix), rte_strerror(rte_errno));
+  if (node == nullptr) return fail("route {}: {}", to_text(entry.prefix), rte_strerror(rte_errno));
   rte_rib_set_nh(node, entries_.size());
   entries_.push_back(entry);
   return {};

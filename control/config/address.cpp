@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "control/shared/text.hpp"
+
 namespace espalier::config {
 
 bool IpAddress::is_loopback() const {
@@ -45,21 +47,14 @@ std::string to_string(const IpPrefix& p) {
   return fmt::format("{}/{}", to_string(p.address), p.length);
 }
 
-namespace {
-
-std::string dotted(uint32_t a) {
-  return fmt::format("{}.{}.{}.{}", a >> 24, (a >> 16) & 0xff, (a >> 8) & 0xff, a & 0xff);
-}
-
-}  // namespace
-
 std::string to_string(const Ipv4Range& r) {
   const char* sign = r.negate ? "!" : "";
-  if (r.low == r.high) return sign + dotted(r.low);
+  const std::string low = to_text(Ipv4Address::from_host(r.low));
+  if (r.low == r.high) return sign + low;
   const uint32_t span = r.high - r.low;
   if ((span & (span + 1)) == 0 && (r.low & span) == 0)
-    return fmt::format("{}{}/{}", sign, dotted(r.low), 32 - std::popcount(span));
-  return fmt::format("{}{}-{}", sign, dotted(r.low), dotted(r.high));
+    return fmt::format("{}{}/{}", sign, low, 32 - std::popcount(span));
+  return fmt::format("{}{}-{}", sign, low, to_text(Ipv4Address::from_host(r.high)));
 }
 
 Ipv4Range range_of(const Ipv4Prefix& p) {

@@ -4,15 +4,6 @@
 
 namespace espalier::daemon {
 
-std::string to_text(Ipv4Address address) {
-  const uint32_t a = address.host();
-  return fmt::format("{}.{}.{}.{}", a >> 24, a >> 16 & 0xff, a >> 8 & 0xff, a & 0xff);
-}
-
-std::string to_text(const Ipv4Prefix& prefix) {
-  return fmt::format("{}/{}", to_text(prefix.address), prefix.length);
-}
-
 std::string to_text(const MacAddress& mac) {
   return fmt::format("{:02x}", fmt::join(mac, ":"));
 }

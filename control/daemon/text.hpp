@@ -6,13 +6,13 @@
 
 #include "control/config/config.hpp"
 #include "control/shared/messages.hpp"
+#include "control/shared/text.hpp"
 
 namespace espalier::daemon {
 
-std::string to_text(Ipv4Address address);       // "192.0.2.1"
-std::string to_text(const Ipv4Prefix& prefix);  // "192.0.2.0/24"
-std::string to_text(const MacAddress& mac);     // "02:00:00:00:00:01"
-std::string to_text(PortRange ports);           // "any", "80", "1024-65535"
+using espalier::to_text;                     // addresses and prefixes
+std::string to_text(const MacAddress& mac);  // "02:00:00:00:00:01"
+std::string to_text(PortRange ports);        // "any", "80", "1024-65535"
 std::string address_range_text(uint32_t low,
                                uint32_t high);  // host order; "any", a prefix, an address or "a-b"
 std::string spi_text(Spi spi);                  // "0x00001001"

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cstdio>
+#include <ctime>
 
 #include "control/shared/crc32c.hpp"
 #include "control/shared/kill_point.hpp"
@@ -68,7 +69,32 @@ Result<Header> read_header(const Fd& fd) {
   return header;
 }
 
+std::unexpected<Error> foreign(const std::string& cells, const std::string& numbers) {
+  return fail(
+      "{} does not belong to {}, so nobody knows which numbers static keys have used; put the right file "
+      "back, "
+      "or give all static SAs new keys and remove both",
+      cells, numbers);
+}
+
+// Cells of this boot whose numbers file is gone. It must not be made anew: after the next boot it would pass
+// for theirs.
+Result<void> refuse_orphans(const std::string& cells, const std::string& numbers) {
+  if (::access(numbers.c_str(), F_OK) == 0) return {};
+  const Fd fd(::open(cells.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) return {};
+  const auto header = read_header(fd);
+  if (!header || header->boot != TRY(read_boot_id())) return {};
+  return foreign(cells, numbers);
+}
+
 }  // namespace
+
+uint32_t boot_time_s() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);  // cannot fail with this clock and this pointer
+  return static_cast<uint32_t>(now.tv_sec);
+}
 
 void SaCells::Unmap::operator()(std::byte* at) const {
   ::munmap(at, bytes);
@@ -92,9 +118,11 @@ Result<SaCells> SaCells::open(const std::string& runtime_dir, const std::string&
                               CellGeometry geometry) {
   if (!is_possible(geometry))
     return fail("SA cells: {} cells, {} window words", geometry.capacity, geometry.window_words);
-  auto numbers = TRY(SequenceFile::open(state_dir + kNumbersName, geometry.capacity));
-  geometry.capacity = numbers.capacity();
   const std::string path = runtime_dir + kCellsName;
+  const std::string numbers_path = state_dir + kNumbersName;
+  TRY(refuse_orphans(path, numbers_path));
+  auto numbers = TRY(SequenceFile::open(numbers_path, geometry.capacity));
+  geometry.capacity = numbers.capacity();
   Fd fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) {
     if (errno != ENOENT) return fail("{}: {}", path, errno_text());
@@ -105,11 +133,7 @@ Result<SaCells> SaCells::open(const std::string& runtime_dir, const std::string&
   if (header->boot != TRY(read_boot_id()))
     return create(path, geometry, std::move(numbers), "it was of another boot");
   if (header->numbers_id != numbers.id() || header->geometry.capacity != numbers.capacity())
-    return fail(
-        "{} does not belong to {}{}, so nobody knows which numbers static keys have used; put the right file "
-        "back, "
-        "or give all static SAs new keys and remove both",
-        path, state_dir, kNumbersName);
+    return foreign(path, numbers_path);
   auto mapping = TRY(map(fd, file_bytes(header->geometry)));
   return SaCells(std::move(fd), std::move(mapping), header->geometry, std::move(numbers));
 }

@@ -90,6 +90,9 @@ struct alignas(64) CellCounters {
 };
 static_assert(sizeof(CellCounters) == 64);
 
+// Seconds since the machine was booted, those of suspension too (CLOCK_BOOTTIME): cells are never older.
+uint32_t boot_time_s();
+
 enum class CellState : uint32_t {
   kFree = 0,
   kInUse = 1,
@@ -101,6 +104,7 @@ struct alignas(64) CellIdentity {
   std::atomic<CellState> state;  // published last
   uint32_t checksum;             // crc32c of `identity`
   SaIdentity identity;
+  std::atomic<uint32_t> installed_s;  // since when it is in use, by boot_time_s(); 0: not told
 };
 static_assert(sizeof(CellIdentity) == 64);
 
@@ -141,6 +145,8 @@ class SaCells {
   const Fd& numbers_fd() const { return numbers_.fd(); }
   // open(): why the cells were filled from sa-numbers instead of going on exactly; empty if they go on.
   const std::string& note() const { return note_; }
+  // open(): sa-numbers was made anew as well, so nothing is known of any static key.
+  bool numbers_made_anew() const { return numbers_.made_anew(); }
 
  private:
   struct Unmap {

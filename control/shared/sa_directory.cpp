@@ -205,6 +205,7 @@ Result<CellClaim> SaDirectory::claim_again(SaIndex index, const SaIdentity& iden
     if (in_use(index)) return fail("SA cell {}: in use with another replay window", index.value);
     TRY(give_window(index, replay_window));
   }
+  if (!in_use(index)) cell.owner.installed_s.store(boot_time_s(), std::memory_order_relaxed);
   cell.owner.state.store(CellState::kInUse, std::memory_order_release);
   return CellClaim{index, true};
 }
@@ -221,6 +222,7 @@ Result<CellClaim> SaDirectory::claim_new(const SaIdentity& identity, uint32_t re
   free_.pop_back();
   cell.owner.identity = identity;
   cell.owner.checksum = checksum_of(identity);
+  cell.owner.installed_s.store(boot_time_s(), std::memory_order_relaxed);
   cell.outbound.next_sequence = 1;
   cell.outbound.sequence_limit = identity.static_key != 0 ? 1 : kSequenceEnd;
   std::memset(static_cast<void*>(&cell.counters), 0, sizeof cell.counters);

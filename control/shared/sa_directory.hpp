@@ -4,8 +4,9 @@
 // its SA was removed from the configuration and added again, after a reboot. Cells of static keys are
 // therefore never given to another key; an IKE SA's cell is free again when it is released.
 //
-// Three kinds of threads meet here. The main lcore owns SaDirectory. A service thread calls SequenceReserver's
-// extend() and save_windows(), which wait for the disk. Workers see neither; they use the cells.
+// Three kinds of threads meet here. The main lcore owns SaDirectory. A service thread calls
+// SequenceReserver's extend() and save_windows(), which wait for the disk. Workers see neither; they use the
+// cells.
 #pragma once
 
 #include <mutex>
@@ -60,6 +61,7 @@ class SequenceReserver {
 class WindowAllocator {
  public:
   static constexpr uint32_t kBlockWords = 8;
+  static constexpr uint32_t blocks(uint32_t words) { return (words + kBlockWords - 1) / kBlockWords; }
   explicit WindowAllocator(uint32_t area_words) : used_(area_words / kBlockWords, false) {}
 
   // Words are rounded up to blocks. std::nullopt: no gap is large enough.
@@ -69,7 +71,6 @@ class WindowAllocator {
   void free(uint32_t offset, uint32_t words);
 
  private:
-  static uint32_t blocks(uint32_t words) { return (words + kBlockWords - 1) / kBlockWords; }
   std::vector<bool> used_;
   size_t first_gap_ = 0;  // no free block is below it
 };

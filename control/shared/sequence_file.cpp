@@ -121,12 +121,18 @@ Result<Header> read_header(const Fd& fd) {
   return header;
 }
 
-Result<Header> open_locked(const Fd& fd, const std::string& path, uint32_t capacity) {
+struct Opened {
+  Header header;
+  bool made_anew = false;
+};
+
+Result<Opened> open_locked(const Fd& fd, const std::string& path, uint32_t capacity) {
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
     return errno == EWOULDBLOCK ? fail("in use by another espalierd or dataplane")
                                 : fail("locking: {}", errno_text());
-  if (TRY(is_blank(fd, TRY(size_of(fd))))) TRY(fill(fd, path, capacity));
-  return read_header(fd);
+  const bool blank = TRY(is_blank(fd, TRY(size_of(fd))));
+  if (blank) TRY(fill(fd, path, capacity));
+  return Opened{TRY(read_header(fd)), blank};
 }
 
 }  // namespace
@@ -135,9 +141,11 @@ Result<SequenceFile> SequenceFile::open(const std::string& path, uint32_t capaci
   if (capacity == 0) return fail("{}: a file for no SA", path);
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return fail("{}: {}", path, errno_text());
-  auto header = open_locked(fd, path, capacity);
-  if (!header) return std::unexpected(std::move(header).error().with_context(path));
-  return SequenceFile(std::move(fd), header->capacity, header->id);
+  const auto opened = open_locked(fd, path, capacity);
+  if (!opened) return std::unexpected(Error(opened.error()).with_context(path));
+  SequenceFile file(std::move(fd), opened->header.capacity, opened->header.id);
+  file.made_anew_ = opened->made_anew;
+  return file;
 }
 
 Result<SequenceFile> SequenceFile::attach(Fd fd) {

@@ -53,7 +53,8 @@ class SequenceFile {
   static Result<SequenceFile> attach(Fd fd);
 
   uint32_t capacity() const { return capacity_; }
-  const FileId& id() const { return id_; }  // random, made with the file
+  const FileId& id() const { return id_; }       // random, made with the file
+  bool made_anew() const { return made_anew_; }  // by this open(): there was none, or one that held nothing
   const Fd& fd() const { return fd_; }
 
   struct Indexed {
@@ -70,6 +71,7 @@ class SequenceFile {
   Fd fd_;
   uint32_t capacity_;
   FileId id_;
+  bool made_anew_ = false;
 };
 
 }  // namespace espalier

@@ -389,6 +389,39 @@ TEST_F(Directory, CellsOfOtherNumbersAreRefused) {
   const auto opened = SaCells::open(runtime_.path(), state_.path(), kGeometry);
   ASSERT_FALSE(opened);
   EXPECT_NE(opened.error().text.find("does not belong"), std::string::npos);
+  // One that was made here would pass for theirs after the next boot.
+  EXPECT_FALSE(std::filesystem::exists(numbers_path()));
+}
+
+TEST_F(Directory, ANumbersFileThatHeldNothingIsToldFromOneThatGoesOn) {
+  EXPECT_TRUE(start()->cells.numbers_made_anew());
+  EXPECT_FALSE(start()->cells.numbers_made_anew());
+  reboot();
+  EXPECT_FALSE(start()->cells.numbers_made_anew());
+  reboot();
+  std::filesystem::resize_file(numbers_path(), 0);  // as some file systems leave a file after a power failure
+  EXPECT_TRUE(start()->cells.numbers_made_anew());
+}
+
+TEST_F(Directory, AnSaIsInUseSinceItWasClaimedNotSinceTheProcessBegan) {
+  constexpr uint32_t kLongAgo = 1;
+  const auto installed_s = [](Process & process) -> auto& {
+    return process.cells.cell(*process.directory.find(kOutKey)).owner.installed_s;
+  };
+  const uint32_t before = boot_time_s();
+  {
+    auto process = start();
+    must(process->directory.claim(kOutKey, 0));
+    EXPECT_GE(installed_s(*process), before);
+    EXPECT_LE(installed_s(*process), boot_time_s());
+    installed_s(*process) = kLongAgo;
+  }
+  auto process = start();
+  const auto index = must(process->directory.claim(kOutKey, 0)).index;
+  EXPECT_EQ(installed_s(*process), kLongAgo);
+  process->directory.release(index);
+  must(process->directory.claim(kOutKey, 0));
+  EXPECT_GE(installed_s(*process), before);
 }
 
 TEST_F(Directory, CellsOfAnotherSizeAreMadeAnew) {

@@ -8,13 +8,14 @@
 #include <memory>
 #include <vector>
 
+#include "control/shared/limits.hpp"
 #include "control/shared/records.hpp"
 #include "dataplane/wire.hpp"
 
 namespace espalier::dataplane {
 
 inline constexpr uint16_t kNoPort = 0xffff;
-inline constexpr size_t kMaxPorts = 64;
+inline constexpr size_t kMaxPorts = limits::kPorts;
 
 // Link and administrative state; outlives snapshots. Writer: main lcore.
 struct LinkState {

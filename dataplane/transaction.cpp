@@ -1,15 +1,15 @@
 #include "dataplane/transaction.hpp"
 
+#include "control/shared/limits.hpp"
+#include "control/shared/sa_cells.hpp"
 #include "control/shared/statistics.hpp"
 
 namespace espalier::dataplane {
 namespace {
 
 // A sender that goes mad shall not take all memory.
-constexpr size_t kMostRecords = 1'000'000;
-
 template <class Record>
-bool append(std::vector<Record>& to, const Record& record, size_t most = kMostRecords) {
+bool append(std::vector<Record>& to, const Record& record, size_t most) {
   if (to.size() >= most) return false;
   to.push_back(record);
   return true;
@@ -20,14 +20,14 @@ struct Adder {
   bool operator()(const message::Interface& m) {
     return append(c.interfaces, m.record, statistics::kMaxInterfaces);
   }
-  bool operator()(const message::Address& m) { return append(c.addresses, m.record); }
-  bool operator()(const message::Route& m) { return append(c.routes, m.record); }
-  bool operator()(const message::Neighbor& m) { return append(c.neighbors, m.record); }
+  bool operator()(const message::Address& m) { return append(c.addresses, m.record, limits::kAddresses); }
+  bool operator()(const message::Route& m) { return append(c.routes, m.record, limits::kRoutes); }
+  bool operator()(const message::Neighbor& m) { return append(c.neighbors, m.record, limits::kNeighbors); }
   bool operator()(const message::NatRule& m) {
     return append(c.nat_rules, m.record, 2 * statistics::kMaxNatRules);
   }
   bool operator()(const message::Policy& m) { return append(c.policies, m.record, statistics::kMaxPolicies); }
-  bool operator()(const message::Sa& m) { return append(c.sas, m.record); }
+  bool operator()(const message::Sa& m) { return append(c.sas, m.record, CellGeometry{}.capacity); }
   template <class Other>
   bool operator()(const Other&) {
     return false;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "control/config/parse.hpp"
+#include "control/shared/limits.hpp"
 #include "control/shared/statistics.hpp"
 
 namespace espalier::config {
@@ -129,7 +130,7 @@ void parse_nat(Reader& root, Model& model) {
             static_cast<uint32_t>(timeouts.integer(word.key, 1, kMaxTimeout, nat.timeouts.*word.seconds));
     });
     reader.group("limits", [&](Reader& limits) {
-      if (const auto sessions = limits.optional_integer("sessions", 1, 1 << 26))
+      if (const auto sessions = limits.optional_integer("sessions", 1, limits::kSessions))
         nat.session_limit = static_cast<uint32_t>(*sessions);
       nat.session_limit_line = limits.line_of("sessions");
     });

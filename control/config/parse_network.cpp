@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "control/config/parse.hpp"
+#include "control/shared/limits.hpp"
 #include "control/shared/statistics.hpp"
 
 namespace espalier::config {
@@ -151,7 +152,8 @@ void parse_dataplane(Reader& root, Model& model) {
         static_cast<uint32_t>(reader.integer("workers", 1, statistics::kMaxWorkers, as_cores));
     dataplane.busy_poll = reader.choice("poll", kPollWords, false);
     dataplane.memory = reader.choice("memory", kMemoryWords, Memory::kAuto);
-    dataplane.sessions = static_cast<uint32_t>(reader.integer("sessions", 1024, 1 << 26, dataplane.sessions));
+    dataplane.sessions =
+        static_cast<uint32_t>(reader.integer("sessions", 1024, limits::kSessions, dataplane.sessions));
     if (!dataplane.cores.empty() && dataplane.cores.size() != dataplane.workers)
       reader.error("cores", "names {} cores for {} workers", dataplane.cores.size(), dataplane.workers);
   });
@@ -171,9 +173,8 @@ void parse_interfaces(Reader& root, Model& model) {
 }
 
 void parse_routes(Reader& root, Model& model) {
-  constexpr size_t kMaxRoutes = 1u << 21;  // record_check.cpp refuses more
   root.groups("routes", [&](Reader& reader) { read_route(reader, model); });
-  if (model.routes.size() > kMaxRoutes) root.error("routes", "more than {} routes", kMaxRoutes);
+  if (model.routes.size() > limits::kRoutes) root.error("routes", "more than {} routes", limits::kRoutes);
 }
 
 void parse_neighbors(Reader& root, Model& model) {

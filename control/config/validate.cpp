@@ -2,6 +2,9 @@
 
 #include <tuple>
 
+#include "control/shared/limits.hpp"
+#include "control/shared/sa_directory.hpp"
+
 namespace espalier::config {
 namespace {
 
@@ -11,6 +14,20 @@ struct OwnAddress {
   int line;
   const Interface* interface;
 };
+
+// `lines` are those of all elements of one kind: the first that is too many is named.
+void check_count(const std::vector<int>& lines, size_t most, std::string_view what,
+                 Diagnostics& diagnostics) {
+  if (lines.size() > most)
+    diagnostics.error(lines[most], "{}: {} are more than the {} that there can be", what, lines.size(), most);
+}
+
+template <class List>
+std::vector<int> lines_of(const List& list) {
+  std::vector<int> lines;
+  for (const auto& element : list) lines.push_back(element.line);
+  return lines;
+}
 
 void check_own_address(const OwnAddress& own, Diagnostics& diagnostics) {
   const IpAddress& a = own.prefix.address;
@@ -29,6 +46,7 @@ void check_addresses(const Model& model, Diagnostics& diagnostics) {
   for (const Interface& interface : model.interfaces)
     for (const auto& address : interface.addresses)
       addresses.push_back({address.value, address.line, &interface});
+  check_count(lines_of(addresses), limits::kAddresses, "addresses", diagnostics);
   for (const OwnAddress& own : addresses) check_own_address(own, diagnostics);
   for_each_duplicate(
       addresses, [](const OwnAddress& own) { return own.prefix.address; },
@@ -43,6 +61,9 @@ void check_devices(const Model& model, Diagnostics& diagnostics) {
   std::vector<const Interface*> ports;
   for (const Interface& interface : model.interfaces)
     if (interface.type == InterfaceType::kEthernet) ports.push_back(&interface);
+  std::vector<int> lines;
+  for (const Interface* port : ports) lines.push_back(port->line);
+  check_count(lines, limits::kPorts, "interfaces with a device", diagnostics);
   for_each_duplicate(
       ports, [](const Interface* port) { return std::string_view(port->device); },
       [&](const Interface* first, const Interface* second) {
@@ -84,6 +105,7 @@ void check_routes(const Model& model, const Topology& topology, Diagnostics& dia
 }
 
 void check_neighbors(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  check_count(lines_of(model.neighbors), limits::kNeighbors, "neighbors", diagnostics);
   for (const Neighbor& neighbor : model.neighbors) {
     const std::string path = fmt::format("neighbors {}", to_string(neighbor.address));
     const auto index = topology.interface(neighbor.interface.value);
@@ -137,6 +159,24 @@ void check_rules(const std::vector<NatRule>& rules, std::string_view kind, const
       });
 }
 
+// The dataplane's cells are of this size, and all replay windows share one area.
+void check_state_room(const Model& model, Diagnostics& diagnostics) {
+  constexpr CellGeometry kRoom;
+  check_count(lines_of(model.states), kRoom.capacity, "xfrm.state", diagnostics);
+  uint32_t blocks = 0;
+  for (const State& state : model.states) {
+    if (state.direction == Direction::kIn)
+      blocks += WindowAllocator::blocks(replay_words(state.replay_window));
+    if (blocks <= kRoom.window_words / WindowAllocator::kBlockWords) continue;
+    diagnostics.error(
+        state.line,
+        "xfrm.state 0x{:x}.replay-window: there is no room for {} packets beside the windows of "
+        "the states before it: make some windows smaller",
+        state.spi, state.replay_window);
+    return;
+  }
+}
+
 // Equal keys would let two states use a nonce twice (RFC 4106 section 3): fatal for AES-GCM.
 void check_keys(const Model& model, Diagnostics& diagnostics) {
   std::vector<const State*> states;
@@ -186,6 +226,7 @@ void validate_xfrm(const Model& model, const Topology& topology, Diagnostics& di
         diagnostics.error(second.line, "xfrm.state 0x{:x}: stands twice with dst {} (line {})", second.spi,
                           to_string(second.destination), first.line);
       });
+  check_state_room(model, diagnostics);
   check_keys(model, diagnostics);
   for (const State& state : model.states)
     check_vti(state.vti, fmt::format("xfrm.state 0x{:x}.vti", state.spi), model, topology, diagnostics);

@@ -1,5 +1,6 @@
 #include "control/shared/record_check.hpp"
 
+#include "control/shared/limits.hpp"
 #include "control/shared/statistics.hpp"
 
 namespace espalier::record_check {
@@ -10,9 +11,7 @@ constexpr uint32_t kMaxMtuBytes = 65535;
 constexpr uint16_t kMaxVlanId = 4094;
 constexpr uint32_t kMinSpi = 256;              // RFC 4303 section 2.1: 1..255 are reserved
 constexpr uint32_t kMaxTimeoutS = 0x7fffffff;  // what nf_conntrack takes
-constexpr uint32_t kMaxSessions = 1u << 26;
 constexpr uint32_t kMaxQueryRows = 4096;
-constexpr uint32_t kMaxRoutes = 1u << 21;
 constexpr uint32_t kAllSaFlags =
     kSaStaticKey | kSaNoEcn | kSaDecapDscp | kSaNoPmtuDisc | kSaDontEncapDscp | kSaHasSelector;
 
@@ -86,7 +85,7 @@ Finding check_match(const NatMatch& match) {
 Finding check(const SettingsRecord& r) {
   if (!in_range(r.sessions, SettingsRecord::Sessions::kAlways)) return "unknown sessions mode";
   if (!is_flag(r.busy_poll)) return "busy_poll is neither 0 nor 1";
-  if (r.session_limit == 0 || r.session_limit > kMaxSessions) return "session limit out of range";
+  if (r.session_limit == 0 || r.session_limit > limits::kSessions) return "session limit out of range";
   for (const uint32_t timeout : {r.tcp_syn_sent_s, r.tcp_syn_recv_s, r.tcp_established_s, r.tcp_fin_wait_s,
                                  r.tcp_close_wait_s, r.tcp_last_ack_s, r.tcp_time_wait_s, r.tcp_close_s,
                                  r.tcp_unacknowledged_s, r.udp_s, r.udp_stream_s, r.icmp_s, r.generic_s})
@@ -119,7 +118,7 @@ Finding check(const AddressRecord& r) {
 }
 
 Finding check(const RouteRecord& r) {
-  if (r.index.value >= kMaxRoutes) return "route index out of range";
+  if (r.index.value >= limits::kRoutes) return "route index out of range";
   if (!is_interface_or_none(r.interface)) return "route: no such interface";
   if (!in_range(r.kind, RouteKind::kProhibit)) return "unknown route kind";
   if (!is_network(r.prefix)) return "route: not a network";

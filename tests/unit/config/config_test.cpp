@@ -8,6 +8,8 @@
 #include <fstream>
 
 #include "control/config/config.hpp"
+#include "control/shared/limits.hpp"
+#include "control/shared/sa_cells.hpp"
 #include "tests/unit/config/case_file.hpp"
 
 namespace espalier::config::testing {
@@ -152,13 +154,63 @@ TEST(Text, TooManyOfAKind) {
             "test.conf:1: error: interfaces: 257 interfaces are more than the 256 that there can be\n");
 }
 
+// `count` elements of a list, one a line; `form` has their number, several times.
+std::string elements(std::string_view form, unsigned count) {
+  std::string text;
+  for (unsigned i = 0; i < count; ++i)
+    text += (i == 0 ? "" : ",") + fmt::format(fmt::runtime(form), i, i / 256, i % 256) + "\n";
+  return text;
+}
+
+TEST(Text, MoreThanTheDataplaneHasRoomFor) {
+  EXPECT_EQ(render_diagnostics(check_text(
+                "interfaces = (\n" +
+                elements(R"({{ name = "p{0}"; device = "net_null{0}"; }})", limits::kPorts + 1) + ");")),
+            "test.conf:66: error: interfaces with a device: 65 are more than the 64 that there can be\n");
+  EXPECT_EQ(
+      render_diagnostics(check_text(
+          R"(interfaces = ( { name = "d"; device = "net_null0"; address = "10.0.0.1/8"; } ); neighbors = ()"
+          "\n" +
+          elements(R"({{ interface = "d"; address = "10.1.{1}.{2}"; mac = "02:00:00:00:00:01"; }})",
+                   limits::kNeighbors + 1) +
+          ");")),
+      "test.conf:32770: error: neighbors: 32769 are more than the 32768 that there can be\n");
+}
+
+constexpr std::string_view kInboundState =
+    R"({{ spi = 1000{0}; direction = "in"; src = "198.51.100.3"; dst = "203.0.113.7"; replay-window = 65536; )"
+    R"(encryption = "aes128gcm128"; key = "0x{0:040x}"; }})";
+constexpr std::string_view kOutboundState =
+    R"({{ spi = 1000{0}; direction = "out"; src = "198.51.100.3"; dst = "203.0.113.7"; )"
+    R"(encryption = "aes128gcm128"; key = "0x{0:040x}"; }})";
+
+std::vector<std::string> errors_of(std::string_view form, unsigned count) {
+  std::vector<std::string> errors;
+  for (const Diagnostic& d : check_text("xfrm = { state = (\n" + elements(form, count) + "); };"))
+    if (d.severity == Severity::kError) errors.push_back(fmt::format("{}: {}", d.line, d.text));
+  return errors;
+}
+
+// The largest windows take 2048 words each, of 131072 for all.
+TEST(Text, MoreStatesThanThereAreCellsOrRoomForTheirWindows) {
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(errors_of(kOutboundState, 4096), Lines{});
+  EXPECT_EQ(errors_of(kOutboundState, 4097),
+            Lines{"4098: xfrm.state: 4097 are more than the 4096 that there can be"});
+  EXPECT_EQ(errors_of(kInboundState, 64), Lines{});
+  EXPECT_EQ(
+      errors_of(kInboundState, 66),
+      Lines{"66: xfrm.state 0x186e0.replay-window: there is no room for 65536 packets beside the windows of "
+            "the states before it: make some windows smaller"});
+}
+
 std::string many_elements() {
   std::string text = prelude("interfaces") + "routes = (\n";
   for (unsigned i = 0; i < 50000; ++i)
     text += fmt::format("{}{{ prefix = \"10.{}.{}.0/24\"; via = \"192.168.0.9\"; }}\n", i ? "," : "", i / 256,
                         i % 256);
   text += ");\nxfrm = {\n state = (\n";
-  for (unsigned i = 0; i < 50000; ++i)
+  for (unsigned i = 0; i < CellGeometry{}.capacity; ++i)
     text += fmt::format(
         "{}{{ spi = {}; direction = \"out\"; src = \"198.51.100.3\"; dst = \"203.0.113.7\"; reqid = {}; "
         "encryption = \"aes128gcm128\"; key = \"0x{:040x}\"; }}\n",
@@ -168,12 +220,12 @@ std::string many_elements() {
     text += fmt::format(
         "{}{{ direction = \"out\"; src = \"192.168.0.0/24\"; dst = \"10.{}.{}.0/24\"; action = \"protect\"; "
         "template = {{ src = \"198.51.100.3\"; dst = \"203.0.113.7\"; reqid = {}; }}; }}\n",
-        i ? "," : "", i / 256, i % 256, i + 1);
+        i ? "," : "", i / 256, i % 256, i % CellGeometry{}.capacity + 1);
   return text + "); };\n";
 }
 
-// Three lists of 50,000 elements, with all lints and the compiler; 2 s of processor time for each. It takes
-// 0.5 s; a quadratic step anywhere takes minutes.
+// Two lists of 50,000 elements and as many states as there can be, with all lints and the compiler; 2 s of
+// processor time for each. It takes 0.5 s; a quadratic step anywhere takes minutes.
 TEST(Text, FiftyThousandElementsOfAKind) {
 #ifdef __SANITIZE_ADDRESS__
   constexpr double kMostSeconds = 60;
@@ -187,7 +239,7 @@ TEST(Text, FiftyThousandElementsOfAKind) {
   ASSERT_TRUE(outcome.tables) << render_diagnostics(outcome.diagnostics).substr(0, 1000);
   EXPECT_TRUE(outcome.diagnostics.empty());
   EXPECT_EQ(outcome.tables->routes.size(), 50000u);
-  EXPECT_EQ(outcome.tables->states.size(), 50000u);
+  EXPECT_EQ(outcome.tables->states.size(), CellGeometry{}.capacity);
   EXPECT_EQ(outcome.tables->policies.size(), 50000u);
   RecordProperty("seconds", fmt::format("{:.2f}", seconds));
   EXPECT_LT(seconds, kMostSeconds);

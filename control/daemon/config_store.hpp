@@ -14,7 +14,8 @@ namespace espalier::daemon {
 class ConfigStore {
  public:
   ConfigStore(std::string config_file, const std::string& state_dir)
-      : config_file_(std::move(config_file)), applied_file_(state_dir + "/applied.conf") {}
+      : config_file_(std::move(config_file)), applied_file_(applied_file(state_dir)) {}
+  static std::string applied_file(const std::string& state_dir) { return state_dir + "/applied.conf"; }
 
   struct Choice {
     config::Source source;

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include "control/daemon/config_store.hpp"
 #include "control/daemon/log.hpp"
 
 namespace espalier::daemon {
@@ -14,10 +15,25 @@ bool is_same_file(const Fd& a, const Fd& b) {
          first.st_ino == second.st_ino;
 }
 
+// A machine on which a gateway ran before has one of these; on a new one sa-numbers is made first.
+bool was_used_before(const std::string& runtime_dir, const std::string& state_dir) {
+  return ::access(ConfigStore::applied_file(state_dir).c_str(), F_OK) == 0 ||
+         ::access((runtime_dir + "/sa-cells").c_str(), F_OK) == 0;
+}
+
 }  // namespace
 
 Result<SharedMemory> SharedMemory::create(const std::string& runtime_dir, const std::string& state_dir) {
+  const bool used_before = was_used_before(runtime_dir, state_dir);
   auto cells = TRY(SaCells::open(runtime_dir, state_dir, {}));
+  if (used_before && cells.numbers_made_anew())
+    log::proc().warn(
+        "{}/sa-numbers was lost and has been made anew: all static keys begin with sequence number 1 again. "
+        "With a "
+        "key that was in use before, AES-GCM nonces repeat, which reveals plaintext and allows forgery (RFC "
+        "4106 "
+        "section 3.1): give all xfrm states new keys, on both sides, before traffic flows",
+        state_dir);
   if (!cells.note().empty()) log::proc().info("SA cells: {}", cells.note());
   auto vault = TRY(Vault::create(cells.capacity()));
   if (!vault.warning().empty()) log::proc().warn("SA vault: {}", vault.warning());

@@ -16,8 +16,8 @@ namespace espalier::daemon {
 
 class SharedMemory {
  public:
-  // Opens and locks the cells and makes the rest. Errors: another process holds the cells, or what the system
-  // says.
+  // Opens and locks the cells and makes the rest; warns in the log where the numbers that static keys have
+  // used were lost. Errors: another process holds the cells, or what the system says.
   static Result<SharedMemory> create(const std::string& runtime_dir, const std::string& state_dir);
   // What a living dataplane handed over; headers and sizes are validated.
   static Result<SharedMemory> attach(handover::SegmentFds fds);

@@ -60,7 +60,9 @@ constexpr Command kCommands[] = {
     {"show ipsec sa", "", "security associations with counters and sequence numbers",
      "One line per connection, its inbound and outbound SA side by side. What is configured and not "
      "installed\n"
-     "is down, with the reason below the table. Keys are never shown.",
+     "is down, with the reason below the table. Uptime counts from the installation of the key, over "
+     "restarts.\n"
+     "Keys are never shown.",
      "espalier show ipsec sa", nullptr,
      [](const Invocation& i) {
        return show_list(i, {{"command", "show ipsec sa"}}, "sas", print_ipsec_sas);

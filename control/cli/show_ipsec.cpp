@@ -1,6 +1,9 @@
 // show policy, ipsec sa.
 #include <algorithm>
 #include <cstdio>
+#include <deque>
+#include <map>
+#include <optional>
 
 #include "control/cli/command.hpp"
 #include "control/cli/table.hpp"
@@ -16,7 +19,7 @@ std::string selector_end(const Json& row, const char* address, const char* port)
 
 std::string template_text(const Json& row) {
   if (!row.contains("template")) return "-";
-  const Json& tmpl = row["template"];
+  const Json& tmpl = part_of(row, "template");
   return fmt::format("{} > {} reqid {}", text_of(tmpl, "source"), text_of(tmpl, "destination"),
                      text_of(tmpl, "reqid"));
 }
@@ -28,19 +31,25 @@ struct Pair {
   const Json& any() const { return out != nullptr ? *out : *in; }
 };
 
-bool belong_together(const Json& a, const Json& b) {
-  return a["reqid"] == b["reqid"] && a["remote_address"] == b["remote_address"] && a["state"] == b["state"];
+// SAs of one key belong together.
+std::string pair_key(const Json& sa) {
+  return fmt::format("{} {} {}", text_of(sa, "reqid"), text_of(sa, "remote_address"), text_of(sa, "state"));
 }
 
 std::vector<Pair> pairs_of(const Json& sas) {
   std::vector<Pair> pairs;
+  std::map<std::string, std::deque<size_t>> without[2];  // pairs that wait for an inbound, an outbound SA
   for (const Json& sa : sas) {
     const bool out = text_of(sa, "direction") == "out";
-    const auto other = std::find_if(pairs.begin(), pairs.end(), [&](const Pair& p) {
-      return (out ? p.out : p.in) == nullptr && belong_together(p.any(), sa);
-    });
-    Pair& pair = other != pairs.end() ? *other : pairs.emplace_back();
-    (out ? pair.out : pair.in) = &sa;
+    const std::string key = pair_key(sa);
+    auto& waiting = without[out][key];
+    if (waiting.empty()) {
+      without[!out][key].push_back(pairs.size());
+      (out ? pairs.emplace_back().out : pairs.emplace_back().in) = &sa;
+    } else {
+      (out ? pairs[waiting.front()].out : pairs[waiting.front()].in) = &sa;
+      waiting.pop_front();
+    }
   }
   return pairs;
 }
@@ -50,6 +59,14 @@ std::string spi_of(const Json* sa) {
 }
 uint64_t count_of(const Json* sa, const char* key) {
   return sa == nullptr ? 0 : number_of(*sa, key);
+}
+// A connection is as old as the younger of its SAs.
+std::string uptime_of(const Pair& pair) {
+  std::optional<uint64_t> youngest;
+  for (const Json* sa : {pair.in, pair.out})
+    if (sa != nullptr && sa->contains("uptime_s"))
+      youngest = std::min(youngest.value_or(UINT64_MAX), number_of(*sa, "uptime_s"));
+  return youngest ? human_seconds(*youngest) : "-";
 }
 std::string word_of(const Json* sa, const char* key) {
   return sa == nullptr ? "-" : text_of(*sa, key);
@@ -68,7 +85,7 @@ void print_policies(const Json& document) {
                {"Packets", Align::kRight},
                {"Bytes", Align::kRight},
                {"Name"}});
-  for (const Json& row : document["policies"])
+  for (const Json& row : rows_of(document, "policies"))
     table.add({text_of(row, "direction"), text_of(row, "priority"),
                selector_end(row, "source", "source_port"),
                selector_end(row, "destination", "destination_port"), text_of(row, "protocol"),
@@ -90,9 +107,9 @@ void print_ipsec_sas(const Json& document) {
                {"Reqid", Align::kRight},
                {"Seq In/Out"},
                {"Window", Align::kRight}});
-  for (const Pair& p : pairs_of(document["sas"]))
+  for (const Pair& p : pairs_of(rows_of(document, "sas")))
     table.add(
-        {text_of(p.any(), "connection"), text_of(p.any(), "state"), "-",
+        {text_of(p.any(), "connection"), text_of(p.any(), "state"), uptime_of(p),
          fmt::format("{}/{}", human_bytes(count_of(p.in, "bytes")), human_bytes(count_of(p.out, "bytes"))),
          fmt::format("{}/{}", count_of(p.in, "packets"), count_of(p.out, "packets")),
          text_of(p.any(), "remote_address"), text_of(p.any(), "proposal"), spi_of(p.in), spi_of(p.out),
@@ -100,7 +117,7 @@ void print_ipsec_sas(const Json& document) {
          fmt::format("{}/{}", word_of(p.in, "highest_sequence"), word_of(p.out, "next_sequence")),
          word_of(p.in, "replay_window")});
   std::fputs(table.render().c_str(), stdout);
-  for (const Json& sa : document["sas"])
+  for (const Json& sa : rows_of(document, "sas"))
     if (sa.contains("reason"))
       std::puts(fmt::format("{} is down: {}", text_of(sa, "connection"), text_of(sa, "reason")).c_str());
   if (const uint64_t damaged = number_of(document, "damaged_records"); damaged != 0)

@@ -26,6 +26,8 @@ Json installed_row(const SharedMemory& memory, const InstalledSa& sa) {
   Json json = identity_json(sa.record);
   const SaCell& cell = memory.cells().cell(sa.index);
   json["state"] = "up";
+  const uint32_t now_s = boot_time_s(), installed_s = cell.owner.installed_s.load(kRelaxed);
+  if (installed_s != 0) json["uptime_s"] = now_s - std::min(installed_s, now_s);
   json["packets"] = cell.counters.packets.load(kRelaxed);
   json["bytes"] = cell.counters.bytes.load(kRelaxed);
   if (sa.record.direction == Direction::kOut) {

@@ -129,6 +129,21 @@ TEST_F(CommandsTest, AConfiguredSaThatIsNotInstalledIsDown) {
   EXPECT_EQ(sas[0].dump().find("0a0b0c"), std::string::npos) << "a key was told";
 }
 
+TEST_F(CommandsTest, AnInstalledSaTellsItsAge) {
+  const auto& memory = *supervisor_->memory();
+  EXPECT_FALSE(ask_ok({{"command", "show ipsec sa"}})["sas"][0].contains("uptime_s"));
+  ::setenv("FAKE_DATAPLANE", "install", 1);
+  ::kill(*supervisor_->dataplane_pid(), SIGKILL);
+  ASSERT_TRUE(run_until([&] { return must(memory.vault().read(SaIndex(0))).has_value(); }));
+  Json sa = ask_ok({{"command", "show ipsec sa"}})["sas"][0];
+  EXPECT_EQ(sa["state"], "up");
+  ASSERT_TRUE(sa["uptime_s"].is_number_unsigned());
+  EXPECT_GE(sa["uptime_s"], 1000);
+  EXPECT_LE(sa["uptime_s"], 1010);
+  memory.cells().cell(SaIndex(0)).owner.installed_s = 0;
+  EXPECT_FALSE(ask_ok({{"command", "show ipsec sa"}})["sas"][0].contains("uptime_s"));
+}
+
 TEST_F(CommandsTest, ExplainFindsInterfacesProtocolsAndTunnels) {
   const Json packet{{"command", "explain"}, {"in", "eth0"}, {"src", "192.0.2.9"}, {"dst", "10.30.0.1"}};
   const auto with = [&](const char* key, Json value) {
@@ -159,6 +174,10 @@ TEST_F(CommandsTest, DiffAndApplyTellChangesAndErrorsWithTheirLines) {
     EXPECT_EQ(refused["ok"], false);
     EXPECT_EQ(std::string(refused["error"]).substr(0, 18), "bad.conf:2: error:");
     EXPECT_EQ(refused["diagnostics"][0]["line"], 2);
+    const Json twice =
+        ask({{"command", command}, {"file", "bad.conf"}, {"text", "\nnonsense = 1;\nmore = 1;\n"}});
+    EXPECT_TRUE(std::string(twice["error"]).ends_with("(the first of 2 errors)"));
+    EXPECT_EQ(twice["diagnostics"].size(), 2u);
   }
   EXPECT_EQ(ask({{"command", "apply"}})["error"], "\"text\" is missing");
 }

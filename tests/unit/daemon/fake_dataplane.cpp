@@ -2,7 +2,7 @@
 //
 // FAKE_DATAPLANE in the environment makes it misbehave, a comma-separated list of: refuse (every
 // configuration), die_at_route (when a configuration has one), die_at_start, hang (no heartbeat), old_layout,
-// deaf_to_sigterm, silent (never answers), break_ring.
+// deaf_to_sigterm, silent (never answers), break_ring. With install it installs an SA of a configuration.
 #include <poll.h>
 #include <unistd.h>
 
@@ -86,10 +86,19 @@ class FakeDataplane {
       say(row, id);
       acknowledge(id, true, "", 0);
     } else {
+      if (const auto* sa = std::get_if<message::Sa>(&*decoded); sa != nullptr && told_to("install"))
+        install(sa->record);
       if (told_to("die_at_route") && std::holds_alternative<message::Route>(*decoded))
         ::kill(::getpid(), SIGKILL);
       ++records_;
     }
+  }
+
+  // As if 1000 seconds ago.
+  void install(const SaRecord& record) {
+    const SaIndex index(0);
+    must(const_cast<Vault&>(memory_->vault()).commit(index, record));
+    memory_->cells().cell(index).owner.installed_s = boot_time_s() - 1000;
   }
 
   void finish_configuration(const message::ConfigCommit& commit, const message::Header& header) {

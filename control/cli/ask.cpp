@@ -56,10 +56,26 @@ int show_list(const Invocation& invocation, const Json& request, const char* row
   return kDone;
 }
 
+std::string text_of(const Json& value) {
+  if (value.is_null()) return "-";
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
 std::string text_of(const Json& object, const char* key) {
   const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return "-";
-  return found->is_string() ? found->get<std::string>() : found->dump();
+  return found == object.end() ? "-" : text_of(*found);
+}
+
+const Json& part_of(const Json& object, const char* key) {
+  static const Json none;
+  const auto found = object.find(key);
+  return found != object.end() ? *found : none;
+}
+
+const Json& rows_of(const Json& object, const char* key) {
+  static const Json none = Json::array();
+  const auto found = object.find(key);
+  return found != object.end() && found->is_array() ? *found : none;
 }
 
 uint64_t number_of(const Json& object, const char* key) {

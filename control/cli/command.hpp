@@ -52,8 +52,12 @@ int show(const Invocation& invocation, const Json& request, void (*print)(const 
 int show_list(const Invocation& invocation, const Json& request, const char* rows,
               void (*print)(const Json& document));
 
-// Fields of a document, as text; "-" where absent.
+// What a document holds, whatever espalierd's version made of it: text as it is and other values as JSON, "-"
+// for null; fields that are absent or of another type as "-", 0, false, an empty list and null.
+std::string text_of(const Json& value);
 std::string text_of(const Json& object, const char* key);
+const Json& rows_of(const Json& object, const char* key);
+const Json& part_of(const Json& object, const char* key);
 uint64_t number_of(const Json& object, const char* key);
 bool flag_of(const Json& object, const char* key);
 

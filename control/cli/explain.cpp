@@ -9,8 +9,8 @@ namespace {
 
 void print_lines(const Json& document) {
   size_t width = 0;
-  for (const Json& line : document["lines"]) width = std::max(width, text_of(line, "stage").size());
-  for (const Json& line : document["lines"])
+  for (const Json& line : rows_of(document, "lines")) width = std::max(width, text_of(line, "stage").size());
+  for (const Json& line : rows_of(document, "lines"))
     std::puts(fmt::format("{:<{}}  {}", text_of(line, "stage"), width, text_of(line, "text")).c_str());
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 std::string interfaces_text(const Json& row) {
   std::string text;
-  for (const auto& [name, count] : row["interfaces"].items())
+  for (const auto& [name, count] : part_of(row, "interfaces").items())
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, count.dump());
   return text.empty() ? "-" : text;
 }
@@ -26,12 +26,12 @@ void print_drops(const Json& document) {
   const std::vector<Table::Column> columns{
       {"Reason"}, {"Packets", Align::kRight}, {"By interface"}, {"Meaning"}};
   Table lost(columns), used(columns);
-  add_reasons(lost, document["drops"], true);
-  add_reasons(used, document["drops"], false);
+  add_reasons(lost, rows_of(document, "drops"), true);
+  add_reasons(used, rows_of(document, "drops"), false);
   std::fputs(lost.empty() ? "no drops\n" : lost.render().c_str(), stdout);
   if (!used.empty()) std::fputs(("\nUsed by the gateway itself:\n" + used.render()).c_str(), stdout);
   Table tunnels({{"Connection"}, {"Direction"}, {"SPI"}, {"Reason"}, {"Packets", Align::kRight}});
-  for (const Json& row : document["tunnels"])
+  for (const Json& row : rows_of(document, "tunnels"))
     tunnels.add({text_of(row, "connection"), text_of(row, "direction"),
                  fmt::format("0x{:08x}", number_of(row, "spi")), text_of(row, "reason"),
                  text_of(row, "packets")});
@@ -57,7 +57,7 @@ int run_show_drops(const Invocation& invocation) {
 
 void print_pipeline(const Json& document) {
   Table table({{"Stage"}, {"Packets", Align::kRight}, {"Cycles/packet", Align::kRight}});
-  for (const Json& row : document["stages"])
+  for (const Json& row : rows_of(document, "stages"))
     table.add({text_of(row, "stage"), text_of(row, "packets"),
                fmt::format("{:.1f}", real_of(row, "cycles_per_packet"))});
   std::fputs(table.render().c_str(), stdout);
@@ -72,7 +72,7 @@ void print_workers(const Json& document) {
                {"Flow misses", Align::kRight},
                {"Handed over", Align::kRight},
                {"Made", Align::kRight}});
-  for (const Json& row : document["workers"])
+  for (const Json& row : rows_of(document, "workers"))
     table.add({text_of(row, "worker"), text_of(row, "polls"),
                fmt::format("{:.1f}%", real_of(row, "idle_percent")), text_of(row, "sleeps"),
                text_of(row, "flow_hits"), text_of(row, "flow_misses"), text_of(row, "handed_over"),

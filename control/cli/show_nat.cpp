@@ -50,7 +50,7 @@ void print_nat_rules(const Json& document) {
                {"Destination"},
                {"Translation"},
                {"Flows", Align::kRight}});
-  for (const Json& row : document["rules"])
+  for (const Json& row : rows_of(document, "rules"))
     table.add({text_of(row, "rule"), text_of(row, "kind"), text_of(row, "interface"),
                text_of(row, "protocol"), with_port(row, "source", "source_port"),
                with_port(row, "destination", "destination_port"),
@@ -67,9 +67,9 @@ void print_nat_translations(const Json& document) {
                {"Expires", Align::kRight},
                {"Packets", Align::kRight},
                {"Bytes", Align::kRight}});
-  for (const Json& row : document["translations"]) {
-    const Json& original = row["original"];
-    const Json& reply = row["reply"];
+  for (const Json& row : rows_of(document, "translations")) {
+    const Json& original = part_of(row, "original");
+    const Json& reply = part_of(row, "reply");
     table.add({text_of(row, "protocol"), tuple_text(original), tuple_text(reply), session_state(row),
                rules_text(row), human_seconds(number_of(row, "expires_s")),
                fmt::format("{}", number_of(original, "packets") + number_of(reply, "packets")),

@@ -9,7 +9,7 @@ namespace {
 
 std::string joined(const Json& list) {
   std::string text;
-  for (const Json& item : list) text += (text.empty() ? "" : " ") + item.get<std::string>();
+  for (const Json& item : list) text += (text.empty() ? "" : " ") + text_of(item);
   return text.empty() ? "-" : text;
 }
 
@@ -38,8 +38,8 @@ void print_interfaces(const Json& document) {
                {"TX packets", Align::kRight},
                {"TX bytes", Align::kRight},
                {"Drops", Align::kRight}});
-  for (const Json& row : document["interfaces"])
-    table.add({text_of(row, "name"), joined(row["addresses"]), state_of(row), text_of(row, "mac"),
+  for (const Json& row : rows_of(document, "interfaces"))
+    table.add({text_of(row, "name"), joined(rows_of(row, "addresses")), state_of(row), text_of(row, "mac"),
                text_of(row, "mtu_bytes"), speed_of(row), text_of(row, "rx_packets"),
                human_bytes(number_of(row, "rx_bytes")), text_of(row, "tx_packets"),
                human_bytes(number_of(row, "tx_bytes")), text_of(row, "drops")});
@@ -48,7 +48,7 @@ void print_interfaces(const Json& document) {
 
 void print_routes(const Json& document) {
   Table table({{"Prefix"}, {"Kind"}, {"Via"}, {"Interface"}, {"Origin"}, {"State"}});
-  for (const Json& row : document["routes"])
+  for (const Json& row : rows_of(document, "routes"))
     table.add({text_of(row, "prefix"), text_of(row, "kind"), text_of(row, "via"), text_of(row, "interface"),
                flag_of(row, "connected") ? "connected" : "static",
                flag_of(row, "usable") ? "usable" : "down"});
@@ -62,7 +62,7 @@ void print_neighbors(const Json& document) {
                {"State"},
                {"Confirmed", Align::kRight},
                {"Queued", Align::kRight}});
-  for (const Json& row : document["neighbors"])
+  for (const Json& row : rows_of(document, "neighbors"))
     table.add({text_of(row, "address"), text_of(row, "interface"), text_of(row, "mac"), text_of(row, "state"),
                human_seconds(number_of(row, "age_s")), text_of(row, "queued_packets")});
   std::fputs(table.render().c_str(), stdout);

@@ -1,5 +1,7 @@
 #include "control/daemon/applier.hpp"
 
+#include <fmt/ranges.h>
+
 #include "control/daemon/log.hpp"
 
 namespace espalier::daemon {
@@ -10,8 +12,9 @@ constexpr milliseconds kPatience{30'000};
 }  // namespace
 
 void Applier::apply(Change change, Done done) {
-  if (auto prepared = prepare(change); !prepared) return done(std::move(prepared));
-  const bool restart = change.restart && needs_restart(*change.tables);
+  const auto reasons = restart_reasons(*change.tables);
+  if (auto prepared = prepare(change, reasons); !prepared) return done(std::move(prepared));
+  const bool restart = !reasons.empty();
   candidate_.emplace();
   candidate_->tables = std::move(change.tables);
   candidate_->restart = restart;
@@ -20,16 +23,18 @@ void Applier::apply(Change change, Done done) {
   candidate_->generation = next_generation();
   if (!restart) return send_candidate();
   cancel(running_request_);  // not for the dataplane that is started now
-  log::cfg().info("restarting the dataplane for another configuration");
+  log::cfg().info("restarting the dataplane: {}", fmt::join(reasons, "; "));
   supervisor_.restart(command_for_(*candidate_->tables));
 }
 
-Result<void> Applier::prepare(const Change& change) {
+Result<void> Applier::prepare(const Change& change, const std::vector<std::string>& reasons) {
   if (candidate_) return fail("another configuration is being applied; try again when it is done");
-  if (!change.restart && needs_restart(*change.tables))
+  if (!change.restart && !reasons.empty())
     return fail(
-        "what is fixed while the dataplane runs would change (workers, cores, memory, sessions or the PCI "
-        "devices); apply it with --restart, which interrupts all traffic for a moment");
+        "what is fixed while the dataplane runs would change: {}; apply it with --restart, which interrupts "
+        "all "
+        "traffic for a moment",
+        fmt::join(reasons, "; "));
   if (change.persist == Persist::kAsApplied) return store_.prepare(change.text);
   return {};
 }

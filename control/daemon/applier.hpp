@@ -39,9 +39,10 @@ class Applier {
   const config::Tables& running() const { return *running_; }
   // How a dataplane for the running configuration is started.
   DataplaneCommand command() const { return command_for_(*running_); }
-  // Whether `wanted` needs a dataplane that is started in another way.
-  bool needs_restart(const config::Tables& wanted) const {
-    return command_for_(wanted).arguments != command().arguments;
+  // Why `wanted` needs a dataplane that is started in another way, "SETTING from A to B" each; empty: it does
+  // not.
+  std::vector<std::string> restart_reasons(const config::Tables& wanted) const {
+    return differences(command(), command_for_(wanted));
   }
   // The dataplane acknowledged the running configuration.
   bool acknowledged() const { return acknowledged_; }
@@ -59,7 +60,7 @@ class Applier {
     uint64_t request = 0;  // 0: not sent yet
   };
 
-  Result<void> prepare(const Change& change);
+  Result<void> prepare(const Change& change, const std::vector<std::string>& reasons);
   void send_running();
   void send_candidate();
   void on_candidate_answer(Result<DataplaneLink::Answer> answer);

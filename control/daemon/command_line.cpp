@@ -20,6 +20,27 @@ bool is_pci_address(std::string_view device) {
   });
 }
 
+// The dataplane's options as the operator knows them.
+struct Option {
+  std::string_view option;
+  std::string_view setting;
+};
+constexpr Option kOptions[] = {
+    {"--workers", "dataplane.workers"},
+    {"--cores", "the workers' CPUs (dataplane.cores)"},
+    {"--memory", "dataplane.memory"},
+    {"--session-capacity", "dataplane.sessions"},
+    {"--largest-mtu", "the largest mtu of the interfaces, for which packet buffers are made at the start,"},
+    {"--pci", "the devices with PCI addresses"},
+};
+
+std::string values_of(const DataplaneCommand& command, std::string_view option) {
+  std::vector<std::string> values;
+  for (size_t i = 0; i + 1 < command.arguments.size(); i += 2)
+    if (command.arguments[i] == option) values.push_back(command.arguments[i + 1]);
+  return values.empty() ? "none" : fmt::format("{}", fmt::join(values, " "));
+}
+
 std::string_view memory_word(config::Memory memory) {
   switch (memory) {
     case config::Memory::kAuto:
@@ -63,6 +84,15 @@ DataplaneCommand dataplane_command(const config::Tables& tables, const std::stri
     if (interface.kind == InterfaceKind::kPort && is_pci_address(interface.device.view()))
       add("--pci", interface.device.view());
   return command;
+}
+
+std::vector<std::string> differences(const DataplaneCommand& before, const DataplaneCommand& after) {
+  std::vector<std::string> list;
+  for (const auto& [option, setting] : kOptions) {
+    const std::string from = values_of(before, option), to = values_of(after, option);
+    if (from != to) list.push_back(fmt::format("{} from {} to {}", setting, from, to));
+  }
+  return list;
 }
 
 std::vector<uint16_t> allowed_cpus() {

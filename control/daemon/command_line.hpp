@@ -19,6 +19,10 @@ struct DataplaneCommand {
 DataplaneCommand dataplane_command(const config::Tables& tables, const std::string& program,
                                    const std::string& runtime_dir, const std::vector<uint16_t>& cpus);
 
+// What of that differs, each as "SETTING from A to B"; empty when a dataplane started by `before` serves
+// `after`.
+std::vector<std::string> differences(const DataplaneCommand& before, const DataplaneCommand& after);
+
 // By sched_getaffinity.
 std::vector<uint16_t> allowed_cpus();
 

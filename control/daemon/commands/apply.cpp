@@ -43,14 +43,16 @@ Json refusal(const Loaded& loaded) {
                                    ? "the configuration was refused"
                                    : fmt::format("{}:{}: error: {}", first->file, first->line, first->text)});
   if (errors > 1)
-    document["error"] = fmt::format("{} (and {} more errors)", std::string(document["error"]), errors - 1);
+    document["error"] = fmt::format("{} (the first of {} errors)", std::string(document["error"]), errors);
   document["diagnostics"] = diagnostic_rows(list);
   return document;
 }
 
 Json changes_by(const Applier& applier, const Loaded& loaded) {
+  const auto reasons = applier.restart_reasons(*loaded.outcome.tables);
   return {{"changes", config::diff(applier.running(), *loaded.outcome.tables)},
-          {"needs_restart", applier.needs_restart(*loaded.outcome.tables)},
+          {"needs_restart", !reasons.empty()},
+          {"restart_reasons", reasons},
           {"diagnostics", diagnostic_rows(loaded.outcome.diagnostics)}};
 }
 

@@ -1,7 +1,13 @@
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <sstream>
+#include <thread>
 
 #include "control/cli/command_line.hpp"
 #include "control/cli/table.hpp"
@@ -99,6 +105,159 @@ TEST(Units, BytesAndSeconds) {
   EXPECT_EQ(human_seconds(90), "1m30s");
   EXPECT_EQ(human_seconds(3725), "1h2m");
   EXPECT_EQ(human_seconds(432000), "5d0h");
+}
+
+// Answers one request after the other with `answers`, whatever was asked, as an espalierd of any version
+// might.
+class FakeEspalierd {
+ public:
+  explicit FakeEspalierd(std::vector<Json> answers) : answers_(std::move(answers)) {
+    char name[] = "/tmp/espalier-cli-XXXXXX";
+    directory_ = ::mkdtemp(name);
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    path().copy(address.sun_path, sizeof address.sun_path - 1);
+    listener_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::listen(listener_.get(), 1), 0);
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~FakeEspalierd() {
+    thread_.join();
+    std::filesystem::remove_all(directory_);
+  }
+  std::string path() const { return directory_ + "/control.sock"; }
+
+ private:
+  void serve() {
+    const Fd client(::accept(listener_.get(), nullptr, nullptr));
+    for (const Json& answer : answers_) {
+      char byte = 0;
+      while (byte != '\n')
+        if (::read(client.get(), &byte, 1) != 1) return;
+      const std::string line = answer.dump() + "\n";
+      if (::write(client.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) return;
+    }
+  }
+  std::vector<Json> answers_;
+  std::string directory_;
+  Fd listener_;
+  std::thread thread_;
+};
+
+struct Printed {
+  int status = 0;
+  std::string out;
+  std::string err;
+};
+
+Printed run(Words words, std::vector<Json> answers) {
+  const FakeEspalierd espalierd(std::move(answers));
+  words.insert(words.end(), {"--socket", espalierd.path()});
+  const auto parsed = command_of(words);
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  Printed printed{parsed.command->run(parsed.invocation), {}, {}};
+  printed.out = ::testing::internal::GetCapturedStdout();
+  printed.err = ::testing::internal::GetCapturedStderr();
+  return printed;
+}
+
+Json diagnostic(const char* severity, int line, const char* text) {
+  return {{"severity", severity}, {"file", "new.conf"}, {"line", line}, {"text", text}};
+}
+
+// Read here and judged by the fake: what is in it does not matter.
+class Configuration : public ::testing::Test {
+ protected:
+  Configuration() { std::ofstream(file_) << "interfaces = { };\n"; }
+  ~Configuration() override { std::filesystem::remove(file_); }
+  std::string file_ = fmt::format("/tmp/espalier-cli-{}.conf", ::getpid());
+};
+
+TEST_F(Configuration, ARefusedFileIsToldWithAllItsErrors) {
+  const Json refused{{"ok", false},
+                     {"error", "new.conf:2: error: first (the first of 2 errors)"},
+                     {"diagnostics",
+                      {diagnostic("error", 2, "first"), diagnostic("warning", 3, "look"),
+                       diagnostic("error", 0, "second")}}};
+  for (const char* command : {"apply", "diff"}) {
+    const auto printed = run({command, file_}, {refused});
+    EXPECT_EQ(printed.status, kRefused);
+    EXPECT_EQ(printed.out, "");
+    EXPECT_EQ(printed.err,
+              "new.conf:2: error: first\n"
+              "new.conf:3: warning: look\n"
+              "new.conf: error: second\n"
+              "espalier: new.conf was refused: 2 errors, 1 warning\n");
+    const auto json = run({command, file_, "--json"}, {refused});
+    EXPECT_EQ(json.status, kRefused);
+    EXPECT_EQ(Json::parse(json.out), refused);
+  }
+}
+
+TEST_F(Configuration, WhatElseIsRefusedIsToldInEspalierdsWords) {
+  const Json busy{{"ok", false}, {"error", "another configuration is being applied"}};
+  EXPECT_EQ(run({"apply", file_}, {busy}).err, "espalier: another configuration is being applied\n");
+  const Json refused{{"ok", false}, {"error", "the dataplane refuses it"}, {"diagnostics", Json::array()}};
+  EXPECT_EQ(run({"apply", file_}, {refused}).err, "espalier: the dataplane refuses it\n");
+}
+
+TEST_F(Configuration, DiffSaysWhatNeedsARestart) {
+  const Json answer{{"ok", true},
+                    {"changes", {"~ interface eth0"}},
+                    {"needs_restart", true},
+                    {"restart_reasons", {"dataplane.workers from 1 to 2"}},
+                    {"diagnostics", {diagnostic("warning", 3, "look")}}};
+  const auto printed = run({"diff", file_}, {answer});
+  EXPECT_EQ(printed.status, kDone);
+  EXPECT_EQ(printed.out, "~ interface eth0\nneeds apply --restart: dataplane.workers from 1 to 2\n");
+  EXPECT_EQ(printed.err, "new.conf:3: warning: look\n");
+  EXPECT_EQ(run({"apply", file_}, {answer}).out, "~ interface eth0\napplied\n");
+}
+
+std::vector<std::string> cells_of(const std::string& line) {
+  std::istringstream stream(line);
+  return {std::istream_iterator<std::string>(stream), {}};
+}
+
+TEST(ShowIpsecSa, AConnectionIsAsOldAsTheYoungerOfItsSas) {
+  const auto sa = [](const char* direction, uint64_t reqid, Json uptime) {
+    Json row{{"connection", "c"}, {"state", "up"}, {"direction", direction},         {"spi", 4096 + reqid},
+             {"reqid", reqid},    {"packets", 3},  {"remote_address", "203.0.113.7"}};
+    if (!uptime.is_null()) row["uptime_s"] = uptime;
+    return row;
+  };
+  const Json answer{{"ok", true},
+                    {"cursor", 0},
+                    {"sas",
+                     {sa("out", 1, 3725), sa("out", 2, 10), sa("in", 1, 90), sa("in", 2, nullptr),
+                      sa("out", 3, nullptr), sa("in", 3, nullptr)}}};
+  std::istringstream lines(run({"show", "ipsec", "sa"}, {answer}).out);
+  std::string line;
+  std::getline(lines, line), std::getline(lines, line);
+  for (const char* uptime : {"1m30s", "10s", "-"}) {
+    std::getline(lines, line);
+    EXPECT_EQ(cells_of(line).at(2), uptime) << line;
+    EXPECT_EQ(cells_of(line).at(4), "3/3") << line;
+  }
+  EXPECT_FALSE(std::getline(lines, line));
+}
+
+// Whatever espalierd's version answers, the CLI prints what it understands or refuses; it does not crash.
+TEST(Show, AnswersOfOtherVersionsAreSurvived) {
+  const Json row{{"interfaces", 4}, {"addresses", "x"}, {"template", 1}, {"original", 5}, {"spi", "y"}};
+  for (const Command& command : commands()) {
+    if (!command.name.starts_with("show")) continue;
+    const Words words = cells_of(std::string(command.name));
+    EXPECT_LE(run(words, {{{"ok", true}}}).status, kRefused) << command.name;
+    for (const Json& rows : {Json::array({row}), Json::array({Json(7)}), Json(7), Json()}) {
+      Json answer{{"ok", true}, {"cursor", 0}};
+      for (const char* key : {"interfaces", "routes", "neighbors", "policies", "rules", "translations", "sas",
+                              "drops", "tunnels", "stages", "workers"})
+        answer[key] = rows;
+      EXPECT_LE(run(words, {answer}).status, kRefused) << command.name;
+    }
+  }
 }
 
 }  // namespace

@@ -114,7 +114,7 @@ TEST_F(ApplierTest, WhatIsFixedNeedsARestartThatWasAskedFor) {
   const std::string two =
       "dataplane = { workers = 2; };\n" + std::string(kBase).substr(std::string(kBase).find("interfaces"));
   const pid_t old = *supervisor_->dataplane_pid();
-  EXPECT_NE(apply(two).find("--restart"), std::string::npos);
+  EXPECT_NE(apply(two).find("dataplane.workers from 1 to 2"), std::string::npos);
   EXPECT_EQ(*supervisor_->dataplane_pid(), old);
   EXPECT_EQ(apply(two, true), "");
   EXPECT_NE(*supervisor_->dataplane_pid(), old);

@@ -1,6 +1,7 @@
 // The small parts of espalierd that need no process.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "control/daemon/back_off.hpp"
@@ -81,6 +82,38 @@ TEST(CommandLine, SaysWhatIsFixedForTheDataplane) {
             "--pci 0000:3b:00.0 --pci 3b:00.1");
   tables.startup.cores = {3, 0};
   EXPECT_NE(joined(dataplane_command(tables, "p", "/run/x", {0})).find("--cores 3,0"), std::string::npos);
+}
+
+TEST(CommandLine, WhatNeedsAnotherDataplaneIsToldBySetting) {
+  const auto command_of = [](const config::Tables& tables) {
+    return dataplane_command(tables, "p", "/r", {0, 1, 2});
+  };
+  auto wanted = some_tables();
+  EXPECT_EQ(differences(command_of(some_tables()), command_of(wanted)), std::vector<std::string>{});
+  wanted.interfaces[1].mtu_bytes = 9000;
+  EXPECT_EQ(
+      differences(command_of(some_tables()), command_of(wanted)),
+      std::vector<std::string>{"the largest mtu of the interfaces, for which packet buffers are made at the "
+                               "start, from 1500 to 9000"});
+  wanted.startup.workers = 2;
+  wanted.startup.memory = config::Memory::kOrdinary;
+  wanted.startup.session_capacity = 1024;
+  wanted.interfaces.resize(1);
+  const auto all = differences(command_of(some_tables()), command_of(wanted));
+  for (const char* setting : {"dataplane.workers from 1 to 2", "dataplane.memory from auto to plain",
+                              "dataplane.sessions from 262144 to 1024",
+                              "the devices with PCI addresses from 0000:3b:00.0 3b:00.1 to none"})
+    EXPECT_EQ(std::count(all.begin(), all.end(), setting), 1) << setting;
+}
+
+// Else a change of it would be taken for one that needs no restart.
+TEST(CommandLine, EveryOptionOfTheDataplaneCanBeTold) {
+  const auto before = dataplane_command(some_tables(), "p", "/r", {0});
+  for (size_t i = 2; i < before.arguments.size(); i += 2) {  // the runtime directory does not change
+    auto after = before;
+    after.arguments[i + 1] = "other";
+    EXPECT_EQ(differences(before, after).size(), 1u) << before.arguments[i];
+  }
 }
 
 TEST(CommandLine, OnlyPciAddressesAreOffered) {

@@ -9,6 +9,11 @@ int refuse(const Error& error) {
   return kRefused;
 }
 
+int refuse(const Invocation& invocation, const Error& error) {
+  if (invocation.json) print_json({{"ok", false}, {"error", error.text}});
+  return refuse(error);
+}
+
 Result<Json> ask(const Invocation& invocation, const Json& request) {
   auto client = TRY(Client::connect(invocation.socket));
   Json answer = TRY(client.ask(request));
@@ -41,7 +46,7 @@ int print_json(const Json& document) {
 
 int show(const Invocation& invocation, const Json& request, void (*print)(const Json&)) {
   const auto document = ask(invocation, request);
-  if (!document) return refuse(document.error());
+  if (!document) return refuse(invocation, document.error());
   if (invocation.json) return print_json(*document);
   print(*document);
   return kDone;
@@ -50,7 +55,7 @@ int show(const Invocation& invocation, const Json& request, void (*print)(const 
 int show_list(const Invocation& invocation, const Json& request, const char* rows,
               void (*print)(const Json&)) {
   const auto document = ask_all(invocation, request, rows);
-  if (!document) return refuse(document.error());
+  if (!document) return refuse(invocation, document.error());
   if (invocation.json) return print_json(*document);
   print(*document);
   return kDone;

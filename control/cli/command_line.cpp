@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <sstream>
 
+#include "control/config/diagnostics.hpp"
+
 namespace espalier::cli {
 namespace {
 
@@ -28,16 +30,15 @@ Result<Global> take_global(const Words& arguments) {
       global.help = true;
     } else if (word == "--version") {
       global.version = true;
-    } else if (word == "--socket" && i + 1 < arguments.size()) {
-      global.invocation.socket = arguments[++i];
+    } else if (word == "--socket") {
+      global.invocation.socket = i + 1 < arguments.size() ? arguments[++i] : "";
     } else if (word.starts_with("--socket=")) {
       global.invocation.socket = word.substr(std::string_view("--socket=").size());
-    } else if (word == "--socket") {
-      return fail("--socket needs a path");
     } else {
       global.words.push_back(word);
     }
   }
+  if (global.invocation.socket.empty()) return fail("--socket needs a path");
   return global;
 }
 
@@ -114,6 +115,18 @@ std::optional<Message> refuse_missing(const Words& words) {
       fmt::format("espalier: {} is not in this version; to go back, apply the earlier file\n", what)};
 }
 
+// The words that begin commands are answered with how those go on.
+Message no_command(const Words& words) {
+  if (words.front().starts_with('-'))
+    return usage(fmt::format("unrecognised option '{}'", words.front()), "");
+  Words longer;
+  for (const Command& command : commands())
+    if (begins_with(split(command.name), words)) longer.emplace_back(command.name);
+  const std::string typed = fmt::format("{}", fmt::join(words, " "));
+  if (longer.empty()) return usage(fmt::format("no command {}", config::quoted(typed)), "");
+  return usage(fmt::format("{} goes on: {}", typed, fmt::join(longer, ", ")), "");
+}
+
 std::variant<Parsed, Message> parse_arguments(const Command& command, const Words& words,
                                               Invocation invocation) {
   auto options = options_of(command);
@@ -127,6 +140,8 @@ std::variant<Parsed, Message> parse_arguments(const Command& command, const Word
     po::notify(invocation.values);
   } catch (const po::required_option& error) {
     return usage(command.operands.empty() ? error.what() : "FILE is missing", command.name);
+  } catch (const po::too_many_positional_options_error&) {
+    return usage("too many arguments", command.name);
   } catch (const po::error& error) {
     return usage(error.what(), command.name);
   }
@@ -144,7 +159,7 @@ std::variant<Parsed, Message> parse(const Words& arguments) {
   if (auto refusal = refuse_missing(words)) return *refusal;
   const Command* command = take_command(words);
   if (command == nullptr && global->help) return Message{kDone, overview()};
-  if (command == nullptr) return usage(fmt::format("no command {}", fmt::join(words, " ")), "");
+  if (command == nullptr) return no_command(words);
   if (global->help) return Message{kDone, help_of(*command)};
   return parse_arguments(*command, words, std::move(global->invocation));
 }

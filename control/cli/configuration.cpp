@@ -92,9 +92,9 @@ int refuse_file(const Json& answer, const std::vector<config::Diagnostic>& diagn
 // The whole document of a refusal is worth having as JSON.
 int run_with_file(const Invocation& invocation, const Json& request, void (*print)(const Json&)) {
   auto client = Client::connect(invocation.socket);
-  if (!client) return refuse(client.error());
+  if (!client) return refuse(invocation, client.error());
   const auto answer = client->ask(request);
-  if (!answer) return refuse(answer.error());
+  if (!answer) return refuse(invocation, answer.error());
   if (invocation.json) {
     print_json(*answer);
     return flag_of(*answer, "ok") ? kDone : refuse({text_of(*answer, "error")});
@@ -110,7 +110,7 @@ int run_with_file(const Invocation& invocation, const Json& request, void (*prin
 
 int run_check(const Invocation& invocation) {
   const auto source = config::read_source(invocation.values["FILE"].as<std::string>());
-  if (!source) return refuse(source.error());
+  if (!source) return refuse(invocation, source.error());
   const auto diagnostics = config::check(*source);
   return invocation.json ? print_check_json(diagnostics) : print_check(*source, diagnostics);
 }
@@ -122,14 +122,14 @@ void describe_apply(po::options_description& options) {
 
 int run_apply(const Invocation& invocation) {
   auto request = request_with_file(invocation, "apply");
-  if (!request) return refuse(request.error());
+  if (!request) return refuse(invocation, request.error());
   (*request)["restart"] = invocation.values["restart"].as<bool>();
   return run_with_file(invocation, *request, print_applied);
 }
 
 int run_diff(const Invocation& invocation) {
   const auto request = request_with_file(invocation, "diff");
-  if (!request) return refuse(request.error());
+  if (!request) return refuse(invocation, request.error());
   return run_with_file(invocation, *request, print_diff);
 }
 

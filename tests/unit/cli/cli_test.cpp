@@ -50,13 +50,21 @@ TEST(CommandLine, WrongUsageIsStatus2OnOneLine) {
   for (const Words& words :
        {Words{"shwo"}, Words{"show"}, Words{"show", "nat"}, Words{"check"}, Words{"check", "a", "b"},
         Words{"show", "route", "x"}, Words{"show", "route", "--all"}, Words{"--socket"},
-        Words{"explain", "--in", "eth0"}, Words{"apply", "x", "--bogus"},
+        Words{"--socket=", "show", "route"}, Words{"explain", "--in", "eth0"}, Words{"apply", "x", "--bogus"},
         Words{"explain", "--in", "e", "--src", "a", "--dst", "b", "--dport", "x"}}) {
     const auto message = message_of(words);
     EXPECT_EQ(message.status, kUsage) << words.front();
     EXPECT_EQ(std::count(message.text.begin(), message.text.end(), '\n'), 1) << message.text;
   }
   EXPECT_EQ(message_of({}).status, kUsage);
+}
+
+TEST(CommandLine, TheBeginningOfACommandIsAnsweredWithItsEnds) {
+  EXPECT_EQ(message_of({"show", "nat"}).text,
+            "espalier: show nat goes on: show nat rules, show nat translations; see espalier --help\n");
+  EXPECT_EQ(message_of({"a\033[2Jb"}).text, "espalier: no command \"a\\x1b[2Jb\"; see espalier --help\n");
+  EXPECT_EQ(message_of({"--bogus", "show", "route"}).text,
+            "espalier: unrecognised option '--bogus'; see espalier --help\n");
 }
 
 TEST(CommandLine, WhatIsNotThereYetIsRefusedByName) {
@@ -218,6 +226,13 @@ TEST_F(Configuration, DiffSaysWhatNeedsARestart) {
 std::vector<std::string> cells_of(const std::string& line) {
   std::istringstream stream(line);
   return {std::istream_iterator<std::string>(stream), {}};
+}
+
+TEST(Refusals, AreDocumentsToo) {
+  const auto printed = run({"show", "route", "--json"}, {{{"ok", false}, {"error", "no"}}});
+  EXPECT_EQ(printed.status, kRefused);
+  EXPECT_EQ(Json::parse(printed.out), Json({{"ok", false}, {"error", "no"}}));
+  EXPECT_EQ(printed.err, "espalier: no\n");
 }
 
 TEST(ShowIpsecSa, AConnectionIsAsOldAsTheYoungerOfItsSas) {

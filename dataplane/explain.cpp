@@ -40,8 +40,8 @@ std::string text(const PolicyRecord& p) {
 }
 
 std::string text(const Sa& sa) {
-  return fmt::format("SA {} SPI {:#x} {} > {} reqid {}", sa.name().view(), sa.spi().value, to_text(sa.source()),
-                     to_text(sa.destination()), sa.reqid().value);
+  return fmt::format("SA {} SPI {:#x} {} > {} reqid {}", sa.name().view(), sa.spi().value,
+                     to_text(sa.source()), to_text(sa.destination()), sa.reqid().value);
 }
 
 // What each stage found, as a sentence. Everything comes from the decision.
@@ -67,8 +67,8 @@ class Narrator {
     const auto name = [&](InterfaceIndex i) { return (*tables_.interfaces)[i].name.view(); };
     if (d_.way == Way::kToGateway) return "delivered to the gateway itself";
     if (!d_.sa)
-      return fmt::format("leaves IN CLEAR by {} to {}: {}", name(d_.route.interface), to_text(d_.route.next_hop),
-                         text(d_.as_sent));
+      return fmt::format("leaves IN CLEAR by {} to {}: {}", name(d_.route.interface),
+                         to_text(d_.route.next_hop), text(d_.as_sent));
     const RouteResult& outer = tables_.outer_route(*d_.sa).route;
     if (outer.verdict != RouteVerdict::kForward)
       return "dropped: the ESP packet has " + no_way(outer.verdict, d_.sa->destination());
@@ -173,11 +173,12 @@ void write_l4(const message::Explain& q, uint8_t* l4) {
 }
 
 // The packet that is asked about, large enough for every header that a stage may read.
-bool build(const message::Explain& q, rte_mbuf* mbuf) {
+Result<void> build(const message::Explain& q, rte_mbuf* mbuf) {
   packet(mbuf) = Packet{};
   const uint16_t bytes = std::max<uint16_t>(q.size_bytes, sizeof(Ipv4Header) + sizeof(TcpHeader));
   auto* at = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, bytes));
-  if (!at) return false;
+  if (!at)
+    return fail("{} bytes are more than a packet buffer holds; {} fit", bytes, rte_pktmbuf_tailroom(mbuf));
   std::memset(at, 0, bytes);
   Ipv4Header& ip = *reinterpret_cast<Ipv4Header*>(at);
   ip.version_ihl = 0x45;
@@ -190,7 +191,9 @@ bool build(const message::Explain& q, rte_mbuf* mbuf) {
   write_l4(q, at + sizeof ip);
   packet(mbuf).in = q.in;
   if (q.in == kNoInterface) packet(mbuf).flags = kFromGateway;
-  return parse_ip(mbuf, false);
+  if (parse_ip(mbuf, false)) return {};
+  const DropReasonInfo& why = info(packet(mbuf).reason);
+  return fail("such a packet is dropped before any table is asked ({}): {}", why.name, why.help);
 }
 
 }  // namespace
@@ -211,8 +214,7 @@ Result<std::vector<message::TextRow>> Gateway::explain(const message::Explain& q
     return fail("there is no interface {}", question.in.value);
   const std::unique_ptr<rte_mbuf, void (*)(rte_mbuf*)> mbuf(rte_pktmbuf_alloc(pool_.get()), rte_pktmbuf_free);
   if (!mbuf) return fail("no packet buffer is free");
-  if (!build(question, mbuf.get()))
-    return fail("{} bytes are not possible: {}", question.size_bytes, info(packet(mbuf.get()).reason).help);
+  TRY(build(question, mbuf.get()));
   TRY(take_path(question, packet(mbuf.get())));
 
   Context ctx = context_for(WorkerId{options_.workers});

@@ -39,12 +39,22 @@ Result<Spi> inbound_spi(std::string_view tunnel, const SharedMemory* memory) {
   return fail("no inbound SA {}; show ipsec sa lists them", config::quoted(tunnel));
 }
 
+// Ports and ICMP types that the protocol does not have are refused, not ignored.
+Result<void> read_l4(Request& request, message::Explain& e) {
+  const bool icmp = e.protocol == kProtoIcmp, ports = e.protocol == kProtoTcp || e.protocol == kProtoUdp;
+  const auto sport = TRY(request.number("sport", 0, 65535)), dport = TRY(request.number("dport", 0, 65535)),
+             type = TRY(request.number("icmp_type", 0, 255));
+  if (sport && !ports && !icmp) return fail("\"sport\" is for tcp and udp, and for icmp the identifier");
+  if (dport && !ports) return fail("\"dport\" is for tcp and udp");
+  if (type && !icmp) return fail("\"icmp_type\" is for protocol icmp");
+  e.source_port = static_cast<uint16_t>(sport.value_or(e.source_port));
+  e.destination_port = static_cast<uint16_t>(dport.value_or(e.destination_port));
+  e.icmp_type = static_cast<uint8_t>(type.value_or(e.icmp_type));
+  return {};
+}
+
 Result<void> read_numbers(Request& request, message::Explain& e) {
-  e.source_port = static_cast<uint16_t>(TRY(request.number("sport", 0, 65535)).value_or(e.source_port));
-  e.destination_port =
-      static_cast<uint16_t>(TRY(request.number("dport", 0, 65535)).value_or(e.destination_port));
-  e.icmp_type = static_cast<uint8_t>(TRY(request.number("icmp_type", 0, 255)).value_or(e.icmp_type));
-  e.size_bytes = static_cast<uint16_t>(TRY(request.number("size", 28, 65535)).value_or(e.size_bytes));
+  e.size_bytes = static_cast<uint16_t>(TRY(request.number("size", 40, 65535)).value_or(e.size_bytes));
   e.ttl = static_cast<uint8_t>(TRY(request.number("ttl", 0, 255)).value_or(e.ttl));
   e.dont_fragment = TRY(request.flag("df"));
   return {};
@@ -56,6 +66,7 @@ Result<message::Explain> packet_of(Context& context, Request& request) {
   e.source = TRY(required_address(request, "src"));
   e.destination = TRY(required_address(request, "dst"));
   e.protocol = TRY(protocol(request));
+  TRY(read_l4(request, e));
   TRY(read_numbers(request, e));
   if (const auto tunnel = TRY(request.text("tunnel"))) {
     e.decrypted = 1;

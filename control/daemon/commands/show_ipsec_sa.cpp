@@ -22,12 +22,18 @@ Json identity_json(const SaRecord& sa) {
           {"static_key", (sa.flags & kSaStaticKey) != 0}};
 }
 
-Json installed_row(const SharedMemory& memory, const InstalledSa& sa) {
+// The vault outlives the dataplane: without one nothing passes by what is in it.
+void add_state(Json& json, const SaCell& cell, bool dataplane_runs) {
+  json["state"] = dataplane_runs ? "up" : "down";
+  if (!dataplane_runs) json["reason"] = "the dataplane does not run; see the log of espalierd";
+  const uint32_t now_s = boot_time_s(), installed_s = cell.owner.installed_s.load(kRelaxed);
+  if (dataplane_runs && installed_s != 0) json["uptime_s"] = now_s - std::min(installed_s, now_s);
+}
+
+Json installed_row(const SharedMemory& memory, const InstalledSa& sa, bool dataplane_runs) {
   Json json = identity_json(sa.record);
   const SaCell& cell = memory.cells().cell(sa.index);
-  json["state"] = "up";
-  const uint32_t now_s = boot_time_s(), installed_s = cell.owner.installed_s.load(kRelaxed);
-  if (installed_s != 0) json["uptime_s"] = now_s - std::min(installed_s, now_s);
+  add_state(json, cell, dataplane_runs);
   json["packets"] = cell.counters.packets.load(kRelaxed);
   json["bytes"] = cell.counters.bytes.load(kRelaxed);
   if (sa.record.direction == Direction::kOut) {
@@ -62,7 +68,8 @@ Json down_row(const Context& context, const SaRecord& sa) {
 
 std::vector<Json> all_rows(Context& context, const SaList& list) {
   std::vector<Json> rows;
-  for (const auto& sa : list.sas) rows.push_back(installed_row(*context.supervisor.memory(), sa));
+  for (const auto& sa : list.sas)
+    rows.push_back(installed_row(*context.supervisor.memory(), sa, context.supervisor.ready()));
   for (const SaRecord& configured : context.applier.running().states) {
     const auto installed = std::any_of(list.sas.begin(), list.sas.end(),
                                        [&](const auto& sa) { return is_same_sa(sa.record, configured); });

@@ -142,6 +142,14 @@ TEST_F(CommandsTest, AnInstalledSaTellsItsAge) {
   EXPECT_LE(sa["uptime_s"], 1010);
   memory.cells().cell(SaIndex(0)).owner.installed_s = 0;
   EXPECT_FALSE(ask_ok({{"command", "show ipsec sa"}})["sas"][0].contains("uptime_s"));
+  memory.cells().cell(SaIndex(0)).owner.installed_s = 1;
+  ::setenv("FAKE_DATAPLANE", "die_at_start", 1);
+  ::kill(*supervisor_->dataplane_pid(), SIGKILL);
+  ASSERT_TRUE(run_until([&] { return !supervisor_->ready(); }));
+  sa = ask_ok({{"command", "show ipsec sa"}})["sas"][0];
+  EXPECT_EQ(sa["state"], "down");
+  EXPECT_TRUE(sa.contains("reason"));
+  EXPECT_FALSE(sa.contains("uptime_s"));
 }
 
 TEST_F(CommandsTest, ExplainFindsInterfacesProtocolsAndTunnels) {
@@ -157,8 +165,16 @@ TEST_F(CommandsTest, ExplainFindsInterfacesProtocolsAndTunnels) {
   for (const Json& wrong :
        {with("in", "eth9"), with("src", "2001:db8::1"), with("dst", "10.30.0"), with("protocol", "any"),
         with("protocol", "quux"), with("dport", 70000), with("size", 20), with("tunnel", "nobody"),
-        with("tunnel", "0x1001"), with("df", 1)})
+        with("tunnel", "0x1001"), with("df", 1), with("icmp_type", 3)})
     EXPECT_EQ(ask(wrong)["ok"], false) << wrong.dump();
+  Json gre = with("protocol", "gre"), icmp = with("protocol", "icmp");
+  ask_ok(gre);
+  gre["sport"] = 1;
+  EXPECT_EQ(ask(gre)["ok"], false);
+  icmp["sport"] = 1, icmp["icmp_type"] = 0;
+  ask_ok(icmp);
+  icmp["dport"] = 1;
+  EXPECT_EQ(ask(icmp)["error"], "\"dport\" is for tcp and udp");
 }
 
 TEST_F(CommandsTest, DiffAndApplyTellChangesAndErrorsWithTheirLines) {

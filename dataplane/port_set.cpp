@@ -1,6 +1,23 @@
 #include "dataplane/port_set.hpp"
 
+#include <spdlog/spdlog.h>
+
+#include <ranges>
+
 namespace espalier::dataplane {
+
+MtuChanges::~MtuChanges() {
+  for (const auto& [port, mtu_bytes] : std::ranges::reverse_view(before_))
+    if (const auto done = port->port.set_mtu(mtu_bytes); !done)
+      spdlog::error("subsystem=net the MTU could not be put back: {}", done.error().text);
+}
+
+Result<void> MtuChanges::set(const std::shared_ptr<SharedPort>& port, uint32_t mtu_bytes) {
+  const uint32_t before = port->port.mtu_bytes();
+  TRY(port->port.set_mtu(mtu_bytes));
+  if (mtu_bytes != before) before_.push_back({port, before});
+  return {};
+}
 
 PortSet::PortSet(std::vector<std::shared_ptr<SharedPort>> open, uint16_t workers)
     : ports(std::move(open)), receive(workers), transmit(workers + 1u) {

@@ -19,6 +19,26 @@ struct SharedPort {
   std::vector<std::atomic_flag> locks;  // one per TX queue, used where queues are fewer than threads
 };
 
+// MTUs that were set on open ports for a configuration that may still be refused: put back unless kept.
+// Owner: main lcore.
+class MtuChanges {
+ public:
+  MtuChanges() = default;
+  MtuChanges(MtuChanges&&) = default;  // leaves nothing to put back behind
+  MtuChanges& operator=(MtuChanges&&) = delete;
+  ~MtuChanges();
+  // Errors are Port::set_mtu()'s.
+  Result<void> set(const std::shared_ptr<SharedPort>& port, uint32_t mtu_bytes);
+  void keep() { before_.clear(); }
+
+ private:
+  struct Before {
+    std::shared_ptr<SharedPort> port;
+    uint32_t mtu_bytes;
+  };
+  std::vector<Before> before_;
+};
+
 struct ReceiveQueue {
   Port* port;
   uint16_t queue;

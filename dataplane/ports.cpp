@@ -153,6 +153,7 @@ Result<void> Port::start_device(const PortOptions& options, bool interrupts) {
   TRY(set_up_queues(options));
   TRY(keep_vlan_tags());
   TRY(set_device_mtu(options.mtu_bytes));
+  mtu_bytes_ = options.mtu_bytes;
   DpdkLogCapture log;
   TRY(check(rte_eth_dev_start(id_), "it does not start", log));
   started_ = true;
@@ -221,6 +222,7 @@ Result<void> Port::set_mtu(uint32_t mtu_bytes) {
                 mtu_bytes, kSmallestMtu, largest_mtu_bytes_);
   Result<void> done = set_device_mtu(mtu_bytes);
   if (!done) return std::unexpected(std::move(done).error().with_context(fmt::format("port {}", device_)));
+  mtu_bytes_ = mtu_bytes;
   return {};
 }
 
@@ -312,6 +314,7 @@ Port& Port::operator=(Port&& other) noexcept {
   id_ = std::exchange(other.id_, kNoPort);
   rx_queues_ = other.rx_queues_;
   tx_queues_ = other.tx_queues_;
+  mtu_bytes_ = other.mtu_bytes_;
   largest_mtu_bytes_ = other.largest_mtu_bytes_;
   tx_offloads_ = other.tx_offloads_;
   wakeup_ = other.wakeup_;

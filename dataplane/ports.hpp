@@ -95,6 +95,7 @@ class Port {
   // While workers use the queues. Errors: larger than the mbufs, the device or its rings take, or the device
   // must be stopped for it; opening the port again then helps.
   Result<void> set_mtu(uint32_t mtu_bytes);
+  uint32_t mtu_bytes() const { return mtu_bytes_; }
   PortStatistics statistics();
 
  private:
@@ -120,6 +121,7 @@ class Port {
   uint16_t id_ = kNoPort;
   uint16_t rx_queues_ = 0;
   uint16_t tx_queues_ = 0;
+  uint32_t mtu_bytes_ = 0;
   uint32_t largest_mtu_bytes_ = 0;  // that mbufs and rings have room for
   uint64_t tx_offloads_ = 0;
   Wakeup wakeup_ = Wakeup::kNone;

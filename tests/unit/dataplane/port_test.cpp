@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "dataplane/port_set.hpp"
 #include "tests/unit/dataplane/eal_environment.hpp"
 #include "tests/unit/dataplane/network_namespace.hpp"
 
@@ -320,6 +321,24 @@ TEST_F(VethPort, MtuChangesWhileOpen) {
   EXPECT_EQ(receive(port), frame);
   EXPECT_FALSE(port.set_mtu(9000)) << "they have none for this";
   EXPECT_EQ(mtu_of("gw0"), 1900);
+}
+
+TEST_F(VethPort, MtusOfARefusedConfigurationArePutBack) {
+  const auto port = std::make_shared<SharedPort>(ready());
+  {
+    MtuChanges refused;
+    ASSERT_TRUE(refused.set(port, 1400));
+    ASSERT_TRUE(refused.set(port, 1300));
+    EXPECT_FALSE(refused.set(port, 9000));
+    EXPECT_EQ(mtu_of("gw0"), 1300);
+  }
+  EXPECT_EQ(mtu_of("gw0"), 1500);
+  {
+    MtuChanges taken;
+    ASSERT_TRUE(taken.set(port, 1400));
+    taken.keep();
+  }
+  EXPECT_EQ(mtu_of("gw0"), 1400);
 }
 
 TEST_F(VethPort, LinkFollowsBothEnds) {

@@ -124,7 +124,7 @@ ArpResolver::Entry* ArpResolver::add(Key key, uint64_t now_ms) {
 
 ArpResolver::Entries::iterator ArpResolver::remove(Entries::iterator found, ArpOutput& output) {
   Entry& entry = found->second;
-  discard(entry, output);
+  discard(entry, DropReason::kEgressDown, output);  // only where its interface went: others have no queue
   table_.remove(entry.ref);
   unresolved_ -= is_unresolved(entry.state);
   permanent_ -= entry.state == State::kPermanent;
@@ -168,7 +168,7 @@ bool ArpResolver::advance(Key key, Entry& entry, uint64_t now_ms, ArpOutput& out
       if (entry.tries < kTries) {
         request(key, entry, now_ms, output);
       } else {
-        discard(entry, output);
+        discard(entry, DropReason::kNeighborUnresolved, output);
         become(entry, State::kFailed, now_ms);
       }
       return true;
@@ -235,8 +235,8 @@ void ArpResolver::release(Entry& entry, ArpOutput& output) {
   entry.queue.clear();
 }
 
-void ArpResolver::discard(Entry& entry, ArpOutput& output) {
-  for (rte_mbuf* mbuf : entry.queue) drop(mbuf, DropReason::kNeighborUnresolved, output);
+void ArpResolver::discard(Entry& entry, DropReason reason, ArpOutput& output) {
+  for (rte_mbuf* mbuf : entry.queue) drop(mbuf, reason, output);
   queued_ -= entry.queue.size();
   entry.queue.clear();
 }

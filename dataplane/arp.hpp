@@ -14,6 +14,8 @@
 // Owner: main lcore.
 #pragma once
 
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -76,8 +78,12 @@ class ArpResolver {
 
   // Takes over a packet with `out` and `next_hop` set whose next hop a worker found unresolved or gone. It
   // turns up in `output`, now or later: ready, or dropped with kEgressDown, kNeighborQueueFull or
-  // kNeighborUnresolved. Linux answers the last of them with ICMP "host unreachable".
+  // kNeighborUnresolved: only the last of them asks for ICMP "host unreachable", as in Linux.
   void queue_packet(rte_mbuf* mbuf, uint64_t now_ms, ArpOutput& output);
+
+  // Takes the packets for which `is_wanted(mbuf)` holds out of the queues; they are the caller's.
+  template <class IsWanted>
+  std::vector<rte_mbuf*> take_queued(IsWanted is_wanted);
 
   // Call every 100 ms: retries, ageing, and links that came up (own addresses are announced) or went down
   // (their neighbours are forgotten).
@@ -124,7 +130,7 @@ class ArpResolver {
   // Packets.
   void hold(Entry& entry, rte_mbuf* mbuf, ArpOutput& output);
   void release(Entry& entry, ArpOutput& output);
-  void discard(Entry& entry, ArpOutput& output);
+  void discard(Entry& entry, DropReason reason, ArpOutput& output);
   // Frames.
   void learn_from(InterfaceIndex in, const ArpPacket& arp, uint64_t now_ms, ArpOutput& output);
   void request(Key key, Entry& entry, uint64_t now_ms, ArpOutput& output);
@@ -148,5 +154,17 @@ class ArpResolver {
   size_t permanent_ = 0;
   Counters counters_;
 };
+
+template <class IsWanted>
+std::vector<rte_mbuf*> ArpResolver::take_queued(IsWanted is_wanted) {
+  std::vector<rte_mbuf*> taken;
+  for (auto& [key, entry] : entries_) {
+    const auto wanted = std::stable_partition(entry.queue.begin(), entry.queue.end(), std::not_fn(is_wanted));
+    taken.insert(taken.end(), wanted, entry.queue.end());
+    entry.queue.erase(wanted, entry.queue.end());
+  }
+  queued_ -= taken.size();
+  return taken;
+}
 
 }  // namespace espalier::dataplane

@@ -132,6 +132,7 @@ Result<void> Gateway::make_workers() {
         TRY(Mailbox::create(unique_name("worker"), kMailboxPackets, static_cast<int>(rte_socket_id()))));
     mailbox_pointers_.push_back(mailboxes_.back().get());
   }
+  context_ = context_for(WorkerId{options_.workers});
   TRY(publish_empty());
   for (uint16_t w = 0; w < options_.workers; ++w) workers_.push_back(TRY(make_worker(WorkerId{w})));
   return {};

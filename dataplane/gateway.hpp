@@ -98,7 +98,8 @@ class Gateway {
   void begin_round();
   void handle_punted(rte_mbuf* mbuf, ArpOutput& output);
   void carry_out(ArpOutput& output);
-  void drop_punted();
+  void answer_unreachable(rte_mbuf* mbuf);
+  void drop_waiting(uint32_t epoch_before, bool interfaces_changed);
   void report(const std::vector<ArpConflict>& conflicts);
   void send_arp(const ArpFrame& frame);
   void follow_links();
@@ -128,6 +129,7 @@ class Gateway {
   std::vector<std::shared_ptr<SharedPort>> retired_ports_;  // closed when no sleeping worker holds them
   Configuration running_;                                   // without keys
   Transmitter transmitter_;
+  Context context_;  // the main lcore's, for ICMP errors
   std::vector<std::unique_ptr<Worker>> workers_;
   uint64_t tick_due_ms_ = 0;
   uint64_t next_conflict_report_ms_ = 0;

@@ -244,8 +244,9 @@ Result<void> Gateway::apply(Configuration wanted, uint64_t generation) {
     sas_->abandon(next.sas);
     return fail("nat.limits.sessions is out of range");
   }
+  const uint32_t epoch_before = tables_->changes.epoch();
   carry_out(std::move(next));
-  if (!same_bytes(running_.interfaces, wanted.interfaces)) drop_punted();
+  drop_waiting(epoch_before, !same_bytes(running_.interfaces, wanted.interfaces));
   ArpOutput output;
   const size_t refused = arp_.reconfigure(tables_->interfaces, wanted.neighbors, clock_.now_ms(), output);
   if (refused) spdlog::warn("subsystem=net {} static neighbours do not fit into the table", refused);

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "dataplane/gateway.hpp"
+#include "dataplane/stages/unreachable.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -15,6 +16,8 @@ constexpr uint64_t kTickMs = 100;
 
 void Gateway::begin_round() {
   transmitter_.use(tables_->ports->transmit.back());
+  context_.tables = tables_.get();
+  context_.now_ms = clock_.now_ms();
 }
 
 void Gateway::drop_by_main(rte_mbuf* mbuf, DropReason reason) {
@@ -34,14 +37,42 @@ void Gateway::handle_punted(rte_mbuf* mbuf, ArpOutput& output) {
   arp_.queue_packet(mbuf, clock_.now_ms(), output);
 }
 
-// What waits here speaks of interfaces by the positions that they had before a change.
-void Gateway::drop_punted() {
+// Errors are made here and sent by a worker, which has the way for the gateway's own packets. What the
+// gateway makes is counted at the first interface.
+void Gateway::answer_unreachable(rte_mbuf* mbuf) {
+  answer_host_unreachable(context_, mbuf);
+  for (rte_mbuf* error : context_.made.span()) {
+    packet(error).in = InterfaceIndex{0};
+    if (!mailboxes_.front()->push(error)) drop_by_main(error, DropReason::kHandoverFull);
+  }
+  context_.made.clear();
+}
+
+// Packets that wait for a next hop were decided with the tables before: what a change touches must not leave
+// by them any more, in clear least of all. They are dropped, as if their next hop had not answered; who sent
+// them tries again. If interfaces changed, all of them speak of positions that are others now.
+void Gateway::drop_waiting(uint32_t epoch_before, bool interfaces_changed) {
+  const auto is_stale = [&](rte_mbuf* mbuf) {
+    if (interfaces_changed) return true;
+    const Packet& p = packet(mbuf);
+    if (p.reason == DropReason::kUsedArp) return false;
+    const Ipv4Header& sent = ip_header(mbuf);
+    const std::pair<Ipv4Address, Ipv4Address> pairs[] = {{p.tuple.source, p.tuple.destination},
+                                                         {p.tuple.source, sent.destination},
+                                                         {sent.source, sent.destination}};
+    return tables_->changes.touched_since(epoch_before, pairs);
+  };
+  const auto drop = [&](rte_mbuf* mbuf) {
+    if (interfaces_changed) packet(mbuf).in = kNoInterface;
+    drop_by_main(mbuf, packet(mbuf).reason);
+  };
+  for (rte_mbuf* mbuf : arp_.take_queued(is_stale)) drop(mbuf);
+  ArpOutput output;
   std::array<rte_mbuf*, kBurst> punted;
   while (const uint16_t count = main_mailbox_->pop(punted))
-    for (uint16_t i = 0; i < count; ++i) {
-      packet(punted[i]).in = kNoInterface;
-      drop_by_main(punted[i], packet(punted[i]).reason);
-    }
+    for (uint16_t i = 0; i < count; ++i)
+      is_stale(punted[i]) ? drop(punted[i]) : handle_punted(punted[i], output);
+  carry_out(output);
 }
 
 // At most one line a second: whoever conflicts may do so quickly.
@@ -78,7 +109,10 @@ void Gateway::carry_out(ArpOutput& output) {
     else
       drop_by_main(mbuf, DropReason::kNeighborUnresolved);
   }
-  for (rte_mbuf* mbuf : output.dropped) drop_by_main(mbuf, packet(mbuf).reason);
+  for (rte_mbuf* mbuf : output.dropped) {
+    if (packet(mbuf).reason == DropReason::kNeighborUnresolved) answer_unreachable(mbuf);
+    drop_by_main(mbuf, packet(mbuf).reason);
+  }
   transmitter_.flush();
   output = {};
 }

@@ -8,26 +8,6 @@
 namespace espalier::dataplane {
 namespace {
 
-// Sends the ICMP error that a stage asked for. The packet was not changed, so its sender gets back what it
-// sent.
-void answer(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
-  if (d.answer.type == 0 || d.way == Way::kFromGateway || !may_answer_with_icmp_error(mbuf)) return;
-  const Ipv4Address source = error_source(ctx, packet(mbuf), d);
-  if (source.is_unspecified()) return;
-  auto& drops = ctx.stats->drops[packet(mbuf).in.value];
-  ctx.stats->made.add(1);
-  const uint32_t rate = IcmpRateLimit::share(ctx.tables->settings.icmp_errors_per_second, ctx.workers);
-  if (!ctx.icmp_limit.take(rate, ctx.now_ms))
-    return drops[static_cast<size_t>(DropReason::kIcmpRateLimited)].add(1);
-  if (d.answer_after_ttl) lower_ttl(ip_header(mbuf));
-  const uint16_t id = ctx.next_ip_id();
-  rte_mbuf* error = make_icmp_error(mbuf, d.answer, source, id, ctx.pool);
-  if (!error) return drops[static_cast<size_t>(DropReason::kNoMbuf)].add(1);
-  if (ctx.made.push(error)) return;
-  rte_pktmbuf_free(error);
-  drops[static_cast<size_t>(DropReason::kNoMbuf)].add(1);
-}
-
 void count_rules(Context& ctx, const nat::PendingSession& pending, uint32_t bytes) {
   auto& rules = ctx.stats->nat_rules;
   if (pending.source_rule_index < statistics::kMaxNatRules)
@@ -134,8 +114,27 @@ Ipv4Address error_source(const Context& ctx, const Packet& p, const Decision& d)
     return p.tuple.destination;
   const Ipv4Address about = d.answer_about.is_unspecified() ? p.tuple.source : d.answer_about;
   const RouteResult back = ctx.tables->fib->lookup(about);
+  if (back.verdict == RouteVerdict::kLocal) return about;  // translated to an address of the gateway
   const InterfaceIndex interface = back.verdict == RouteVerdict::kForward ? back.interface : p.in;
   return ctx.is_interface(interface) ? ctx.interface(interface).primary_address() : Ipv4Address{};
+}
+
+void answer_with_icmp_error(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
+  if (d.answer.type == 0 || d.way == Way::kFromGateway || !may_answer_with_icmp_error(mbuf)) return;
+  const Ipv4Address source = error_source(ctx, packet(mbuf), d);
+  if (source.is_unspecified()) return;
+  auto& drops = ctx.stats->drops[packet(mbuf).in.value];
+  ctx.stats->made.add(1);
+  const uint32_t rate = IcmpRateLimit::share(ctx.tables->settings.icmp_errors_per_second, ctx.workers);
+  if (!ctx.icmp_limit.take(rate, ctx.now_ms))
+    return drops[static_cast<size_t>(DropReason::kIcmpRateLimited)].add(1);
+  if (d.answer_after_ttl) lower_ttl(ip_header(mbuf));
+  const uint16_t id = ctx.next_ip_id();
+  rte_mbuf* error = make_icmp_error(mbuf, d.answer, source, id, ctx.pool);
+  if (!error) return drops[static_cast<size_t>(DropReason::kNoMbuf)].add(1);
+  if (ctx.made.push(error)) return;
+  rte_pktmbuf_free(error);
+  drops[static_cast<size_t>(DropReason::kNoMbuf)].add(1);
 }
 
 bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
@@ -169,7 +168,7 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   DropReason reason = DropReason::kNone;
   for (int i = 0; i < kTries; ++i) {
     if (!walk(ctx, mbuf, d)) {
-      answer(ctx, mbuf, d);
+      answer_with_icmp_error(ctx, mbuf, d);
       return false;
     }
     bool again = false;
@@ -180,7 +179,7 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   if (d.in_policy) ctx.stats->policies[d.in_policy->index.value].add(1, packet(mbuf).ip_bytes);
   if (d.way != Way::kToGateway) return settle(ctx, mbuf, d);
   deliver(ctx, mbuf, d);
-  answer(ctx, mbuf, d);
+  answer_with_icmp_error(ctx, mbuf, d);
   return false;
 }
 

@@ -29,6 +29,10 @@ FlowKey flow_key(const Packet& p);
 // listens for is refused. Leaves a reason, and in `d` the ICMP error to answer with.
 void deliver(Context& ctx, rte_mbuf* mbuf, Decision& d);
 
+// Makes the ICMP error that `d` asks for, if one may be sent about the packet and the limit leaves room, and
+// puts it into ctx.made. The packet must be as its sender knows it, and Packet::in be an interface.
+void answer_with_icmp_error(Context& ctx, rte_mbuf* mbuf, const Decision& d);
+
 // The source address of an ICMP error about a packet that `d` stopped.
 Ipv4Address error_source(const Context& ctx, const Packet& p, const Decision& d);
 

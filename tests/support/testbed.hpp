@@ -10,6 +10,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <stdexcept>
 
 #include "control/shared/drop_reason.hpp"
 #include "control/shared/error.hpp"
@@ -43,6 +44,8 @@ class Testbed {
   virtual void inject(std::string_view interface, uint16_t queue, ByteView frame) = 0;
   // Runs workers and main lcore until nothing is in flight.
   virtual void run_until_idle() = 0;
+  // One round of every worker; what they have for the main lcore waits.
+  virtual void run_workers() { throw std::logic_error("this bed has no workers"); }
   // The frames that left by this interface since the last call, in order.
   virtual std::vector<Bytes> take_sent(std::string_view interface) = 0;
   // Sums over workers and interfaces since the start.

@@ -2,7 +2,7 @@
 import expect
 from labs.network import wait_until
 from labs.two_sites import GATEWAY_A, HOST_A, HOST_B, WAN_B
-from scapy.all import ARP
+from scapy.all import ARP, ICMP, IP
 
 
 def link_up(gateway, name):
@@ -47,12 +47,15 @@ def test_arp_is_asked_once_and_answered(folder):
 
 
 def test_a_next_hop_that_does_not_answer(folder):
-    """Packets for an address that nobody has are counted, and nothing of them is sent."""
+    """Packets for an address that nobody has are counted, their sender is told, and nothing of them is sent."""
     with expect.two_sites(folder) as lab:
         sent = lab.watch("sent", expression="not arp")
+        told = lab.watch("told", "eth0", lab.host_a, "icmp[0] == 3")
         lab.host_a.run("ping", "-n", "-c", 2, "-W", 4, "192.0.2.77", check=False)
         lab.a.wait_drops("neighbor_unresolved", 2)
         expect.nothing(sent.stop(), "packets to a next hop that does not answer")
+        errors = [(packet[IP].src, packet[ICMP].code) for packet in told.stop()]
+        expect.equal(errors, [(GATEWAY_A, 1)] * 2, "host unreachable for each ping")
 
 
 def test_an_error_about_a_decrypted_packet_stays_inside(folder):

@@ -113,6 +113,9 @@ class DataplaneTestbed : public Testbed {
     port(interface).push(queue, frame);
   }
   void run_until_idle() override;
+  void run_workers() override {
+    for (uint16_t w = 0; w < gateway_->worker_count(); ++w) gateway_->worker(WorkerId(w)).poll();
+  }
   std::vector<Bytes> take_sent(std::string_view interface) override { return port(interface).pop(); }
   DropCounts drops() const override;
   FlowCounts flow_counts() const override;

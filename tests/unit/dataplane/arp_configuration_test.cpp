@@ -18,7 +18,7 @@ TEST_F(ArpTest, AddressesAreAnnouncedWhenTheLinkComesUp) {
   link_.up = false;
   tick_for(100);
   EXPECT_EQ(rows().size(), 0u) << "neighbours behind a dead link are forgotten";
-  EXPECT_EQ(take_dropped(DropReason::kNeighborUnresolved), Numbers{2});
+  EXPECT_EQ(take_dropped(DropReason::kEgressDown), Numbers{2});
   EXPECT_EQ(take_frames(), Frames{});
   link_.up = true;
   tick_for(100);

@@ -69,12 +69,28 @@ bool SaStore::is_installed(const SaRecord& record, const KeyFingerprint& fingerp
          same_properties(found->second.record, record);
 }
 
+// Packets are being accepted by the window's old bitmap while a new one is made, and what falls between could
+// be replayed. Linux does not change a state's window either: `ip xfrm state update` leaves it as it is.
+Result<void> SaStore::check_window(const SaRecord& record, SaIndex index) const {
+  const auto found = installed_.find(index);
+  if (record.direction != Direction::kIn || found == installed_.end()) return {};
+  const uint32_t now = found->second.record.replay_window;
+  if (now == record.replay_window) return {};
+  return fail(
+      "{}: its replay window of {} cannot become {} while it is installed: take the state out of the "
+      "configuration and apply, then put it in again and apply",
+      describe(record), now, record.replay_window);
+}
+
 Result<void> SaStore::add(const SaRecord& record, const KeyFingerprint& fingerprint, Change& change) {
   const SaIdentity identity = identity_of(record, fingerprint);
   const bool was_in_use = [&] {
     const auto known = directory_->find(identity);
     return known && installed_.contains(*known);
   }();
+  // What an earlier process left in use: no worker uses it, so its window may be of another size now.
+  if (const auto left = directory_->find(identity); left && !was_in_use && identity.static_key)
+    directory_->release(*left);
   const auto claim =
       directory_->claim(identity, record.direction == Direction::kIn ? record.replay_window : 0);
   if (!claim) return fail("{}: {}", describe(record), claim.error().text);
@@ -98,6 +114,7 @@ Result<SaStore::Change> SaStore::plan(std::span<const SaRecord> wanted) {
       const auto known = directory_->find(identity_of(record, fingerprint));
       if (known && staying.contains(*known))
         return fail("{}: another SA has the same key and salt", describe(record));
+      if (known) TRY(check_window(record, *known));
       if (!known || !is_installed(record, fingerprint, *known)) TRY(add(record, fingerprint, change));
       staying.insert(known ? *known : change.added.back().sa->index());
       return {};

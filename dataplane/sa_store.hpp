@@ -59,6 +59,7 @@ class SaStore {
   };
   SaStore(Vault& vault, SaCells& cells, uint16_t workers, crypto::GcmEngine engine);
   Result<void> add(const SaRecord& record, const KeyFingerprint& fingerprint, Change& change);
+  Result<void> check_window(const SaRecord& record, SaIndex index) const;
   bool is_installed(const SaRecord& record, const KeyFingerprint& fingerprint, SaIndex index) const;
 
   Vault& vault_;

@@ -224,5 +224,20 @@ TEST_F(GatewayTest, WhatAChangeDoesNotTouchGoesOnWaiting) {
   EXPECT_EQ(sent("wan0").size(), 1u);
 }
 
+TEST_F(GatewayTest, AReplayWindowChangesByRemovingTheState) {
+  apply({});
+  const auto refused = bed_->apply(config({.replay_window = 64}));
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().text.find("replay window of 32 cannot become 64"), std::string::npos)
+      << refused.error().text;
+  EXPECT_LT(refused.error().text.size(), 240u) << "longer ones are cut on their way to the operator";
+  std::string without = config({});
+  const size_t xfrm = without.find("xfrm = ");
+  ASSERT_NE(xfrm, std::string::npos);
+  without.resize(xfrm);
+  ASSERT_TRUE(bed_->apply(without));
+  apply({.replay_window = 64});
+}
+
 }  // namespace
 }  // namespace espalier::test

@@ -40,7 +40,7 @@ struct FlowDecision {
   uint16_t flags = 0;                    // DecisionFlags
   InterfaceIndex out;                    // egress of a clear packet; of ESP see Snapshot::outer_routes
   PolicyIndex first_policy = kNoPolicy;  // out policy before SNAT, kNoPolicy: none protects
-  PolicyIndex policy = kNoPolicy;        // out policy that decides (after SNAT), kNoPolicy: leaves in clear
+  PolicyIndex policy = kNoPolicy;        // out policy that decides (after SNAT), kNoPolicy: none
   PolicyIndex in_policy = kNoPolicy;     // fwd policy that let it in, for its counters
   uint32_t neighbor = kNone32;           // NeighborRef
   Ipv4Address next_hop;

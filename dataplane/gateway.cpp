@@ -157,9 +157,9 @@ void Gateway::name_stages() {
   uint32_t count = 0;
   for (const EveryPacketStage& stage : kEveryPacket)
     std::snprintf(segment.stage_names[count++], sizeof segment.stage_names[0], "%s", stage.name);
-  segment.stage_count.store(count, std::memory_order_release);
   for (const FirstPacketStage& stage : kFirstPacket)
     std::snprintf(segment.stage_names[count++], sizeof segment.stage_names[0], "%s", stage.name);
+  segment.stage_count.store(count, std::memory_order_release);
   segment.workers = options_.workers;
   segment.tsc_hz.store(rte_get_tsc_hz(), std::memory_order_release);
 }

@@ -1,6 +1,6 @@
 #include "dataplane/pipeline.hpp"
 
-#include <rte_cycles.h>
+#include "dataplane/stages/measure.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -21,23 +21,11 @@ static_assert(kEveryPacket[first_stage(Entry::kHandedOver)].run == reassemble);
 static_assert(kEveryPacket[first_stage(Entry::kMade)].run == flow_lookup);
 static_assert(kEveryPacket.size() + kFirstPacket.size() <= statistics::kMaxStages);
 
-// Reading the clock costs as much as half a stage: one burst in kSampled pays for all.
-constexpr uint64_t kSampled = 16;
-
-uint16_t run_stage(Context& ctx, size_t index, MbufSpan burst, bool sampled) {
-  statistics::Stage& stage = ctx.stats->stages[index];
-  stage.packets.add(burst.size());
-  if (!sampled) return kEveryPacket[index].run(ctx, burst);
-  const uint64_t begin = rte_rdtsc();
-  const uint16_t kept = kEveryPacket[index].run(ctx, burst);
-  stage.cycles.add((rte_rdtsc() - begin) * kSampled);
-  return kept;
-}
-
 void run_stages(Context& ctx, MbufSpan burst, Entry entry) {
-  const bool sampled = ctx.stats->polls.get() % kSampled == 0;
+  const bool sampled = is_sampled(ctx);
   for (size_t i = first_stage(entry); i < kEveryPacket.size() && !burst.empty(); ++i) {
-    const uint16_t kept = run_stage(ctx, i, burst, sampled);
+    const uint16_t kept =
+        measure(ctx.stats->stages[i], burst.size(), sampled, [&] { return kEveryPacket[i].run(ctx, burst); });
     for (rte_mbuf* mbuf : burst.subspan(kept)) leave(ctx, mbuf);
     burst = burst.first(kept);
   }

@@ -84,6 +84,11 @@ inline constexpr std::array kFirstPacket = {
 };
 // clang-format on
 
+// Which of statistics::Block::stages is the i-th of kFirstPacket's; those of kEveryPacket come before.
+constexpr size_t first_packet_counter(size_t i) {
+  return kEveryPacket.size() + i;
+}
+
 // Runs a burst (at most kBurst packets, which it takes over) through kEveryPacket, then what the gateway made
 // on the way. Worker.
 void run_pipeline(Context& ctx, MbufSpan burst, Entry entry);

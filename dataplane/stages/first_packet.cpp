@@ -1,6 +1,7 @@
 #include "dataplane/stages/first_packet.hpp"
 
 #include "dataplane/pipeline.hpp"
+#include "dataplane/stages/measure.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "nat/rewrite.hpp"
@@ -54,7 +55,7 @@ FlowDecision decision_of(const Context& ctx, const Packet& p, const Decision& d)
   f.epoch = ctx.tables->changes.epoch();
   f.out = d.route.interface;
   if (d.first_sa) f.first_policy = d.first_policy->index;
-  if (d.sa) f.policy = d.policy->index;
+  f.policy = index_of(d.policy);
   f.in_policy = index_of(d.in_policy);
   f.next_hop = d.route.next_hop;
   f.sent_source = d.as_sent.source;
@@ -69,6 +70,14 @@ FlowDecision decision_of(const Context& ctx, const Packet& p, const Decision& d)
     f.rewrite = nat::make_rewrite(p.tuple, d.as_sent);
   }
   return f;
+}
+
+// What policies let pass is counted where it is let pass; here what they discarded.
+void count_discarded(Context& ctx, const Packet& p, const Decision& d) {
+  const PolicyRecord* policy = p.reason == DropReason::kInPolicyBlock    ? d.in_policy
+                               : p.reason == DropReason::kOutPolicyBlock ? d.policy
+                                                                         : nullptr;
+  if (policy) ctx.stats->policies[policy->index.value].add(1, p.ip_bytes);
 }
 
 // Whether later packets may replay the decision. Fragments and ICMP errors have keys that say too little;
@@ -101,6 +110,10 @@ bool is_on_the_way(const FirstPacketStage& stage, Way way) {
       return stage.from_gateway;
   }
   return false;
+}
+
+bool is_bypass(const Context& ctx, PolicyIndex policy) {
+  return ctx.tables->spd->policies()[policy.value].action == PolicyAction::kBypass;
 }
 
 FlowKey flow_key(const Packet& p) {
@@ -146,17 +159,28 @@ bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
   p.sa = kNoSa;
   if (decision.policy == kNoPolicy) return true;
   p.sa = (*ctx.tables->policy_sas)[decision.policy];
-  if (p.sa == kNoSa) return stop(mbuf, DropReason::kOutNoState);
+  if (p.sa == kNoSa && !is_bypass(ctx, decision.policy)) return stop(mbuf, DropReason::kOutNoState);
   ctx.stats->policies[decision.policy.value].add(1, p.ip_bytes);
   return true;
 }
+
+namespace {
+
+bool decide(Context& ctx, size_t stage, rte_mbuf* mbuf, Decision& d) {
+  const DecideStage decide = kFirstPacket[stage].decide;
+  if (ctx.explaining) return decide(ctx, mbuf, d);
+  return measure(ctx.stats->stages[first_packet_counter(stage)], 1, is_sampled(ctx),
+                 [&] { return decide(ctx, mbuf, d); });
+}
+
+}  // namespace
 
 bool walk(Context& ctx, rte_mbuf* mbuf, Decision& d, size_t* stopped_at) {
   d = Decision{};
   if (packet(mbuf).flags & kFromGateway) d.way = Way::kFromGateway;
   for (size_t i = 0; i < kFirstPacket.size(); ++i) {
     if (stopped_at) *stopped_at = i;
-    if (is_on_the_way(kFirstPacket[i], d.way) && !kFirstPacket[i].decide(ctx, mbuf, d)) return false;
+    if (is_on_the_way(kFirstPacket[i], d.way) && !decide(ctx, i, mbuf, d)) return false;
   }
   if (stopped_at) *stopped_at = kFirstPacket.size();
   return true;
@@ -168,6 +192,7 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   DropReason reason = DropReason::kNone;
   for (int i = 0; i < kTries; ++i) {
     if (!walk(ctx, mbuf, d)) {
+      count_discarded(ctx, packet(mbuf), d);
       answer_with_icmp_error(ctx, mbuf, d);
       return false;
     }

@@ -22,6 +22,9 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf);
 // protects and has no SA (any more).
 bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision);
 
+// A policy of the current list lets pass in clear; asked where it has no SA.
+bool is_bypass(const Context& ctx, PolicyIndex policy);
+
 // The flow key of a parsed packet.
 FlowKey flow_key(const Packet& p);
 

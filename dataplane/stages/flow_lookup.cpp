@@ -36,9 +36,11 @@ bool fits(const Context& ctx, rte_mbuf* mbuf, const FlowDecision& d) {
   if (!ip_header(mbuf).dont_fragment()) return true;
   if (p.ip_bytes <= kAlwaysFits && ctx.interface(d.out).mtu_bytes >= kMinPathMtu) return true;
   const auto fits_policy = [&](PolicyIndex policy) {
-    if (policy == kNoPolicy) return p.ip_bytes <= ctx.interface(d.out).mtu_bytes;
+    const bool fits_clear = p.ip_bytes <= ctx.interface(d.out).mtu_bytes;
+    if (policy == kNoPolicy) return fits_clear;
     const SaIndex index = (*ctx.tables->policy_sas)[policy];
-    const Sa* sa = index == kNoSa ? nullptr : ctx.sad->at(index);
+    if (index == kNoSa) return is_bypass(ctx, policy) && fits_clear;
+    const Sa* sa = ctx.sad->at(index);
     return sa && p.ip_bytes <= inner_mtu(ctx.outer_mtu(*sa));
   };
   return fits_policy(d.policy) && (d.first_policy == d.policy || fits_policy(d.first_policy));

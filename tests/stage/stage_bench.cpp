@@ -51,22 +51,6 @@ Interface interface(InterfaceIndex index, std::string_view name, const MacAddres
   return made;
 }
 
-PolicyRecord policy(uint32_t index, Direction direction) {
-  PolicyRecord r;
-  r.index = PolicyIndex{index};
-  r.direction = direction;
-  r.templates = 1;
-  r.selector.source = prefix("192.168.10.0", 24);
-  r.selector.destination = prefix("10.10.10.0", 24);
-  r.tmpl = {.source = test::parse_address("203.0.113.1"),
-            .destination = test::parse_address("203.0.113.2"),
-            .reqid = Reqid{1}};
-  if (direction == Direction::kOut) return r;
-  std::swap(r.selector.source, r.selector.destination);
-  std::swap(r.tmpl.source, r.tmpl.destination);
-  return r;
-}
-
 SaRecord sa_record(const test::EspKey& key, Direction direction) {
   SaRecord r;
   r.spi = Spi{key.spi};
@@ -126,7 +110,7 @@ void StageBench::make_tables() {
   all.via = test::parse_address("203.0.113.254");
   all.interface = kWan;
   tables_.fib = must(Fib::build({&all, 1}, *tables_.interfaces));
-  const PolicyRecord policies[] = {policy(0, Direction::kOut), policy(1, Direction::kFwd)};
+  const PolicyRecord policies[] = {tunnel_policy(0, Direction::kOut), tunnel_policy(1, Direction::kFwd)};
   tables_.spd = std::make_shared<const Spd>(policies);
   tables_.policy_sas = std::make_shared<PolicySas>(2);
   tables_.rules = std::make_shared<const nat::RuleSet>();
@@ -171,6 +155,32 @@ rte_mbuf* StageBench::parsed(InterfaceIndex in, test::ByteView ip_packet) {
 rte_mbuf* StageBench::from_peer(uint64_t sequence, test::ByteView inner, const test::SealOptions& options,
                                 std::string_view peer) {
   return parsed(kWan, test::esp_tunnel(kInKey, sequence, peer, "203.0.113.1", inner, options).bytes());
+}
+
+PolicyRecord StageBench::tunnel_policy(uint32_t index, Direction direction) {
+  PolicyRecord r;
+  r.index = PolicyIndex{index};
+  r.direction = direction;
+  r.templates = 1;
+  r.selector.source = prefix("192.168.10.0", 24);
+  r.selector.destination = prefix("10.10.10.0", 24);
+  r.tmpl = {.source = test::parse_address("203.0.113.1"),
+            .destination = test::parse_address("203.0.113.2"),
+            .reqid = Reqid{1}};
+  if (direction == Direction::kOut) return r;
+  std::swap(r.selector.source, r.selector.destination);
+  std::swap(r.tmpl.source, r.tmpl.destination);
+  return r;
+}
+
+void StageBench::set_policies(const std::vector<PolicyRecord>& policies) {
+  tables_.spd = std::make_shared<const Spd>(policies);
+  tables_.policy_sas = std::make_shared<PolicySas>(policies.size());
+  sas_->sad().assign_policies(policies, *tables_.policy_sas);
+}
+
+void StageBench::forget_policy_sas() {
+  tables_.policy_sas = std::make_shared<PolicySas>(tables_.policy_sas->size);
 }
 
 void StageBench::route_outer(RouteVerdict verdict) {

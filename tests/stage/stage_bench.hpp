@@ -41,6 +41,12 @@ class StageBench : public testing::Test {
   }
   const Sa& sa(Direction direction) const;
   uint64_t drops(DropReason reason) const;
+  // The tunnel's policy of a direction.
+  static PolicyRecord tunnel_policy(uint32_t index, Direction direction);
+  // Instead of the tunnel's two.
+  void set_policies(const std::vector<PolicyRecord>& policies);
+  // No policy has an SA any more, as when SAs are removed while flows live.
+  void forget_policy_sas();
   // What the outbound SA's outer destination is routed to from now on.
   void route_outer(RouteVerdict verdict);
 

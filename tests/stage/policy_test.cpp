@@ -1,0 +1,99 @@
+// What policies and first-packet stages count.
+#include "dataplane/stages/first_packet.hpp"
+#include "tests/stage/stage_bench.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+using test::Bytes;
+
+constexpr PolicyIndex kOutProtect{0}, kOutBypass{1}, kOutDiscard{2}, kFwdDiscard{3}, kFwdBypass{4};
+
+PolicyRecord clear_policy(PolicyIndex index, Direction direction, PolicyAction action,
+                          std::string_view destination) {
+  PolicyRecord r;
+  r.index = index;
+  r.direction = direction;
+  r.action = action;
+  r.selector.destination = {test::parse_address(destination), 32};
+  return r;
+}
+
+class Policies : public StageBench {
+ protected:
+  void SetUp() override {
+    StageBench::SetUp();
+    set_policies({tunnel_policy(kOutProtect.value, Direction::kOut),
+                  clear_policy(kOutBypass, Direction::kOut, PolicyAction::kBypass, "198.51.100.1"),
+                  clear_policy(kOutDiscard, Direction::kOut, PolicyAction::kDiscard, "198.51.100.2"),
+                  clear_policy(kFwdDiscard, Direction::kFwd, PolicyAction::kDiscard, "198.51.100.3"),
+                  clear_policy(kFwdBypass, Direction::kFwd, PolicyAction::kBypass, "198.51.100.4")});
+    sa(Direction::kOut).outbound().sequence_limit.store(1000);
+  }
+  // One packet of always the same flow to `destination`.
+  void pass(std::string_view destination, size_t payload = 16, bool df = false) {
+    parsed(
+        kLan,
+        test::udp("192.168.10.45:4000", fmt::format("{}:5000", destination)).payload(payload).df(df).bytes());
+    run_pipeline(ctx, burst, Entry::kHandedOver);
+    burst.clear();  // the pipeline took it over
+  }
+  std::pair<uint64_t, uint64_t> counted(PolicyIndex policy) const {
+    const auto& counter = ctx.stats->policies[policy.value];
+    return {counter.packets.get(), counter.bytes.get()};
+  }
+};
+
+using Counted = std::pair<uint64_t, uint64_t>;
+constexpr uint64_t kBytes = 44;  // of pass()'s packets
+
+TEST_F(Policies, CountWhatTheyDecided) {
+  for (const char* destination :
+       {"10.10.10.55", "198.51.100.1", "198.51.100.2", "198.51.100.3", "198.51.100.4", "198.51.100.5"})
+    for (int i = 0; i < 3; ++i) pass(destination);
+  EXPECT_EQ(counted(kOutProtect), Counted(3, 3 * kBytes));
+  EXPECT_EQ(counted(kOutBypass), Counted(3, 3 * kBytes));
+  EXPECT_EQ(counted(kOutDiscard), Counted(3, 3 * kBytes));
+  EXPECT_EQ(counted(kFwdDiscard), Counted(3, 3 * kBytes));
+  EXPECT_EQ(counted(kFwdBypass), Counted(3, 3 * kBytes));
+  EXPECT_EQ(drops(DropReason::kOutPolicyBlock), 3u);
+  EXPECT_EQ(drops(DropReason::kInPolicyBlock), 3u);
+  EXPECT_EQ(ctx.stats->flow_hits.get(), 4u * 2) << "those that pass are decided once";
+}
+
+TEST_F(Policies, ABypassedFlowKeepsTheInterfacesMtu) {
+  pass("198.51.100.1", 1472, true);
+  pass("198.51.100.1", 1472, true);
+  EXPECT_EQ(counted(kOutBypass).first, 2u);
+  EXPECT_EQ(ctx.stats->flow_misses.get(), 1u) << "the second one is served by the cache";
+  pass("198.51.100.1", 1473, true);
+  EXPECT_EQ(drops(DropReason::kTooBig), 1u);
+}
+
+TEST_F(Policies, AProtectedFlowThatLostItsSaIsNotLetPass) {
+  pass("10.10.10.55");
+  forget_policy_sas();
+  pass("10.10.10.55");
+  EXPECT_EQ(ctx.stats->flow_hits.get(), 1u);
+  EXPECT_EQ(drops(DropReason::kOutNoState), 1u);
+  EXPECT_EQ(counted(kOutProtect).first, 1u);
+}
+
+TEST_F(Policies, FirstPacketStagesCountFirstPackets) {
+  const auto counts = [&] {
+    std::vector<uint64_t> all;
+    for (size_t i = 0; i < kFirstPacket.size(); ++i)
+      all.push_back(ctx.stats->stages[first_packet_counter(i)].packets.get());
+    return all;
+  };
+  pass("198.51.100.5");
+  EXPECT_EQ(counts(), std::vector<uint64_t>(kFirstPacket.size(), 1));
+  pass("198.51.100.5");
+  EXPECT_EQ(counts(), std::vector<uint64_t>(kFirstPacket.size(), 1)) << "the flow is known";
+  pass("198.51.100.3");  // in_policy stops it
+  for (size_t i = 0; i < kFirstPacket.size(); ++i)
+    EXPECT_EQ(counts()[i], kFirstPacket[i].decide == ttl || i > 4 ? 1u : 2u) << kFirstPacket[i].name;
+}
+
+}  // namespace
+}  // namespace espalier::dataplane

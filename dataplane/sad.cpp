@@ -15,8 +15,17 @@ bool Sa::covers(const Ipv4Tuple& t) const {
 
 uint32_t Sa::outer_mtu(uint32_t route_mtu_bytes, uint64_t now_ms) const {
   const uint32_t learned = path_mtu_.load(std::memory_order_relaxed);
-  if (learned == 0 || now_ms >= path_mtu_expires_ms_.load(std::memory_order_relaxed)) return route_mtu_bytes;
-  return std::min(route_mtu_bytes, learned);
+  if (learned == 0) return route_mtu_bytes;
+  if (now_ms < path_mtu_expires_ms_.load(std::memory_order_relaxed))
+    return std::min(route_mtu_bytes, learned);
+  path_mtu_.store(0, std::memory_order_relaxed);
+  tell_path_mtu(0);
+  return route_mtu_bytes;
+}
+
+// In the SA's cell, for `show ipsec sa`; the working copy is not there, in a line that every run writes to.
+void Sa::tell_path_mtu(uint32_t mtu_bytes) const {
+  counters_->path_mtu_bytes.store(mtu_bytes, std::memory_order_relaxed);
 }
 
 void Sa::learn_path_mtu(uint32_t mtu_bytes, uint64_t now_ms) const {
@@ -26,6 +35,7 @@ void Sa::learn_path_mtu(uint32_t mtu_bytes, uint64_t now_ms) const {
   if (known != 0 && !expired && mtu >= known) return;
   path_mtu_expires_ms_.store(now_ms + kPathMtuLifetimeMs, std::memory_order_relaxed);
   path_mtu_.store(mtu, std::memory_order_relaxed);
+  tell_path_mtu(mtu);
 }
 
 const Sa* Sad::find(Spi spi, Ipv4Address destination) const {

@@ -63,10 +63,12 @@ class Sa {
   bool covers(const Ipv4Tuple& tuple) const;
 
   // Outer MTU: `route_mtu_bytes` of the egress interface or what an ICMP message taught within the last ten
-  // minutes.
+  // minutes. Forgets what is older.
   uint32_t outer_mtu(uint32_t route_mtu_bytes, uint64_t now_ms) const;
   // Any worker, from an ICMP message about a packet of this SA.
   void learn_path_mtu(uint32_t mtu_bytes, uint64_t now_ms) const;
+  // What the cell says was learned; 0: nothing.
+  void tell_path_mtu(uint32_t mtu_bytes) const;
 
  private:
   SaIndex index_;

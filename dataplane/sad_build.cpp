@@ -85,6 +85,7 @@ void Sad::index_erase(Spi spi, uint32_t slot) {
 std::unique_ptr<const Sa> Sad::install(std::unique_ptr<const Sa> sa) {
   const uint32_t slot = sa->index().value;
   const Spi spi = sa->spi();
+  sa->tell_path_mtu(0);  // what an earlier process or SA learned in this cell
   std::erase(order_, slot);
   order_.push_back(slot);
   std::unique_ptr<const Sa> old(slots_[slot].exchange(sa.release(), std::memory_order_acq_rel));

@@ -78,10 +78,10 @@ struct alignas(64) CellCounters {
   std::atomic<uint64_t> replay;
   std::atomic<uint64_t> icv;
   std::atomic<uint64_t> malformed;
-  std::atomic<uint64_t> mismatch;
+  std::atomic<uint64_t> mismatch;  // the outer source is not the SA's peer
   std::atomic<uint64_t> no_reserve;
   std::atomic<uint32_t>
-      path_mtu_bytes;  // of the outer path, as learned; 0: not learned. One writer: the main lcore
+      path_mtu_bytes;  // of the outer path, as learned; 0: nothing. Written by whom the ICMP message reaches
   uint32_t reserved;
 
   static void add(std::atomic<uint64_t>& counter, uint64_t n) {

@@ -1,4 +1,4 @@
-// What policies and first-packet stages count.
+// What policies, first-packet stages and SAs count.
 #include "dataplane/stages/first_packet.hpp"
 #include "tests/stage/stage_bench.hpp"
 
@@ -93,6 +93,20 @@ TEST_F(Policies, FirstPacketStagesCountFirstPackets) {
   pass("198.51.100.3");  // in_policy stops it
   for (size_t i = 0; i < kFirstPacket.size(); ++i)
     EXPECT_EQ(counts()[i], kFirstPacket[i].decide == ttl || i > 4 ? 1u : 2u) << kFirstPacket[i].name;
+}
+
+TEST_F(Policies, TheCellTellsTheLearnedPathMtuWhileItHolds) {
+  const Sa& out = sa(Direction::kOut);
+  const auto told = [&] { return out.counters().path_mtu_bytes.load(); };
+  EXPECT_EQ(told(), 0u);
+  out.learn_path_mtu(1400, 1000);
+  EXPECT_EQ(told(), 1400u);
+  out.learn_path_mtu(1300, 2000);
+  EXPECT_EQ(told(), 1300u);
+  EXPECT_EQ(out.outer_mtu(1500, 2000 + kPathMtuLifetimeMs - 1), 1300u);
+  EXPECT_EQ(told(), 1300u);
+  EXPECT_EQ(out.outer_mtu(1500, 2000 + kPathMtuLifetimeMs), 1500u);
+  EXPECT_EQ(told(), 0u);
 }
 
 }  // namespace

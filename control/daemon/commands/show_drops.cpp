@@ -35,7 +35,7 @@ void add_tunnel_rows(Json& rows, const SharedMemory& memory, const InstalledSa& 
   add(DropReason::kEspReplay, counters.replay);
   add(DropReason::kEspIcv, counters.icv);
   add(DropReason::kEspMalformed, counters.malformed);
-  add(DropReason::kInStateMismatch, counters.mismatch);
+  add(DropReason::kEspWrongPeer, counters.mismatch);
   add(DropReason::kEspSequenceNotReserved, counters.no_reserve);
 }
 

@@ -48,7 +48,7 @@ Json installed_row(const SharedMemory& memory, const InstalledSa& sa, bool datap
     json["drops"] = {{"esp_replay", cell.counters.replay.load(kRelaxed)},
                      {"esp_icv", cell.counters.icv.load(kRelaxed)},
                      {"esp_malformed", cell.counters.malformed.load(kRelaxed)},
-                     {"in_state_mismatch", cell.counters.mismatch.load(kRelaxed)}};
+                     {"esp_wrong_peer", cell.counters.mismatch.load(kRelaxed)}};
   }
   return json;
 }

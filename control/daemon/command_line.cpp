@@ -92,6 +92,7 @@ std::vector<std::string> differences(const DataplaneCommand& before, const Datap
     const std::string from = values_of(before, option), to = values_of(after, option);
     if (from != to) list.push_back(fmt::format("{} from {} to {}", setting, from, to));
   }
+  if (list.empty() && before.arguments != after.arguments) list.emplace_back("options of another version");
   return list;
 }
 

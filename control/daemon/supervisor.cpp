@@ -190,9 +190,10 @@ void Supervisor::become_ready(const handover::Hello& hello) {
   last_error_.clear();
   adopted_generation_ = std::max(adopted_generation_, hello.generation);
   heartbeat_.start(memory_->statistics(), Clock::now());
-  if (!process_->is_child() && arguments_of(process_->pid()) != command_.arguments) {
-    log::proc().warn("the dataplane (pid {}) was started with other options; starting another",
-                     process_->pid());
+  const DataplaneCommand theirs{command_.program, arguments_of(process_->pid())};
+  if (!process_->is_child() && theirs.arguments != command_.arguments) {
+    log::proc().warn("the dataplane (pid {}) was started with other options, starting another: {}",
+                     process_->pid(), fmt::join(differences(theirs, command_), "; "));
     return terminate();
   }
   log::proc().info("{} the dataplane (pid {}, configuration {})",

@@ -112,8 +112,13 @@ TEST(CommandLine, EveryOptionOfTheDataplaneCanBeTold) {
   for (size_t i = 2; i < before.arguments.size(); i += 2) {  // the runtime directory does not change
     auto after = before;
     after.arguments[i + 1] = "other";
-    EXPECT_EQ(differences(before, after).size(), 1u) << before.arguments[i];
+    const auto told = differences(before, after);
+    ASSERT_EQ(told.size(), 1u) << before.arguments[i];
+    EXPECT_NE(told[0], "options of another version") << before.arguments[i];
   }
+  auto foreign = before;
+  foreign.arguments.insert(foreign.arguments.end(), {"--new", "1"});
+  EXPECT_EQ(differences(foreign, before), std::vector<std::string>{"options of another version"});
 }
 
 TEST(CommandLine, OnlyPciAddressesAreOffered) {

@@ -88,11 +88,12 @@ Result<void> SaStore::add(const SaRecord& record, const KeyFingerprint& fingerpr
     const auto known = directory_->find(identity);
     return known && installed_.contains(*known);
   }();
+  const uint32_t window = record.direction == Direction::kIn ? record.replay_window : 0;
   // What an earlier process left in use: no worker uses it, so its window may be of another size now.
-  if (const auto left = directory_->find(identity); left && !was_in_use && identity.static_key)
+  if (const auto left = directory_->find(identity);
+      left && !was_in_use && identity.static_key && directory_->window(*left, nullptr).size() != window)
     directory_->release(*left);
-  const auto claim =
-      directory_->claim(identity, record.direction == Direction::kIn ? record.replay_window : 0);
+  const auto claim = directory_->claim(identity, window);
   if (!claim) return fail("{}: {}", describe(record), claim.error().text);
   if (!was_in_use) change.claimed.push_back(claim->index);
   auto key = engine_.expand_key({record.key, key_bytes(record.algorithm)});

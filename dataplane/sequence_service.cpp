@@ -6,7 +6,8 @@ namespace espalier::dataplane {
 namespace {
 
 constexpr std::chrono::milliseconds kReserveEvery{20}, kRetryAfter{1000};
-// Rarely: each time is a write to the disk, and a process that is killed in it ends when the disk has answered.
+// Rarely: each time is a write to the disk, and a process that is killed in it ends when the disk has
+// answered.
 constexpr std::chrono::seconds kSaveWindowsEvery{10};
 constexpr uint64_t kReserveBlock = 1u << 24, kReserveLowWater = 1u << 23;
 

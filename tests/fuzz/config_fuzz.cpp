@@ -53,11 +53,6 @@ void check_tables(const Tables& tables) {
 
 }  // namespace
 
-// libconfig 1.5 forgets the string that it has begun where a syntax error ends its parser.
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:libconfig++.so";
-}
-
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const ParseOutcome parsed = parse(text, "fuzz.conf");

@@ -84,7 +84,8 @@ class EspReassembly {
     if (!more && offset == 0) return;
     const size_t header_bytes = number_at(fields, "ip.header_bytes");
     const size_t total_bytes = number_at(fields, "ip.total_length");
-    if (header_bytes > total_bytes || kEthernetBytes + total_bytes > frame.size()) return;  // seen as it stands
+    if (header_bytes > total_bytes || kEthernetBytes + total_bytes > frame.size())
+      return;  // seen as it stands
     Entry& entry = entry_for(
         {number_at(fields, "ip.source"), number_at(fields, "ip.destination"), number_at(fields, "ip.id")});
     const ByteView packet = ByteView(frame).subspan(kEthernetBytes, total_bytes);

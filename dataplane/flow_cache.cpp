@@ -4,13 +4,15 @@
 
 namespace espalier::dataplane {
 
-void FlowCache::prefetch_entry(uint32_t hash) const {
+uint32_t FlowCache::guess(uint32_t hash) const {
   const uint32_t set = (hash & set_mask_) * kWays;
   for (uint32_t way = 0; way < kWays; ++way) {
     if (tags_[set + way] != (hash | 1)) continue;
     const auto* lines = reinterpret_cast<const char*>(&entries_[set + way]);
     for (size_t at = 0; at < sizeof(FlowEntry); at += 64) __builtin_prefetch(lines + at);
+    return set + way;
   }
+  return kNone32;
 }
 
 uint32_t FlowCache::find(const FlowKey& key, uint32_t hash) const {
@@ -44,7 +46,7 @@ uint32_t FlowCache::place_unrecorded(const FlowDecision& decision) {
 }
 
 void FlowCache::clear() {
-  std::fill_n(tags_.get(), capacity_, 0);
+  std::fill_n(tags_.data(), capacity_, 0);
 }
 
 }  // namespace espalier::dataplane

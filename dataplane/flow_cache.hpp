@@ -8,9 +8,8 @@
 
 #include <immintrin.h>
 
-#include <memory>
-
 #include "dataplane/packet.hpp"
+#include "nat/page_array.hpp"
 #include "nat/rewrite.hpp"
 #include "nat/session_table.hpp"
 
@@ -72,9 +71,14 @@ class FlowCache {
     return static_cast<uint32_t>(_mm_cvtsi128_si32(state));
   }
   void prefetch(uint32_t hash) const { __builtin_prefetch(&tags_[(hash & set_mask_) * kWays]); }
-  void prefetch_entry(uint32_t hash) const;
+  // The entry that by its hash may be the key's, kNone32 if there is none; prefetches it. A guess for find().
+  uint32_t guess(uint32_t hash) const;
 
   // The index of the entry of `key`, kNone32 if there is none.
+  uint32_t find(const FlowKey& key, uint32_t hash, uint32_t guessed) const {
+    const bool right = guessed != kNone32 && tags_[guessed] == (hash | 1) && entries_[guessed].key == key;
+    return right && enabled_ ? guessed : find(key, hash);
+  }
   uint32_t find(const FlowKey& key, uint32_t hash) const;
   // Makes or replaces the entry of `key`; returns its index. Where every entry of the set is in use by this
   // very burst (`now_ms` is fixed for a burst) the decision is placed unrecorded.
@@ -93,8 +97,8 @@ class FlowCache {
   uint32_t next_unrecorded_ = 0;
   bool enabled_ = true;
   __m128i seed_[2];
-  std::unique_ptr<uint32_t[]> tags_;      // hash of each entry, 0: free; a set's tags share a quarter line
-  std::unique_ptr<FlowEntry[]> entries_;  // capacity_ + kUnrecorded
+  nat::PageArray<uint32_t> tags_;      // hash of each entry, 0: free; a set's tags share a quarter line
+  nat::PageArray<FlowEntry> entries_;  // capacity_ + kUnrecorded
 };
 
 }  // namespace espalier::dataplane

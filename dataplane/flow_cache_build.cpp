@@ -1,5 +1,7 @@
 #include "dataplane/flow_cache.hpp"
 
+#include <new>
+
 namespace espalier::dataplane {
 
 FlowCache::FlowCache(uint32_t entries, const uint64_t (&random_seed)[4])
@@ -7,7 +9,9 @@ FlowCache::FlowCache(uint32_t entries, const uint64_t (&random_seed)[4])
       capacity_(entries),
       seed_{_mm_set_epi64x(static_cast<long long>(random_seed[0]), static_cast<long long>(random_seed[1])),
             _mm_set_epi64x(static_cast<long long>(random_seed[2]), static_cast<long long>(random_seed[3]))},
-      tags_(std::make_unique<uint32_t[]>(entries)),
-      entries_(std::make_unique<FlowEntry[]>(entries + kUnrecorded)) {}
+      tags_(entries),
+      entries_(entries + kUnrecorded) {
+  if (!tags_ || !entries_) throw std::bad_alloc();
+}
 
 }  // namespace espalier::dataplane

@@ -57,6 +57,16 @@ void Transmitter::send_frame(rte_mbuf* mbuf, const Interface& out, const MacAddr
   if (++buffer.count == kBurst) flush(out.port);
 }
 
+// Neighbours of a burst mostly leave by one interface.
+void Transmitter::count_sent(std::span<const Sent> sent) {
+  for (size_t first = 0, last = 0; first < sent.size(); first = last) {
+    uint64_t bytes = 0;
+    for (; last < sent.size() && sent[last].interface == sent[first].interface; ++last)
+      bytes += sent[last].bytes;
+    stats_.sent[sent[first].interface].add(last - first, bytes);
+  }
+}
+
 void Transmitter::flush(uint16_t port) {
   Buffer& buffer = buffers_[port];
   const TransmitQueue& to = (*queues_)[port];
@@ -65,7 +75,7 @@ void Transmitter::flush(uint16_t port) {
     QueueLock lock(to.lock);
     sent = rte_eth_tx_burst(port, to.queue, buffer.packets, buffer.count);
   }
-  for (uint16_t i = 0; i < sent; ++i) stats_.sent[buffer.sent[i].interface].add(1, buffer.sent[i].bytes);
+  count_sent({buffer.sent, sent});
   for (uint16_t i = sent; i < buffer.count; ++i) drop(buffer.packets[i], DropReason::kTransmitFull);
   buffer.count = 0;
   waiting_ &= ~(uint64_t{1} << port);

@@ -37,15 +37,17 @@ class Transmitter {
   void flush();
 
  private:
+  struct Sent {
+    uint16_t interface;
+    uint32_t bytes;
+  };
   struct Buffer {
     uint16_t count = 0;
     rte_mbuf* packets[kBurst];
-    struct Sent {
-      uint16_t interface;
-      uint32_t bytes;
-    } sent[kBurst];
+    Sent sent[kBurst];
   };
   void flush(uint16_t port);
+  void count_sent(std::span<const Sent> sent);
   void drop(rte_mbuf* mbuf, DropReason reason);
 
   static_assert(kMaxPorts == 64);

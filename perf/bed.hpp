@@ -23,6 +23,7 @@ struct Shape {
   uint32_t flows = 64;      // UDP flows, spread over the workers' queues
   uint16_t ip_bytes = 64;   // inner packet, before encapsulation
   uint32_t tunnels = 1;     // SAs and policies; flow i belongs to tunnel i % tunnels
+  bool operator==(const Shape&) const = default;
 };
 
 // One gateway with its shared memory and the rings of its two ports.

@@ -16,6 +16,7 @@
 
 #include "crypto/gcm.hpp"
 #include "dataplane/eal.hpp"
+#include "dataplane/pipeline.hpp"
 #include "perf/bed.hpp"
 
 namespace espalier::perf {
@@ -41,6 +42,11 @@ struct Figure {
   Series encap, decap, port;
   uint64_t sent = 0, arrived = 0;
   std::string drops;  // why packets did not arrive
+  struct Stage {
+    std::string name;
+    double encap = 0, decap = 0;  // cycles per packet, means
+  };
+  std::vector<Stage> stages;
 };
 
 // Raw GCM over 32 packets that lie in the cache, as the dataplane hands them over.
@@ -65,9 +71,32 @@ Series raw_gcm(uint32_t bytes, bool encrypt, int windows) {
   return series;
 }
 
+// What the first worker of both gateways has counted of its stages.
+std::vector<Figure::Stage> stages_of(Bed& bed) {
+  std::vector<Figure::Stage> stages;
+  for (size_t i = 0; i < dataplane::kEveryPacket.size(); ++i) {
+    const auto cycles = [&](Side& side) {
+      return static_cast<double>(side.statistics().blocks[0].stages[i].cycles.get());
+    };
+    stages.push_back({dataplane::kEveryPacket[i].name, cycles(bed.a()), cycles(bed.b())});
+  }
+  return stages;
+}
+
+// Counted cycles from `before` to `after` for each of `packets`.
+std::vector<Figure::Stage> means(const std::vector<Figure::Stage>& before, std::vector<Figure::Stage> after,
+                                 uint64_t packets) {
+  for (size_t i = 0; i < after.size(); ++i) {
+    after[i].encap = (after[i].encap - before[i].encap) / static_cast<double>(packets);
+    after[i].decap = (after[i].decap - before[i].decap) / static_cast<double>(packets);
+  }
+  return after;
+}
+
 void run_windows(Bed& bed, uint16_t worker, int windows, Figure& figure, std::barrier<>& together) {
   constexpr int kWarmUp = 20;
   for (int w = -kWarmUp; w < windows; ++w) {
+    if (w == 0 && worker == 0) figure.stages = stages_of(bed);
     bed.fill(worker, Bed::kBatch);
     together.arrive_and_wait();
     const double encap = static_cast<double>(bed.run_a(worker)) / Bed::kBatch;
@@ -80,6 +109,7 @@ void run_windows(Bed& bed, uint16_t worker, int windows, Figure& figure, std::ba
     figure.sent += Bed::kBatch;
     figure.arrived += arrived;
   }
+  if (worker == 0) figure.stages = means(figure.stages, stages_of(bed), figure.sent);
 }
 
 std::string drops_of(Side& side) {
@@ -138,6 +168,20 @@ void print_line(const Shape& s, Figure& f, double raw_encrypt, double raw_decryp
   std::fflush(stdout);
 }
 
+nlohmann::json to_json(const std::vector<Figure::Stage>& stages) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const auto& stage : stages)
+    rows.push_back({{"stage", stage.name}, {"encap", stage.encap}, {"decap", stage.decap}});
+  return rows;
+}
+
+void print_stages(const Shape& s, const std::vector<Figure::Stage>& stages) {
+  std::printf("\nWhere they go, %u bytes%s, one worker (means)\n stage                 encap  decap\n",
+              s.ip_bytes, s.source_nat ? " with SNAT" : "");
+  for (const auto& stage : stages)
+    std::printf(" %-20s  %5.0f  %5.0f\n", stage.name.c_str(), stage.encap, stage.decap);
+}
+
 Result<int> run(int windows, const std::string& json_file) {
   const dataplane::Eal eal = TRY(dataplane::Eal::init(
       {.main_core = 0, .worker_cores = {}, .memory_mb = 1024, .pci = false, .pci_devices = {}}));
@@ -149,6 +193,8 @@ Result<int> run(int windows, const std::string& json_file) {
   std::printf("TSC cycles per packet      encap                             decap\n");
   std::printf(" size  NAT  workers  median  MAD   p10  xraw      median  MAD      p10  xraw   port\n");
   nlohmann::json report = nlohmann::json::array();
+  const Shape dearest{.workers = 1, .source_nat = true, .ip_bytes = 64};
+  std::vector<Figure::Stage> dearest_stages;
   for (const uint16_t workers : {1, 2})
     for (const bool nat : {false, true})
       for (const uint16_t size : {64, 512, 1420}) {
@@ -159,15 +205,18 @@ Result<int> run(int windows, const std::string& json_file) {
         if (figure.sent != figure.arrived)
           return fail("{} of {} packets arrived; drops: {}", figure.arrived, figure.sent, figure.drops);
         print_line(shape, figure, raw_encrypt.quiet(), raw_decrypt.quiet());
+        if (shape == dearest) dearest_stages = figure.stages;
         report.push_back({{"size", size},
                           {"source_nat", nat},
                           {"workers", workers},
                           {"encap", to_json(figure.encap)},
                           {"decap", to_json(figure.decap)},
                           {"port", to_json(figure.port)},
+                          {"stages", to_json(figure.stages)},
                           {"raw_encrypt", to_json(raw_encrypt)},
                           {"raw_decrypt", to_json(raw_decrypt)}});
       }
+  print_stages(dearest, dearest_stages);
   if (!json_file.empty()) {
     std::FILE* file = std::fopen(json_file.c_str(), "w");
     if (!file) return fail("{}: {}", json_file, errno_text());

@@ -31,24 +31,39 @@ uint8_t outer_tos(const Sa& sa, uint8_t inner_tos) {
   return tos;
 }
 
-void write_outer_header(Context& ctx, const Sa& sa, const Packet& p, const Ipv4Header& inner,
-                        Ipv4Header& outer, uint16_t total_bytes) {
+// What the outer headers of a run have in common, and its sum.
+struct OuterTemplate {
+  Ipv4Header header;
+  uint64_t sum;
+  explicit OuterTemplate(const Sa& sa)
+      : header{.version_ihl = 0x45,
+               .tos = 0,
+               .total_length = {},
+               .id = {},
+               .fragment = {},
+               .ttl = kOuterTtl,
+               .protocol = kProtoEsp,
+               .checksum = 0,
+               .source = sa.source(),
+               .destination = sa.destination()},
+        sum(nat::sum_of({reinterpret_cast<const uint8_t*>(&header), sizeof header})) {}
+};
+
+void write_outer_header(Context& ctx, const Sa& sa, const OuterTemplate& common, const Packet& p,
+                        const Ipv4Header& inner, Ipv4Header& outer, uint16_t total_bytes) {
   const bool df = inner.dont_fragment() && !sa.has(kSaNoPmtuDisc);
   const uint8_t tos = outer_tos(sa, inner.tos);
   // With DF the identification says nothing (RFC 6864 section 4.1) unless the packet may be fragmented after
   // all.
   const bool atomic = df && !(p.flags & kReassembled);
-  outer = {.version_ihl = 0x45,
-           .tos = tos,
-           .total_length = be16::from_host(total_bytes),
-           .id = be16::from_host(atomic ? 0 : ctx.next_ip_id()),
-           .fragment = be16::from_host(df ? Ipv4Header::kDontFragment : 0),
-           .ttl = kOuterTtl,
-           .protocol = kProtoEsp,
-           .checksum = 0,
-           .source = sa.source(),
-           .destination = sa.destination()};
-  outer.checksum = nat::checksum({reinterpret_cast<const uint8_t*>(&outer), sizeof outer});
+  outer = common.header;
+  outer.tos = tos;
+  outer.total_length = be16::from_host(total_bytes);
+  outer.id = be16::from_host(atomic ? 0 : ctx.next_ip_id());
+  outer.fragment = be16::from_host(df ? Ipv4Header::kDontFragment : 0);
+  const uint64_t first_word = be16::from_host(tos).raw();  // version and length are in the sum already
+  outer.checksum = static_cast<uint16_t>(
+      ~nat::fold(common.sum + first_word + outer.total_length.raw() + outer.id.raw() + outer.fragment.raw()));
 }
 
 void write_trailer(uint8_t* at, uint32_t padding) {
@@ -65,8 +80,8 @@ bool has_room(rte_mbuf* mbuf) {
 }
 
 // Puts everything around the inner packet but the cipher's work, which it returns as a job.
-crypto::GcmJob encapsulate(Context& ctx, const Sa& sa, rte_mbuf* mbuf, uint64_t number,
-                           std::array<uint8_t, crypto::kGcmIvBytes>& iv) {
+crypto::GcmJob encapsulate(Context& ctx, const Sa& sa, const OuterTemplate& outer, rte_mbuf* mbuf,
+                           uint64_t number, std::array<uint8_t, crypto::kGcmIvBytes>& iv) {
   Packet& p = packet(mbuf);
   const uint32_t padding = pad_bytes(p.ip_bytes);
   const uint32_t plain_bytes = p.ip_bytes + padding + sizeof(EspTrailer);
@@ -74,7 +89,7 @@ crypto::GcmJob encapsulate(Context& ctx, const Sa& sa, rte_mbuf* mbuf, uint64_t 
   write_trailer(plain + p.ip_bytes, padding);
   rte_pktmbuf_append(mbuf, static_cast<uint16_t>(padding + sizeof(EspTrailer) + kGcmIcvBytes));
   uint8_t* front = reinterpret_cast<uint8_t*>(rte_pktmbuf_prepend(mbuf, kFrontBytes));
-  write_outer_header(ctx, sa, p, *reinterpret_cast<const Ipv4Header*>(plain),
+  write_outer_header(ctx, sa, outer, p, *reinterpret_cast<const Ipv4Header*>(plain),
                      *reinterpret_cast<Ipv4Header*>(front), mbuf->data_len);
   uint8_t* esp = front + sizeof(Ipv4Header);
   *reinterpret_cast<EspHeader*>(esp) = {.spi = be32::from_host(sa.spi().value),
@@ -93,8 +108,7 @@ crypto::GcmJob encapsulate(Context& ctx, const Sa& sa, rte_mbuf* mbuf, uint64_t 
 }
 
 // The record of the packet that it is now: ESP on the way to the peer.
-void become_outer(Context& ctx, const Sa& sa, const RouteResult& route, NeighborRef neighbor,
-                  rte_mbuf* mbuf) {
+void become_outer(const RouteResult& route, NeighborRef neighbor, uint32_t mtu_bytes, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
   p.ip_bytes = mbuf->data_len;
   p.l4_offset = sizeof(Ipv4Header);
@@ -103,7 +117,7 @@ void become_outer(Context& ctx, const Sa& sa, const RouteResult& route, Neighbor
   p.out = route.interface;
   p.next_hop = route.next_hop;
   p.neighbor = neighbor.value;
-  p.mtu_bytes = ctx.outer_mtu(sa);
+  p.mtu_bytes = mtu_bytes;
 }
 
 DropReason why_no_number(SequenceStop stop) {
@@ -140,14 +154,16 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
   if (numbers.granted < ready) CellCounters::add(sa.counters().no_reserve, ready - numbers.granted);
   for (size_t i = numbers.granted; i < ready; ++i) stop(run[i], why_no_number(numbers.stop));
 
+  const OuterTemplate outer(sa);
   const NeighborRef neighbor = ctx.neighbors->find(route.interface, route.next_hop);
+  const uint32_t mtu_bytes = ctx.outer_mtu(sa);
   std::array<crypto::GcmJob, kBurst * 2> jobs;
   std::array<std::array<uint8_t, crypto::kGcmIvBytes>, kBurst * 2> ivs;
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < numbers.granted; ++i) {
     bytes += packet(run[i]).ip_bytes;
-    jobs[i] = encapsulate(ctx, sa, run[i], numbers.first + i, ivs[i]);
-    become_outer(ctx, sa, route, neighbor, run[i]);
+    jobs[i] = encapsulate(ctx, sa, outer, run[i], numbers.first + i, ivs[i]);
+    become_outer(route, neighbor, mtu_bytes, run[i]);
   }
   ctx.gcm->encrypt(sa.key(), {jobs.data(), numbers.granted});
   CellCounters::add(sa.counters().packets, numbers.granted);

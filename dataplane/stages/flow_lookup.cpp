@@ -72,21 +72,20 @@ bool replay(Context& ctx, rte_mbuf* mbuf, uint32_t index) {
   return apply_egress(ctx, mbuf, d);
 }
 
-void prefetch_session(Context& ctx, const Packet& p, uint32_t hash) {
-  if (!ctx.tables->track_sessions) return;
-  const uint32_t index = ctx.flows->find(flow_key(p), hash);
-  if (index != kNone32) ctx.sessions->prefetch_update((*ctx.flows)[index].decision.session);
-}
+// Where a packet's entry should be; what earlier packets of the burst do to the cache may prove it wrong.
+struct Guess {
+  uint32_t hash;
+  uint32_t index;
+};
 
 bool is_cacheable(const Packet& p) {
   return !(p.flags & (kFragment | kIcmpError | kFromGateway));
 }
 
-bool look_up(Context& ctx, rte_mbuf* mbuf, uint32_t hash) {
+bool look_up(Context& ctx, rte_mbuf* mbuf, const Guess& guess) {
   const Packet& p = packet(mbuf);
   if (!is_cacheable(p)) return first_packet(ctx, mbuf);
-  // Not found before the burst's earlier packets were walked is not "not found" now.
-  const uint32_t index = ctx.flows->find(flow_key(p), hash);
+  const uint32_t index = ctx.flows->find(flow_key(p), guess.hash, guess.index);
   if (index != kNone32) {
     ctx.stats->flow_hits.add(1);
     return replay(ctx, mbuf, index);
@@ -98,15 +97,18 @@ bool look_up(Context& ctx, rte_mbuf* mbuf, uint32_t hash) {
 }  // namespace
 
 uint16_t flow_lookup(Context& ctx, MbufSpan burst) {
-  std::array<uint32_t, kBurst * 2> hashes;
+  std::array<Guess, kBurst * 2> guesses;
   for (size_t i = 0; i < burst.size(); ++i) {
-    hashes[i] = ctx.flows->hash(flow_key(packet(burst[i])));
-    ctx.flows->prefetch(hashes[i]);
+    guesses[i].hash = ctx.flows->hash(flow_key(packet(burst[i])));
+    ctx.flows->prefetch(guesses[i].hash);
   }
-  for (size_t i = 0; i < burst.size(); ++i) ctx.flows->prefetch_entry(hashes[i]);
-  for (size_t i = 0; i < burst.size(); ++i) prefetch_session(ctx, packet(burst[i]), hashes[i]);
+  for (size_t i = 0; i < burst.size(); ++i) guesses[i].index = ctx.flows->guess(guesses[i].hash);
+  if (ctx.tables->track_sessions)
+    for (size_t i = 0; i < burst.size(); ++i)
+      if (guesses[i].index != kNone32)
+        ctx.sessions->prefetch_update((*ctx.flows)[guesses[i].index].decision.session);
   size_t i = 0;
-  return partition(burst, [&](rte_mbuf* mbuf) { return look_up(ctx, mbuf, hashes[i++]); });
+  return partition(burst, [&](rte_mbuf* mbuf) { return look_up(ctx, mbuf, guesses[i++]); });
 }
 
 }  // namespace espalier::dataplane

@@ -111,13 +111,38 @@ bool parse_ethernet(Context& ctx, rte_mbuf* mbuf, uint16_t& ether_type) {
   return true;
 }
 
-bool parse_frame(Context& ctx, rte_mbuf* mbuf) {
+// Counts what interfaces received, once for neighbours of a burst that came in on the same.
+class ReceivedCount {
+ public:
+  explicit ReceivedCount(statistics::Block& stats) : stats_(stats) {}
+  ~ReceivedCount() { flush(); }
+  ReceivedCount(const ReceivedCount&) = delete;
+  ReceivedCount& operator=(const ReceivedCount&) = delete;
+
+  void add(InterfaceIndex in, uint32_t frame_bytes) {
+    if (in != in_) flush();
+    in_ = in;
+    ++packets_;
+    bytes_ += frame_bytes;
+  }
+
+ private:
+  void flush() {
+    if (packets_ != 0) stats_.received[in_.value].add(packets_, bytes_);
+    packets_ = bytes_ = 0;
+  }
+  statistics::Block& stats_;
+  InterfaceIndex in_ = kNoInterface;
+  uint64_t packets_ = 0, bytes_ = 0;
+};
+
+bool parse_frame(Context& ctx, rte_mbuf* mbuf, ReceivedCount& received) {
   Packet& p = packet(mbuf) = Packet{};
   p.in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
   uint16_t ether_type = 0;
   const uint32_t frame_bytes = mbuf->pkt_len;
   const bool goes_on = parse_ethernet(ctx, mbuf, ether_type);
-  if (p.in != kNoInterface) ctx.stats->received[p.in.value].add(1, frame_bytes);
+  if (p.in != kNoInterface) received.add(p.in, frame_bytes);
   if (!goes_on) return false;
   if (ether_type == kEtherTypeArp) return stop_for_main(mbuf, DropReason::kUsedArp);
   if (ether_type != kEtherTypeIpv4) return stop(mbuf, DropReason::kEthernetUnknownType);
@@ -149,6 +174,7 @@ bool parse_ip(rte_mbuf* mbuf, bool check_checksum) {
 uint16_t parse(Context& ctx, MbufSpan burst) {
   constexpr size_t kAhead = 4;
   for (size_t i = 0; i < burst.size() && i < kAhead; ++i) rte_prefetch0(rte_pktmbuf_mtod(burst[i], void*));
+  ReceivedCount received(*ctx.stats);
   size_t i = 0;
   return partition(burst, [&](rte_mbuf* mbuf) {
     if (++i + kAhead <= burst.size()) {
@@ -156,7 +182,7 @@ uint16_t parse(Context& ctx, MbufSpan burst) {
       rte_prefetch0(rte_pktmbuf_mtod(next, void*));
       rte_prefetch0(&packet(next));
     }
-    return parse_frame(ctx, mbuf);
+    return parse_frame(ctx, mbuf, received);
   });
 }
 

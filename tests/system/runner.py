@@ -1,8 +1,8 @@
 """Finds and runs the system tests: functions named test_* in the files test_*.py of this folder.
 
 A test takes a folder of its own for its files, builds its lab in it and fails by an exception. Its docstring describes it.
-The folder stays when it failed. One with the attribute `on_request` runs only when it is named. With COUNTS=FILE in the environment a line "system PASSED FAILED SKIPPED" is
-appended to FILE for scripts/test.
+The folder stays when it failed. One with the attribute `on_request` runs only when it is named. With COUNTS=FILE in the
+environment a line "system PASSED FAILED SKIPPED" is appended to FILE for scripts/test.
 """
 import argparse
 import importlib
@@ -57,14 +57,22 @@ def run_one(name, function, folder):
     return passed
 
 
+def is_chosen(name, function, args):
+    if any(part in name for part in args.but):
+        return False
+    if args.names:
+        return any(part in name for part in args.names)
+    return not getattr(function, "on_request", False)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Runs the system tests.")
     parser.add_argument("--list", action="store_true", help="print their names")
     parser.add_argument("--build", default="release", help="the kind of build whose programs are tested")
+    parser.add_argument("--but", action="append", default=[], metavar="NAME", help="leave out tests with this in their names")
     parser.add_argument("names", nargs="*", help="names, or parts of them, of the tests to run; all without one")
     args = parser.parse_args()
-    chosen = [(name, function) for name, function in tests()
-              if any(part in name for part in args.names) or not args.names and not getattr(function, "on_request", False)]
+    chosen = [(name, function) for name, function in tests() if is_chosen(name, function, args)]
     if args.list:
         for name, function in chosen:
             print(f"{name}: {(inspect.getdoc(function) or '').splitlines()[0]}")

@@ -45,8 +45,10 @@ struct ReceiveQueue {
 };
 
 struct PortSet {
-  // Deals the queues out: RX queue q of the i-th port to worker (i + q) % workers; a TX queue to each thread,
-  // shared and locked where the device has fewer. Threads are the workers and, last, the main lcore.
+  // Deals the queues out: RX queue q of a port to worker (id + q) % workers, whatever other ports there are:
+  // while a snapshot is published one worker may still poll by the one before, and no queue may have two
+  // owners. A TX queue to each thread, shared and locked where the device has fewer. Threads are the workers
+  // and, last, the main lcore.
   PortSet(std::vector<std::shared_ptr<SharedPort>> open, uint16_t workers);
 
   std::vector<std::shared_ptr<SharedPort>> ports;

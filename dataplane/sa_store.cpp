@@ -108,6 +108,7 @@ Result<void> SaStore::add(const SaRecord& record, const KeyFingerprint& fingerpr
 
 Result<SaStore::Change> SaStore::plan(std::span<const SaRecord> wanted) {
   Change change;
+  change.added.reserve(wanted.size());  // a vector that grows leaves keys behind in freed memory
   std::set<SaIndex> staying;
   for (const SaRecord& record : wanted) {
     const auto done = [&]() -> Result<void> {

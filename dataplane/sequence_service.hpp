@@ -1,6 +1,5 @@
 // The two threads of the dataplane that wait for the disk, so that no other has to: one reserves outbound
-// numbers of static keys, one saves how far their inbound windows have come. A disk may take seconds, and
-// a window that is saved late may not hold up a reservation.
+// numbers of static keys, one saves how far their inbound windows have come. A disk may take seconds.
 #pragma once
 
 #include <chrono>

@@ -39,6 +39,8 @@ struct Adder {
 void Transaction::begin(const message::ConfigBegin& begin, uint64_t generation) {
   configuration_.emplace();
   configuration_->settings = begin.settings;
+  configuration_->sas.reserve(
+      CellGeometry{}.capacity);  // a vector that grows leaves keys behind in freed memory
   generation_ = generation;
 }
 

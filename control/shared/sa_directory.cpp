@@ -78,6 +78,7 @@ Result<void> SequenceReserver::write(const std::vector<Due>& due) {
 }
 
 Result<bool> SequenceReserver::extend(uint64_t low_water, uint64_t block) {
+  const std::lock_guard lock(writing_);
   const auto due = due_reservations(low_water, block);
   if (due.empty()) return false;
   TRY(write(due));
@@ -88,6 +89,7 @@ Result<bool> SequenceReserver::extend(uint64_t low_water, uint64_t block) {
 }
 
 Result<void> SequenceReserver::save_windows() {
+  const std::lock_guard lock(writing_);
   const auto due = moved_windows();
   if (due.empty()) return {};
   TRY(write(due));
@@ -192,8 +194,20 @@ Result<CellClaim> SaDirectory::claim(const SaIdentity& identity, uint32_t replay
   if (identity.direction == Direction::kOut) replay_window = 0;
   if (replay_window > kMaxReplayWindow)
     return fail("a replay window of {} packets, {} at most", replay_window, kMaxReplayWindow);
+  if (was_used_by_the_peer(identity))
+    return fail(
+        "its key has been used for the other direction, so its numbers begin with some that were used: "
+        "a new key is needed (RFC 4106 section 3.1)");
   const auto known = find(identity);
   return known ? claim_again(*known, identity, replay_window) : claim_new(canonical(identity), replay_window);
+}
+
+// All identities of a fingerprint are in one bucket: it alone makes the hash.
+bool SaDirectory::was_used_by_the_peer(const SaIdentity& identity) const {
+  const size_t bucket = by_identity_.bucket(identity);
+  return std::any_of(by_identity_.begin(bucket), by_identity_.end(bucket), [&](const auto& known) {
+    return known.first.fingerprint == identity.fingerprint && known.first.direction != identity.direction;
+  });
 }
 
 Result<CellClaim> SaDirectory::claim_again(SaIndex index, const SaIdentity& identity,
@@ -253,18 +267,18 @@ Result<void> SaDirectory::give_window(SaIndex index, uint32_t size) {
   return {};
 }
 
+// Of a remembered window the top stays: what comes back starts above it.
 void SaDirectory::release(SaIndex index) {
   if (!in_use(index)) return;
   SaCell& cell = cells_->cell(index);
-  if (cell.owner.identity.static_key != 0) {
-    cell.owner.state.store(CellState::kRemembered, std::memory_order_release);
-    return;
-  }
-  by_identity_.erase(cell.owner.identity);
-  cell.owner.state.store(CellState::kFree, std::memory_order_release);
+  const bool remembered = cell.owner.identity.static_key != 0;
+  cell.owner.state.store(remembered ? CellState::kRemembered : CellState::kFree, std::memory_order_release);
+  cell.window.shape.store(0, std::memory_order_release);
   WindowShape& shape = shapes_[index.value];
   if (shape.size != 0) windows_.free(shape.offset, replay_words(shape.size));
   shape = {};
+  if (remembered) return;
+  by_identity_.erase(cell.owner.identity);
   free_.push_back(index);
 }
 

@@ -17,8 +17,9 @@
 
 namespace espalier {
 
-// Static SAs' way to the disk. Must outlive the SaDirectory that feeds it. extend() is called by one thread
-// and save_windows() by one, which may be another; neither waits for the other.
+// Static SAs' way to the disk. Must outlive the SaDirectory that feeds it. extend() and save_windows() may be
+// called by several threads; they wait for each other, because the kernel reports that a write failed to one
+// sync of the file only.
 class SequenceReserver {
  public:
   explicit SequenceReserver(SaCells& cells) : cells_(cells) {}
@@ -53,6 +54,7 @@ class SequenceReserver {
   Result<void> write(const std::vector<Due>& due);
 
   SaCells& cells_;
+  std::mutex writing_;   // held during I/O
   std::mutex watching_;  // guards watched_, never held during I/O: the main lcore takes it
   std::vector<Watched> watched_;
 };
@@ -100,8 +102,9 @@ class SaDirectory {
 
   // Takes the cell of this key, or a free one. `replay_window`: 0..kMaxReplayWindow, inbound only. The same
   // claim twice gives the same cell. A new static outbound key has no numbers until the reserver's next
-  // extend(). Errors: no free cell, no room for the window, or the cell is in use with another window size
-  // (release it first, when no worker uses it any more).
+  // extend(). Errors: no free cell, no room for the window, the key was used for the other direction, by
+  // whose numbers it must not be used again, or the cell is in use with another window size (release it
+  // first, when no worker uses it any more).
   Result<CellClaim> claim(const SaIdentity& identity, uint32_t replay_window);
 
   // When no worker uses the cell any more. A static key's numbers stay remembered. Does nothing to a free
@@ -121,6 +124,7 @@ class SaDirectory {
   Result<void> adopt(SaIndex index);
   Result<void> adopt_window(SaIndex index);
   Result<void> give_window(SaIndex index, uint32_t size);
+  bool was_used_by_the_peer(const SaIdentity& identity) const;
   Result<CellClaim> claim_again(SaIndex index, const SaIdentity& identity, uint32_t replay_window);
   Result<CellClaim> claim_new(const SaIdentity& identity, uint32_t replay_window);
 

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <thread>
 
 #include "dataplane/port_set.hpp"
@@ -504,6 +505,25 @@ TEST_F(VethPort, WakesUpFastAndSleepsForFree) {
   // The promise is 100 us at the median on a machine of its own; this one is shared with other tests.
   EXPECT_LT(latency_us[kFrames / 2], 1000);
   EXPECT_LT(cpu_us / elapsed_us, 0.05);
+}
+
+// While a snapshot is published, one worker may still poll by the one before.
+TEST(PortSet, AQueueStaysWithItsWorkerWhateverComesAndGoes) {
+  constexpr uint16_t kWorkers = 3;
+  std::vector<std::shared_ptr<SharedPort>> all;
+  for (const char* device : {"net_null_s0", "net_null_s1", "net_null_s2"})
+    all.push_back(std::make_shared<SharedPort>(opened(device)));
+  const auto owners = [&](const PortSet& set) {
+    std::map<std::pair<uint16_t, uint16_t>, uint16_t> owners;
+    for (uint16_t w = 0; w < kWorkers; ++w)
+      for (const ReceiveQueue& from : set.receive[w])
+        EXPECT_TRUE(owners.emplace(std::pair(from.port->id(), from.queue), w).second);
+    return owners;
+  };
+  const auto before = owners(PortSet(all, kWorkers));
+  EXPECT_EQ(before.size(), 3u);
+  for (const auto& some : {std::vector{all[1], all[2]}, std::vector{all[2], all[0]}, std::vector{all[1]}})
+    for (const auto& [queue, worker] : owners(PortSet(some, kWorkers))) EXPECT_EQ(worker, before.at(queue));
 }
 
 }  // namespace

@@ -236,8 +236,17 @@ TEST_F(Directory, AnInboundWindowBelongsToKeyAndSpi) {
   const auto first = must(process->directory.claim(identity_of(1, Direction::kIn, true, 0x1000), 32));
   EXPECT_NE(must(process->directory.claim(identity_of(1, Direction::kIn, true, 0x2000), 32)).index,
             first.index);
-  EXPECT_NE(must(process->directory.claim(identity_of(1, Direction::kOut, true, 0x1000), 0)).index,
-            first.index);
+}
+
+// The peer has used the key's numbers from 1 on, and with the same salt.
+TEST_F(Directory, AKeyIsForOneDirection) {
+  auto process = start();
+  const SaIndex in = must(process->directory.claim(identity_of(1, Direction::kIn, true, 0x1000), 32)).index;
+  must(process->directory.claim(identity_of(2, Direction::kOut), 0));
+  EXPECT_FALSE(process->directory.claim(identity_of(1, Direction::kOut, true, 0x1000), 0));
+  EXPECT_FALSE(process->directory.claim(identity_of(2, Direction::kIn, true, 0x1000), 32));
+  process->directory.release(in);
+  EXPECT_FALSE(process->directory.claim(identity_of(1, Direction::kOut, true, 0x1000), 0));
 }
 
 TEST_F(Directory, AReleasedIkeCellStartsFresh) {
@@ -274,6 +283,17 @@ TEST_F(Directory, AWindowOfAnotherSizeForgetsNothing) {
     for (const uint64_t number : {90u, 91u, 100u})
       EXPECT_FALSE(test::offer(process->directory.window(index, nullptr), number));
   }
+  EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), 101));
+}
+
+TEST_F(Directory, ARemovedStaticKeyGivesItsWindowBack) {
+  auto process = start({.capacity = 8, .window_words = 2048});
+  const SaIndex index = must(process->directory.claim(kInKey, 65536)).index;
+  EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), 100));
+  process->directory.release(index);
+  must(process->directory.claim(identity_of(7, Direction::kIn), 1024));
+  must(process->directory.claim(kInKey, 1024));
+  EXPECT_FALSE(test::offer(process->directory.window(index, nullptr), 99));
   EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), 101));
 }
 

@@ -13,8 +13,8 @@ namespace espalier::test {
 
 inline constexpr const char* kFuzzConfiguration = R"(
 interfaces = {
-  lan0 = { device = "testbed-lan0"; address = "192.168.10.1/24"; };
-  wan0 = { device = "testbed-wan0"; address = "203.0.113.1/24"; };
+  lan0 = { device = "net_testbed-lan0"; address = "192.168.10.1/24"; };
+  wan0 = { device = "net_testbed-wan0"; address = "203.0.113.1/24"; };
 };
 routes = ( { prefix = "0.0.0.0/0"; via = "203.0.113.254"; } );
 neighbors = (

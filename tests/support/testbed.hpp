@@ -37,7 +37,7 @@ class Testbed {
  public:
   virtual ~Testbed() = default;
 
-  // Makes `config_text` (espalier.conf; the device of interface IF is "testbed-IF") the running
+  // Makes `config_text` (espalier.conf; the device of interface IF is "net_testbed-IF") the running
   // configuration; sessions and flows survive as they do in service. Refuses what `espalier apply` refuses.
   virtual Result<void> apply(const std::string& config_text) = 0;
   // Hands a frame to an RX queue of a port. Throws std::out_of_range for an unknown interface or queue.

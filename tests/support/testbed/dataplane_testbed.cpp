@@ -176,13 +176,13 @@ Result<dataplane::Port> DataplaneTestbed::open_port(std::string_view device,
   return fail("{} is no device of the test bed", device);
 }
 
-// "testbed-lan0" becomes the device that was made for lan0.
+// "net_testbed-lan0" becomes the device that was made for lan0.
 Result<void> DataplaneTestbed::name_devices(Configuration& configuration) const {
   for (InterfaceRecord& record : configuration.interfaces) {
     if (record.kind != InterfaceKind::kPort) continue;
     const auto slot = slots_.find(record.name.view());
-    if (slot == slots_.end() || record.device.view() != fmt::format("testbed-{}", record.name.view()))
-      return fail("{}: the device of a test bed's interface IF is testbed-IF, and IF has a given MAC address",
+    if (slot == slots_.end() || record.device.view() != fmt::format("net_testbed-{}", record.name.view()))
+      return fail("{}: the device of a test bed's interface IF is net_testbed-IF, and IF has a given MAC address",
                   record.name.view());
     record.device.assign(slot->second.device);
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace espalier::config {
 namespace {
@@ -104,11 +105,13 @@ class Scanner {
     if (c == '#' || (c == '/' && peek(1) == '/')) return skip_line();
     if (c == '/' && peek(1) == '*') return skip_comment();
     if (c == ' ' || c == '\t' || c == '\r' || c == '\f') return ++at_, void();
+    const bool is_value = std::exchange(after_assignment_, false) || in_list();
     if (c == '"') return string();
     // Between the strings of one value only blanks and comments may stand: everything else ends it.
     in_string_value_ = false;
-    if (starts_name(c)) return word();
+    if (starts_name(c)) return word(is_value);
     if (starts_number(c)) return number();
+    if ((c & 0x80) != 0) return foreign();
     punctuation(c);
   }
 
@@ -137,10 +140,24 @@ class Scanner {
     ++at_;
   }
 
-  void word() {
+  void word(bool is_value) {
     const size_t begin = at_;
     while (at_ < text_.size() && continues_name(text_[at_])) ++at_;
-    if (is_boolean(text_.substr(begin, at_ - begin))) lines_.push_back(line_);
+    const std::string_view word = text_.substr(begin, at_ - begin);
+    if (is_boolean(word))
+      lines_.push_back(line_);
+    else if (is_value)
+      diagnostics_.error(line_, "text needs double quotes; flags are true or false");
+    else
+      name_ = {word, line_};
+  }
+
+  // A byte order mark, a blank that does not break, quotes of a word processor. Once a line: the next are
+  // likely the other halves.
+  void foreign() {
+    if (foreign_line_ != line_) diagnostics_.error(line_, "a character beyond ASCII outside of a string");
+    foreign_line_ = line_;
+    while (at_ < text_.size() && (text_[at_] & 0x80) != 0) ++at_;
   }
 
   void number() {
@@ -154,24 +171,37 @@ class Scanner {
   void punctuation(char c) {
     if (c == '\0') return stop("a NUL byte");
     if (c == '@') return stop("@include is not supported: one file holds the whole configuration");
-    if (c == '{' || c == '(' || c == '[') open();
+    if (c == '{' || c == '(' || c == '[') open(c);
     if (c == '}' || c == ')' || c == ']') close();
-    if (c == '=' || c == ':') count_name();
+    if (c == '=' || c == ':') assignment();
     ++at_;
   }
 
-  void open() {
+  void open(char bracket) {
     lines_.push_back(line_);
-    names_.push_back(0);
-    if (names_.size() > kMaxDepth + 1) stop("nested too deeply");
+    open_.push_back({bracket != '{', names_.size()});
+    if (open_.size() > kMaxDepth + 1) stop("nested too deeply");
   }
 
   void close() {
-    if (names_.size() > 1) names_.pop_back();
+    if (open_.size() == 1) return;
+    names_.resize(open_.back().first_name);
+    open_.pop_back();
   }
 
-  void count_name() {
-    if (++names_.back() == kMaxGroupNames + 1)
+  bool in_list() const { return open_.back().is_list; }
+
+  void assignment() {
+    after_assignment_ = true;
+    const Name name = std::exchange(name_, {});
+    const auto first = names_.begin() + static_cast<ptrdiff_t>(open_.back().first_name);
+    const auto earlier =
+        std::find_if(first, names_.end(), [&](const Name& other) { return other.text == name.text; });
+    if (earlier != names_.end() && !name.text.empty())
+      diagnostics_.error(name.line, "{} stands twice in its group (first on line {})", quoted(name.text),
+                         earlier->line);
+    names_.push_back(name);
+    if (names_.size() - open_.back().first_name > kMaxGroupNames)
       stop("too many names in one group: write a list of groups, ( { name = \"...\"; }, ... )");
   }
 
@@ -180,12 +210,25 @@ class Scanner {
     stopped_ = true;
   }
 
+  struct Name {
+    std::string_view text;
+    int line = 0;
+  };
+  struct Aggregate {
+    bool is_list = false;   // "( )" or "[ ]": words in it are values
+    size_t first_name = 0;  // in names_
+  };
+
   std::string_view text_;
   Diagnostics& diagnostics_;
   ValueLines lines_;
-  std::vector<int> names_{0};  // per open aggregate, the file itself first
+  std::vector<Aggregate> open_{1};  // the file itself first
+  std::vector<Name> names_;         // of all open aggregates
+  Name name_;                       // the last word, a name if "=" comes
+  int foreign_line_ = 0;
   size_t at_ = 0;
   int line_ = 1;
+  bool after_assignment_ = false;
   bool in_string_value_ = false;  // the last value is a string: one that follows at once is its continuation
   bool stopped_ = false;          // the rest of the text would be misread
 };

@@ -4,8 +4,10 @@
 // short. It also refuses what would cost more than it is worth: includes, deep nesting, and groups with so
 // many names that libconfig's linear search takes minutes.
 //
-// The scanner follows libconfig's lexer and nothing more: whether the tokens make sense is libconfig's
-// question.
+// And it names what libconfig calls no more than "syntax error" or "duplicate setting name": characters
+// beyond ASCII outside of strings, words without quotes, and which name stands twice.
+//
+// The scanner follows libconfig's lexer: whether the tokens make sense otherwise is libconfig's question.
 #pragma once
 
 #include <string_view>
@@ -24,8 +26,8 @@ inline constexpr int kMaxGroupNames =
 // are those of the next token where strings stand in an array.
 using ValueLines = std::vector<int>;
 
-// Reports every trap as an error. Never repeats a number or a string: it may be a key whose quotes were
-// forgotten.
+// Reports every trap as an error. Never repeats a number, a string or a word in the place of a value: it may
+// be a key whose quotes were forgotten.
 ValueLines scan(std::string_view text, Diagnostics& diagnostics);
 
 }  // namespace espalier::config

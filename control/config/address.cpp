@@ -27,6 +27,13 @@ IpPrefix IpPrefix::network() const {
   return result;
 }
 
+IpAddress IpPrefix::last() const {
+  IpAddress result = address;
+  for (unsigned bit = length; bit < address.bits(); ++bit)
+    result.bytes[bit / 8] |= static_cast<uint8_t>(0x80u >> (bit % 8));
+  return result;
+}
+
 bool IpPrefix::contains(const IpAddress& a) const {
   if (a.family != address.family) return false;
   for (unsigned bit = 0; bit < length; bit += 8) {

@@ -44,6 +44,14 @@ struct IpPrefix {
   bool is_host() const { return length == address.bits(); }
   bool has_host_bits() const { return network().address != address; }
   IpPrefix network() const;
+  // The address with all host bits set.
+  IpAddress last() const;
+  // Whether no host of the network can have `a`: it is the network's own or its broadcast address. RFC 3021:
+  // a /31 has neither; nor has IPv6.
+  bool reserves(const IpAddress& a) const {
+    return has_broadcast() && (a == network().address || a == last());
+  }
+  bool has_broadcast() const { return is_ipv4() && length < 31; }
   bool contains(const IpAddress& a) const;
   bool contains(const IpPrefix& p) const { return length <= p.length && contains(p.address); }
   bool overlaps(const IpPrefix& p) const { return contains(p.address) || p.contains(address); }

@@ -1,5 +1,8 @@
 // States and policies that do not find each other, or are never used.
+#include <algorithm>
+#include <map>
 #include <set>
+#include <span>
 #include <tuple>
 
 #include "control/config/lint.hpp"
@@ -11,23 +14,36 @@ namespace {
 // What a template and a state have in common; reqid 0 and unset addresses of a template stand for any.
 using Key = std::tuple<IpAddress, IpAddress, Mode, uint32_t>;
 
-// Outbound: which state a packet would take.
+// Whether one packet can be in both.
+bool overlap(const TrafficSelector& a, const TrafficSelector& b) {
+  const bool protocols = a.protocol == kProtoAny || b.protocol == kProtoAny || a.protocol == b.protocol;
+  return protocols && a.source.overlaps(b.source) && a.destination.overlaps(b.destination) &&
+         a.source_port.overlaps(b.source_port) && a.destination_port.overlaps(b.destination_port);
+}
+
+// Outbound: which states a packet could take.
 class OutboundStates {
  public:
   explicit OutboundStates(const std::vector<State>& states) {
     for (const State& state : states) {
       if (state.direction != Direction::kOut) continue;
-      keys_.emplace(state.source, state.destination, state.mode, state.reqid);
-      keys_.emplace(state.source, state.destination, state.mode, 0);
+      by_key_[Key(state.source, state.destination, state.mode, state.reqid)].push_back(&state);
+      if (state.reqid != 0) by_key_[Key(state.source, state.destination, state.mode, 0)].push_back(&state);
     }
   }
-  bool serve(const Template& t) const {
-    return keys_.contains(Key(t.source, t.destination, t.mode, t.reqid));
+  // Those that the template names.
+  std::span<const State* const> serving(const Template& t) const {
+    const auto found = by_key_.find(Key(t.source, t.destination, t.mode, t.reqid));
+    return found == by_key_.end() ? std::span<const State* const>() : found->second;
   }
 
  private:
-  std::set<Key> keys_;
+  std::map<Key, std::vector<const State*>> by_key_;
 };
+
+bool may_carry(const State* state, const TrafficSelector& traffic) {
+  return !state->selector || overlap(*state->selector, traffic);
+}
 
 // Inbound: whether a policy lets through what a state decrypts.
 class InboundTemplates {
@@ -71,13 +87,24 @@ void check_templates(const Model& model, Diagnostics& diagnostics) {
   const OutboundStates states(model.states);
   for (const Policy& policy : model.policies) {
     if (policy.direction != Direction::kOut) continue;
-    for (const Template& t : policy.templates)
-      if (t.source.is_set() && t.destination.is_set() && !states.serve(t))
+    for (const Template& t : policy.templates) {
+      if (!t.source.is_set() || !t.destination.is_set()) continue;
+      const auto serving = states.serving(t);
+      const int line = t.line != 0 ? t.line : policy.line;
+      if (serving.empty())
         diagnostics.warning(
-            t.line != 0 ? t.line : policy.line,
+            line,
             "xfrm.{}: no out state has src {}, dst {}, reqid {} and this mode, so nothing leaves: add the "
             "state",
             policy.name, to_string(t.source), to_string(t.destination), t.reqid);
+      else if (std::none_of(serving.begin(), serving.end(),
+                            [&](const State* state) { return may_carry(state, policy.selector); }))
+        diagnostics.warning(line,
+                            "xfrm.{}: the selector of state 0x{:x} (line {}) has nothing in common with the "
+                            "policy's, so nothing "
+                            "leaves: make them agree",
+                            policy.name, serving.front()->spi, serving.front()->line);
+    }
   }
 }
 

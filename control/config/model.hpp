@@ -4,6 +4,8 @@
 // or not this version's dataplane can run it (capabilities.hpp).
 #pragma once
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <string>
 #include <vector>
@@ -158,6 +160,11 @@ struct State {
   Located<std::string> vti;
   Lifetime limit;
 };
+
+// The name of a state that was given none.
+inline std::string default_name(const State& state) {
+  return fmt::format("state 0x{:x}", state.spi);
+}
 
 struct Proposal {
   int line = 0;

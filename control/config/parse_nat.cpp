@@ -50,11 +50,18 @@ struct Translation {
   Ipv4Range range;
 };
 
+// Whether every address of the range can be a host's: the dataplane drops what comes from or goes to others.
+bool is_of_hosts(const Ipv4Range& range) {
+  const uint32_t first = range.low >> 24, last = range.high >> 24;
+  return first != 0 && last < 224 && (last < 127 || first > 127);
+}
+
 Result<Translation> parse_translation(std::string_view text) {
   if (text == "masquerade") return Translation{NatAction::kMasquerade, {}};
   const Ipv4Range range = TRY(parse_ipv4_match(text));
   if (range.negate) return fail("cannot be negated here");
-  if (range.low == 0) return fail("begins with 0.0.0.0, which is no address of a host");
+  if (!is_of_hosts(range))
+    return fail("has addresses that no host can have: 0.0.0.0/8, 127.0.0.0/8, or 224.0.0.0 and above");
   if (range.low == range.high) return Translation{NatAction::kAddress, range};
   return Translation{text.find('/') == text.npos ? NatAction::kRange : NatAction::kPrefix, range};
 }
@@ -100,8 +107,11 @@ void read_rule(Reader& reader, NatKind kind, std::vector<NatRule>& rules) {
   rule.destination = read_addresses(reader, "destination", rule.protocol.ports());
   rule.disable = reader.flag("disable");
   rule.description = reader.string("description");
-  const bool exclude = reader.flag("exclude");
-  if (exclude == reader.has("translation")) reader.group_error("needs either translation or exclude = true");
+  const bool translates = reader.has("translation");
+  // A value that is neither true nor false has been told of: nothing follows from it.
+  const bool exclude = reader.optional_flag("exclude").value_or(reader.has("exclude") && !translates);
+  if (exclude && translates) reader.group_error("has both translation and exclude = true: only one can be");
+  if (!exclude && !translates) reader.group_error("needs either translation or exclude = true");
   reader.group("translation", [&](Reader& translation) { read_translation(translation, kind, rule); });
   rules.push_back(std::move(rule));
 }

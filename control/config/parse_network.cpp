@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "control/config/device.hpp"
 #include "control/config/parse.hpp"
 #include "control/shared/limits.hpp"
 #include "control/shared/statistics.hpp"
@@ -56,8 +57,7 @@ Result<uint32_t> parse_mss_clamp(std::string_view text) {
 }
 
 void read_ethernet(Reader& reader, Interface& interface) {
-  if (reader.require("device"))
-    interface.device = reader.label("device", sizeof(InterfaceRecord{}.device.bytes));
+  if (reader.require("device")) interface.device = reader.parsed("device", parse_device).value_or("");
 }
 
 void read_gre(Reader& reader, Interface& interface) {
@@ -130,9 +130,14 @@ void read_route(Reader& reader, Model& model) {
     route.metric = static_cast<uint32_t>(*metric);
   int targets = reader.has("via") || reader.has("interface");
   route.target = reader.has("via") ? RouteTarget::kVia : RouteTarget::kInterface;
-  for (const TargetWord& word : kFlagTargets)
-    if (reader.flag(word.key)) route.target = word.target, ++targets;
-  if (targets != 1) reader.group_error("needs one of via, interface, blackhole, unreachable and prohibit");
+  for (const TargetWord& word : kFlagTargets) {
+    // A value that is neither true nor false has been told of, and names a target all the same.
+    const bool named = reader.optional_flag(word.key).value_or(reader.has(word.key));
+    if (named) route.target = word.target, ++targets;
+  }
+  if (targets != 1)
+    reader.group_error("needs exactly one of via, interface, blackhole, unreachable and prohibit, has {}",
+                       targets == 0 ? "none" : std::to_string(targets));
   if (reader.has("via") && route.via.empty()) reader.error("via", "names no usable next hop");
   for (const auto& via : route.via)
     if (via.value.family != route.prefix.address.family)

@@ -152,15 +152,16 @@ Authentication read_authentication(Reader& peer) {
   if (!peer.require("authentication")) return result;
   peer.group("authentication", [&](Reader& reader) {
     result.line = reader.line();
-    if (reader.require("mode"))
-      result.mode = reader.choice("mode", kAuthenticationModeWords, AuthenticationMode::kPreSharedSecret);
+    reader.require("mode");
+    const auto mode = reader.optional_choice("mode", kAuthenticationModeWords);
+    result.mode = mode.value_or(AuthenticationMode::kPreSharedSecret);
     result.local_id = reader.string("local-id");
     result.remote_id = reader.string("remote-id");
     result.use_x509_id = reader.flag("use-x509-id");
     read_x509(reader, result);
     if (result.use_x509_id && !result.local_id.empty())
       reader.error("use-x509-id", "and local-id exclude each other");
-    const AuthenticationMode mode = result.mode;
+    if (!mode) return;
     if ((mode == AuthenticationMode::kX509) != reader.has("x509"))
       reader.group_error("mode \"x509\" and the group x509 belong together");
     if ((mode == AuthenticationMode::kRsa) != reader.has("rsa"))

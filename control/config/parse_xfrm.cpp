@@ -105,15 +105,16 @@ Secret read_key(Reader& reader, const char* key, size_t bytes, std::string_view 
 void read_algorithms(Reader& reader, State& state) {
   state.cipher = read_cipher(reader);
   state.integrity = read_hash(reader).value;
-  if (state.cipher == nullptr) return;
+  // Known keywords, also where the algorithms are so wrong that their keys are not looked at.
+  const bool has_hash = reader.has("hash"), has_auth_key = reader.has("auth-key");
+  if (state.cipher == nullptr) return static_cast<void>(reader.has("key"));
   const Cipher& cipher = *state.cipher;
   const size_t key_bytes = cipher.key_bytes + cipher.salt_bytes;
   state.key =
       read_key(reader, "key", key_bytes, cipher.salt_bytes != 0 ? ": the key and 4 bytes of salt" : "");
   if (cipher.aead) {
-    if (reader.has("hash")) reader.error("hash", "{} authenticates by itself: leave hash out", cipher.name);
-    if (reader.has("auth-key"))
-      reader.error("auth-key", "{} authenticates by itself: leave auth-key out", cipher.name);
+    if (has_hash) reader.error("hash", "{} authenticates by itself: leave hash out", cipher.name);
+    if (has_auth_key) reader.error("auth-key", "{} authenticates by itself: leave auth-key out", cipher.name);
     return;
   }
   if (!reader.require("hash") || state.integrity == nullptr) return;
@@ -152,7 +153,7 @@ void read_state(Reader& reader, Model& model) {
   reader.set_path(fmt::format("xfrm.state 0x{:x}", state.spi));
   if (reader.require("direction"))
     state.direction = reader.choice("direction", kStateDirectionWords, Direction::kOut);
-  state.name = reader.has("name") ? reader.label("name", kNameBytes) : fmt::format("state 0x{:x}", state.spi);
+  state.name = reader.has("name") ? reader.label("name", kNameBytes) : default_name(state);
   read_outer_addresses(reader, state);
   state.reqid = static_cast<uint32_t>(reader.integer("reqid", 0, kMax32));
   state.mode = reader.choice("mode", kModeWords, Mode::kTunnel);
@@ -201,19 +202,22 @@ void read_policy(Reader& reader, size_t position, Model& model) {
   Policy policy;
   policy.line = reader.line();
   policy.name = reader.has("name") ? reader.label("name", kNameBytes) : fmt::format("policy {}", position);
-  if (reader.require("direction"))
-    policy.direction = reader.choice("direction", kPolicyDirectionWords, Direction::kOut);
+  reader.require("direction");
+  const auto direction = reader.optional_choice("direction", kPolicyDirectionWords);
+  policy.direction = direction.value_or(Direction::kIn);  // what a template needs then is needed in any case
   policy.selector = read_selector(reader);
   policy.priority = static_cast<uint32_t>(reader.integer("priority", 0, kMax32));
-  if (reader.require("action"))
-    policy.action = reader.choice("action", kPolicyActionWords, PolicyAction::kProtect);
+  reader.require("action");
+  const auto action = reader.optional_choice("action", kPolicyActionWords);
+  policy.action = action.value_or(PolicyAction::kProtect);
   reader.groups("template",
                 [&](Reader& one) { policy.templates.push_back(read_template(one, policy.direction)); });
   policy.vti = reader.located_string("vti");
   policy.limit = read_limit(reader);
-  const bool protect = policy.action == PolicyAction::kProtect;
-  if (protect && policy.templates.empty()) reader.group_error("protects, and so needs a template");
-  if (!protect && reader.has("template")) reader.error("template", "is only for action \"protect\"");
+  if (action == PolicyAction::kProtect && policy.templates.empty())
+    reader.group_error("protects, and so needs a template");
+  if (action && action != PolicyAction::kProtect && reader.has("template"))
+    reader.error("template", "is only for action \"protect\"");
   model.policies.push_back(std::move(policy));
 }
 

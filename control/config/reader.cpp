@@ -88,9 +88,9 @@ void Reader::reject(const char* key, std::string_view why) {
   if (has(key)) error(key, "is not supported: {}", why);
 }
 
-bool Reader::flag(const char* key, bool otherwise) {
+std::optional<bool> Reader::optional_flag(const char* key) {
   const Node* node = find(key, Node::Kind::kBoolean);
-  return node == nullptr ? otherwise : node->boolean;
+  return node == nullptr ? std::nullopt : std::optional<bool>(node->boolean);
 }
 
 std::optional<int64_t> Reader::optional_integer(const char* key, int64_t low, int64_t high) {

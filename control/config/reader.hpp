@@ -40,7 +40,8 @@ class Reader {
   // For keywords that users of VyOS know and Espalier will not have.
   void reject(const char* key, std::string_view why);
 
-  bool flag(const char* key, bool otherwise = false);
+  bool flag(const char* key, bool otherwise = false) { return optional_flag(key).value_or(otherwise); }
+  std::optional<bool> optional_flag(const char* key);
   int64_t integer(const char* key, int64_t low, int64_t high, int64_t otherwise = 0);
   std::optional<int64_t> optional_integer(const char* key, int64_t low, int64_t high);
   std::string string(const char* key);              // without control characters
@@ -52,14 +53,18 @@ class Reader {
 
   template <class E, size_t N>
   E choice(const char* key, const Word<E> (&words)[N], E otherwise) {
+    return optional_choice(key, words).value_or(otherwise);
+  }
+  template <class E, size_t N>
+  std::optional<E> optional_choice(const char* key, const Word<E> (&words)[N]) {
     const Node* node = find(key, Node::Kind::kString);
-    return node == nullptr ? otherwise : word(key, *node, words, otherwise);
+    return node == nullptr ? std::nullopt : word(key, *node, words);
   }
   template <class E, size_t N>
   std::vector<E> choices(const char* key, const Word<E> (&words)[N]) {
     std::vector<E> result;
     for (const Node* node : scalars(key))
-      if (is(key, *node, Node::Kind::kString)) result.push_back(word(key, *node, words, E{}));
+      if (is(key, *node, Node::Kind::kString)) result.push_back(word(key, *node, words).value_or(E{}));
     return result;
   }
 
@@ -150,14 +155,14 @@ class Reader {
     scope.report_unknown();
   }
   template <class E, size_t N>
-  E word(const char* key, const Node& node, const Word<E> (&words)[N], E otherwise) {
+  std::optional<E> word(const char* key, const Node& node, const Word<E> (&words)[N]) {
     std::string_view names[N];
     for (size_t i = 0; i < N; ++i) {
       if (node.text.text() == words[i].name) return words[i].value;
       names[i] = words[i].name;
     }
     wrong_word(key, node, names);
-    return otherwise;
+    return std::nullopt;
   }
   template <class Value, class Parse>
   std::optional<Value> parse_one(const char* key, const Node& node, Parse parse) {

@@ -239,8 +239,4 @@ std::vector<std::string> diff(const Tables& running, const Tables& wanted) {
   return lines;
 }
 
-bool needs_restart(const Tables& running, const Tables& wanted) {
-  return running.startup != wanted.startup;
-}
-
 }  // namespace espalier::config

@@ -13,7 +13,4 @@ namespace espalier::config {
 // while the dataplane runs says so.
 std::vector<std::string> diff(const Tables& running, const Tables& wanted);
 
-// Whether going from one to the other needs a restart of the dataplane.
-bool needs_restart(const Tables& running, const Tables& wanted);
-
 }  // namespace espalier::config

@@ -1,7 +1,9 @@
 #include "control/config/validate.hpp"
 
+#include <map>
 #include <tuple>
 
+#include "control/config/device.hpp"
 #include "control/shared/limits.hpp"
 #include "control/shared/sa_directory.hpp"
 
@@ -35,10 +37,22 @@ void check_own_address(const OwnAddress& own, Diagnostics& diagnostics) {
     diagnostics.error(own.line, "interfaces.{}.address: {} is {}", own.interface->name, to_string(a), why);
   };
   if (!a.is_unicast()) return wrong("no address of a host");
-  if (!a.is_ipv4() || own.prefix.length >= 31) return;  // RFC 3021: a /31 has neither
-  const Ipv4Prefix prefix = own.prefix.ipv4();
-  if (prefix.address == prefix.network()) wrong("the network's own address");
-  if (prefix.address == prefix.broadcast()) wrong("the network's broadcast address");
+  if (!own.prefix.has_broadcast()) return;
+  if (a == own.prefix.network().address) wrong("the network's own address");
+  if (a == own.prefix.last()) wrong("the network's broadcast address");
+}
+
+// The dataplane would know the way to the first of them only. Two addresses of one interface are fine.
+void check_networks(const std::vector<OwnAddress>& addresses, Diagnostics& diagnostics) {
+  for_each_duplicate(
+      addresses, [](const OwnAddress& own) { return own.prefix.network(); },
+      [&](const OwnAddress& first, const OwnAddress& second) {
+        const bool told = first.prefix == second.prefix;  // as an address that stands twice
+        if (first.interface == second.interface || told) return;
+        diagnostics.error(second.line, "interfaces.{}.address: {} is the network of {} already (line {})",
+                          second.interface->name, to_string(second.prefix.network()), first.interface->name,
+                          first.line);
+      });
 }
 
 void check_addresses(const Model& model, Diagnostics& diagnostics) {
@@ -55,6 +69,7 @@ void check_addresses(const Model& model, Diagnostics& diagnostics) {
                           second.interface->name, to_string(second.prefix.address), first.interface->name,
                           first.line);
       });
+  check_networks(addresses, diagnostics);
 }
 
 void check_devices(const Model& model, Diagnostics& diagnostics) {
@@ -65,36 +80,69 @@ void check_devices(const Model& model, Diagnostics& diagnostics) {
   for (const Interface* port : ports) lines.push_back(port->line);
   check_count(lines, limits::kPorts, "interfaces with a device", diagnostics);
   for_each_duplicate(
-      ports, [](const Interface* port) { return std::string_view(port->device); },
+      ports, [](const Interface* port) { return device_identity(port->device); },
       [&](const Interface* first, const Interface* second) {
         diagnostics.error(second->line, "interfaces.{}.device: is the device of {} already (line {})",
                           second->name, first->name, first->line);
       });
 }
 
-void check_next_hop(const Route& route, const Located<IpAddress>& via, const Topology& topology,
-                    Diagnostics& diagnostics) {
+// What the interfaces' addresses put into the routing table, by prefix: own addresses, broadcast addresses,
+// networks. A route for one of these would never be asked (as in Linux, where the table "local" comes first).
+struct Installed {
+  std::string what;
+  int line;
+};
+std::map<IpPrefix, Installed> installed_by_addresses(const Model& model) {
+  std::map<IpPrefix, Installed> installed;
+  for (const Interface& interface : model.interfaces)
+    for (const auto& [own, line] : interface.addresses) {
+      const auto host = static_cast<uint8_t>(own.address.bits());
+      installed.try_emplace({own.address, host}, Installed{"an address of " + interface.name, line});
+      installed.try_emplace(own.network(), Installed{"the network of " + interface.name, line});
+      if (own.has_broadcast())
+        installed.try_emplace({own.last(), host},
+                              Installed{"the broadcast address of " + interface.name, line});
+    }
+  return installed;
+}
+
+void check_next_hop_on(const Interface& interface, const IpAddress& via, auto wrong) {
+  if (interface.type == InterfaceType::kDummy)
+    return wrong(fmt::format("is on {}, which is a dummy: no other host is there", interface.name));
+  for (const auto& own : interface.addresses)
+    if (own.value.reserves(via))
+      wrong(fmt::format("is no host's address in {}", to_string(own.value.network())));
+}
+
+void check_next_hop(const Route& route, const Located<IpAddress>& via, const Model& model,
+                    const Topology& topology, Diagnostics& diagnostics) {
   const auto wrong = [&](std::string_view why) {
     diagnostics.error(via.line != 0 ? via.line : route.line, "routes {}.via: {} {}", to_string(route.prefix),
                       to_string(via.value), why);
   };
   if (!via.value.is_unicast()) return wrong("is no address of a host");
   if (topology.is_own(via.value)) return wrong("is an address of this gateway");
-  if (route.interface.value.empty()) {
-    if (!topology.connected(via.value)) wrong("is on no connected network");
-    return;
-  }
-  const auto index = topology.interface(route.interface.value);
-  if (index && !topology.is_connected_on(via.value, *index))
-    wrong(fmt::format("is on no network of {}", route.interface.value));
+  const bool named = !route.interface.value.empty();
+  const auto index = named ? topology.interface(route.interface.value) : topology.connected(via.value);
+  if (!index && !named) return wrong("is on no connected network");
+  if (!index) return;
+  if (!topology.is_connected_on(via.value, *index))
+    return wrong(fmt::format("is on no network of {}", route.interface.value));
+  check_next_hop_on(model.interfaces[*index], via.value, wrong);
 }
 
 void check_routes(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  const auto installed = installed_by_addresses(model);
   for (const Route& route : model.routes) {
+    if (const auto found = installed.find(route.prefix); found != installed.end())
+      diagnostics.error(route.line,
+                        "routes {}: is {} (line {}), so this route would never be asked: leave it out",
+                        to_string(route.prefix), found->second.what, found->second.line);
     if (!route.interface.value.empty() && !topology.interface(route.interface.value))
       diagnostics.error(route.interface.line, "routes {}.interface: there is no interface {}",
                         to_string(route.prefix), quoted(route.interface.value));
-    for (const auto& via : route.via) check_next_hop(route, via, topology, diagnostics);
+    for (const auto& via : route.via) check_next_hop(route, via, model, topology, diagnostics);
   }
   for_each_duplicate(
       model.routes, [](const Route& route) { return std::tuple(route.prefix, route.metric.value_or(0)); },
@@ -102,6 +150,13 @@ void check_routes(const Model& model, const Topology& topology, Diagnostics& dia
         diagnostics.error(second.line, "routes {}: stands twice with the same metric (line {})",
                           to_string(second.prefix), first.line);
       });
+}
+
+bool is_neighbor_on(size_t index, const IpAddress& address, const Model& model, const Topology& topology) {
+  const auto& networks = model.interfaces[index].addresses;
+  return address.is_unicast() && !topology.is_own(address) && topology.is_connected_on(address, index) &&
+         std::none_of(networks.begin(), networks.end(),
+                      [&](const auto& own) { return own.value.reserves(address); });
 }
 
 void check_neighbors(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
@@ -118,8 +173,7 @@ void check_neighbors(const Model& model, const Topology& topology, Diagnostics& 
     if (type != InterfaceType::kEthernet && type != InterfaceType::kVif)
       diagnostics.error(neighbor.interface.line, "{}.interface: {} has no MAC addresses", path,
                         neighbor.interface.value);
-    else if (!neighbor.address.is_unicast() || topology.is_own(neighbor.address) ||
-             !topology.is_connected_on(neighbor.address, *index))
+    else if (!is_neighbor_on(*index, neighbor.address, model, topology))
       diagnostics.error(neighbor.line, "{}: is not a neighbor's address on a network of {}", path,
                         neighbor.interface.value);
   }
@@ -156,6 +210,20 @@ void check_rules(const std::vector<NatRule>& rules, std::string_view kind, const
       [&](const NatRule& first, const NatRule& second) {
         diagnostics.error(second.line, "nat.{} rule {}: the number stands twice (line {})", kind,
                           second.number, first.line);
+      });
+}
+
+// `explain --tunnel` and the tables name a state by its name. The two directions of a tunnel may share one.
+void check_state_names(const Model& model, Diagnostics& diagnostics) {
+  std::vector<const State*> named;
+  for (const State& state : model.states)
+    if (state.name != default_name(state)) named.push_back(&state);
+  for_each_duplicate(
+      named, [](const State* state) { return std::tuple(state->direction, std::string_view(state->name)); },
+      [&](const State* first, const State* second) {
+        diagnostics.error(second->line,
+                          "xfrm.state 0x{:x}.name: is the name of state 0x{:x} already (line {})",
+                          second->spi, first->spi, first->line);
       });
 }
 
@@ -226,6 +294,7 @@ void validate_xfrm(const Model& model, const Topology& topology, Diagnostics& di
         diagnostics.error(second.line, "xfrm.state 0x{:x}: stands twice with dst {} (line {})", second.spi,
                           to_string(second.destination), first.line);
       });
+  check_state_names(model, diagnostics);
   check_state_room(model, diagnostics);
   check_keys(model, diagnostics);
   for (const State& state : model.states)

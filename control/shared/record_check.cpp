@@ -62,6 +62,12 @@ bool is_unicast(Ipv4Address address) {
   return !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast();
 }
 
+// Whether hosts can have all these addresses (host order): not 0/8, 127/8, multicast, 240/4.
+bool are_hosts(uint32_t low, uint32_t high) {
+  const uint32_t first = low >> 24, last = high >> 24;
+  return first != 0 && last < 224 && (last < 127 || first > 127);
+}
+
 bool is_unicast(const MacAddress& mac) {
   return (mac[0] & 1) == 0 && mac != MacAddress{};
 }
@@ -149,7 +155,9 @@ Finding check(const NatRuleRecord& r) {
     return "masquerade is for source NAT";
   const bool to_address =
       r.translation == NatTranslation::kAddress || r.translation == NatTranslation::kRange;
-  if (to_address && (r.address_low == 0 || r.address_low > r.address_high)) return "addresses out of order";
+  if (to_address && r.address_low > r.address_high) return "addresses out of order";
+  if (to_address && !are_hosts(r.address_low, r.address_high))
+    return "translation to what is no host's address";
   if (r.translation == NatTranslation::kAddress && r.address_low != r.address_high)
     return "more than one translation address";
   return {};

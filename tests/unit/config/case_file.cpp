@@ -10,14 +10,14 @@ namespace {
 
 constexpr std::string_view kInterfaces = R"(
 interfaces = {
-  eth0 = { device = "prelude0"; address = "192.168.0.1/24"; };
-  eth1 = { device = "prelude1"; address = "198.51.100.3/24"; };
+  eth0 = { device = "net_prelude0"; address = "192.168.0.1/24"; };
+  eth1 = { device = "net_prelude1"; address = "198.51.100.3/24"; };
   dum0 = { type = "dummy"; address = "10.40.11.1/24"; };
 };
 )";
 constexpr std::string_view kInterfacesAndVti = R"(
 interfaces = {
-  eth0 = { device = "prelude0"; address = "192.168.0.1/24"; };
+  eth0 = { device = "net_prelude0"; address = "192.168.0.1/24"; };
   vti1 = { type = "vti"; mtu = 1400; };
 };
 )";

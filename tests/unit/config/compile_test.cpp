@@ -245,7 +245,6 @@ TEST(Compile, NoTablesWhereSomethingCannotBeApplied) {
 TEST(Diff, TheSameFileTwiceIsNoChange) {
   const Tables a = tables_of(kSite), b = tables_of(kSite);
   EXPECT_EQ(diff(a, b), std::vector<std::string>());
-  EXPECT_FALSE(needs_restart(a, b));
 }
 
 TEST(Diff, FromNothingEverythingIsAdded) {
@@ -304,7 +303,6 @@ TEST(Diff, SaysWhatChanges) {
   for (const Change& change : changes) {
     const Tables after = tables_of(replaced(kSite, change.from, change.to));
     EXPECT_EQ(diff(before, after), change.lines);
-    EXPECT_EQ(needs_restart(before, after), change.from.starts_with("workers"));
   }
 }
 

@@ -207,7 +207,7 @@ TEST(Text, MoreStatesThanThereAreCellsOrRoomForTheirWindows) {
 std::string many_elements() {
   std::string text = prelude("interfaces") + "routes = (\n";
   for (unsigned i = 0; i < 50000; ++i)
-    text += fmt::format("{}{{ prefix = \"10.{}.{}.0/24\"; via = \"192.168.0.9\"; }}\n", i ? "," : "", i / 256,
+    text += fmt::format("{}{{ prefix = \"11.{}.{}.0/24\"; via = \"192.168.0.9\"; }}\n", i ? "," : "", i / 256,
                         i % 256);
   text += ");\nxfrm = {\n state = (\n";
   for (unsigned i = 0; i < CellGeometry{}.capacity; ++i)

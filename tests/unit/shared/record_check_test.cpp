@@ -114,11 +114,14 @@ TEST(RecordCheck, NatRules) {
                    [](R& r) {
                      r.has_port_range = 1, r.ports = {0, 5};
                    },
-                   [](R& r) { r.address_low = 0; }, [](R& r) { r.address_high += 1; },
-                   [](R& r) { r.interface = InterfaceIndex(256); }});
+                   [](R& r) { r.address_low = 0; }, [](R& r) { r.address_low = r.address_high = 0xffffffff; },
+                   [](R& r) { r.address_low = r.address_high = 0xe0000001; },
+                   [](R& r) { r.address_low = r.address_high = 0x7f000001; },
+                   [](R& r) { r.address_high += 1; }, [](R& r) { r.interface = InterfaceIndex(256); }});
   rule.translation = NatTranslation::kRange;
   rule.address_high += 3;
-  expect<R>(rule, {[](R& r) { r.address_high = r.address_low - 1; }});
+  expect<R>(rule, {[](R& r) { r.address_high = r.address_low - 1; },
+                   [](R& r) { r.address_low = 0x7e000001, r.address_high = 0x80000001; }});
   rule.translation = NatTranslation::kMasquerade;
   expect<R>(rule, {[](R& r) { r.kind = NatKind::kDestination; }});
 }

@@ -14,7 +14,7 @@ SOURCE_NAT = {"source": [{"rule": 10, "outbound-interface": "wan", "source": {"a
 
 
 class Restless:
-    """Changes the routes of gateway A again and again; each change must be accepted."""
+    """Changes routes and ports of gateway A again and again; each change must be accepted."""
 
     def __init__(self, lab, **settings):
         self.lab, self.settings, self.applied, self.failed = lab, settings, 0, []
@@ -27,6 +27,9 @@ class Restless:
             settings = self.lab.settings_a(**self.settings)
             if self.applied % 2:
                 settings["routes"].append({"prefix": "10.99.0.0/16", "blackhole": True})
+            if self.applied % 4 < 2:  # in front of the others: their queues shall stay with their workers
+                spare = {"spare": {"device": "net_ring_spare", "address": ["10.77.0.1/24"]}}
+                settings["interfaces"] = spare | settings["interfaces"]
             done = self.lab.a.run("apply", self.lab.a.write(settings, "restless.conf"))
             if done.returncode:
                 self.failed.append(done.stderr)

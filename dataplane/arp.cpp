@@ -170,6 +170,7 @@ bool ArpResolver::advance(Key key, Entry& entry, uint64_t now_ms, ArpOutput& out
       } else {
         discard(entry, DropReason::kNeighborUnresolved, output);
         become(entry, State::kFailed, now_ms);
+        table_.set_unusable(entry.ref, NeighborTable::State::kFailed);
       }
       return true;
     case State::kProbe:
@@ -224,6 +225,8 @@ void ArpResolver::hold(Entry& entry, rte_mbuf* mbuf, ArpOutput& output) {
   if (queued_ == kQueuedPacketsTotal) return drop(mbuf, DropReason::kNeighborQueueFull, output);
   entry.queue.push_back(mbuf);
   ++queued_;
+  if (is_unresolved(entry.state) && entry.queue.size() == kQueuedPackets)
+    table_.set_unusable(entry.ref, NeighborTable::State::kQueueFull);
 }
 
 void ArpResolver::release(Entry& entry, ArpOutput& output) {

@@ -161,7 +161,9 @@ std::vector<rte_mbuf*> ArpResolver::take_queued(IsWanted is_wanted) {
   for (auto& [key, entry] : entries_) {
     const auto wanted = std::stable_partition(entry.queue.begin(), entry.queue.end(), std::not_fn(is_wanted));
     taken.insert(taken.end(), wanted, entry.queue.end());
+    if (wanted == entry.queue.end()) continue;
     entry.queue.erase(wanted, entry.queue.end());
+    table_.set_unusable(entry.ref);  // there is room again; only what is unresolved has a queue
   }
   queued_ -= taken.size();
   return taken;

@@ -48,7 +48,8 @@ struct Context {
   crypto::GcmEngine* gcm = nullptr;
   rte_mempool* pool = nullptr;
   Transmitter* transmitter = nullptr;
-  Mailbox* main = nullptr;             // the main lcore's
+  Mailbox* arp = nullptr;              // the main lcore's, for ARP alone: see Gateway::main_mailboxes()
+  Mailbox* main = nullptr;             // the main lcore's, for packets without a next hop
   std::span<Mailbox* const> handover;  // each worker's, by WorkerId
 
   // Fixed for a burst.

@@ -104,6 +104,7 @@ Context Gateway::context_for(WorkerId id) {
   context.sad = &sas_->sad();
   context.neighbors = &neighbors_;
   context.pool = pool_.get();
+  context.arp = arp_mailbox_.get();
   context.main = main_mailbox_.get();
   context.handover = mailbox_pointers_;
   return context;
@@ -125,11 +126,13 @@ Result<std::unique_ptr<Worker>> Gateway::make_worker(WorkerId id) {
 }
 
 Result<void> Gateway::make_workers() {
-  main_mailbox_ =
-      TRY(Mailbox::create(unique_name("main"), kMailboxPackets, static_cast<int>(rte_socket_id())));
+  const auto mailbox = [](std::string_view kind) {
+    return Mailbox::create(unique_name(kind), kMailboxPackets, static_cast<int>(rte_socket_id()));
+  };
+  arp_mailbox_ = TRY(mailbox("arp"));
+  main_mailbox_ = TRY(mailbox("main"));
   for (uint16_t w = 0; w < options_.workers; ++w) {
-    mailboxes_.push_back(
-        TRY(Mailbox::create(unique_name("worker"), kMailboxPackets, static_cast<int>(rte_socket_id()))));
+    mailboxes_.push_back(TRY(mailbox("worker")));
     mailbox_pointers_.push_back(mailboxes_.back().get());
   }
   context_ = context_for(WorkerId{options_.workers});

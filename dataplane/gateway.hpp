@@ -5,6 +5,7 @@
 // Owner: main lcore. Workers run on lcores of their own, or are polled in turn by the same thread.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -53,8 +54,10 @@ class Gateway {
   // A round of the main lcore's work: punted packets, ARP, links, reservations' errors. Returns how many
   // packets it handled.
   uint32_t poll_main();
-  // Readable when poll_main() has packets to handle; prepare_to_wait() before sleeping on it.
-  Mailbox& mailbox() { return *main_mailbox_; }
+  // Readable when poll_main() has packets to handle; prepare_to_wait() on both before sleeping on them. ARP
+  // has one of its own, which is emptied first: packets that wait for a next hop can come in floods, and must
+  // not take the answers that they and everybody else wait for down with them.
+  std::array<Mailbox*, 2> main_mailboxes() { return {arp_mailbox_.get(), main_mailbox_.get()}; }
 
   // Rows for `show`; as message::Query says.
   std::vector<message::InterfaceRow> interface_rows(uint64_t& cursor, uint32_t limit) const;
@@ -121,6 +124,7 @@ class Gateway {
   std::unique_ptr<SaStore> sas_;
   NeighborTable neighbors_;
   ArpResolver arp_;
+  std::unique_ptr<Mailbox> arp_mailbox_;
   std::unique_ptr<Mailbox> main_mailbox_;
   std::vector<std::unique_ptr<Mailbox>> mailboxes_;
   std::vector<Mailbox*> mailbox_pointers_;

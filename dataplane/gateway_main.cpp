@@ -69,9 +69,10 @@ void Gateway::drop_waiting(uint32_t epoch_before, bool interfaces_changed) {
   for (rte_mbuf* mbuf : arp_.take_queued(is_stale)) drop(mbuf);
   ArpOutput output;
   std::array<rte_mbuf*, kBurst> punted;
-  while (const uint16_t count = main_mailbox_->pop(punted))
-    for (uint16_t i = 0; i < count; ++i)
-      is_stale(punted[i]) ? drop(punted[i]) : handle_punted(punted[i], output);
+  for (Mailbox* mailbox : main_mailboxes())
+    while (const uint16_t count = mailbox->pop(punted))
+      for (uint16_t i = 0; i < count; ++i)
+        is_stale(punted[i]) ? drop(punted[i]) : handle_punted(punted[i], output);
   carry_out(output);
 }
 
@@ -127,8 +128,12 @@ void Gateway::follow_links() {
 uint32_t Gateway::poll_main() {
   ArpOutput output;
   std::array<rte_mbuf*, kBurst> punted;
-  const uint16_t count = main_mailbox_->pop(punted);
-  for (uint16_t i = 0; i < count; ++i) handle_punted(punted[i], output);
+  uint32_t handled = 0;
+  for (Mailbox* mailbox : main_mailboxes()) {
+    const uint16_t count = mailbox->pop(punted);
+    for (uint16_t i = 0; i < count; ++i) handle_punted(punted[i], output);
+    handled += count;
+  }
   const uint64_t now = clock_.now_ms();
   main_statistics().polls.add(1);
   if (now >= tick_due_ms_) {
@@ -138,7 +143,7 @@ uint32_t Gateway::poll_main() {
     arp_.tick(now, output);
   }
   carry_out(output);
-  return count;
+  return handled;
 }
 
 message::InterfaceRow Gateway::interface_row(const Interface& interface) const {

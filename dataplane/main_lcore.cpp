@@ -112,15 +112,17 @@ Result<void> MainLcore::run() {
 }
 
 void MainLcore::sleep() {
-  std::array<pollfd, 5> fds;
+  std::array<pollfd, 6> fds;
   nfds_t count = 0;
   const auto watch = [&](int fd) {
     if (fd >= 0) fds[count++] = {.fd = fd, .events = POLLIN, .revents = 0};
   };
   bool may_sleep = true;
   if (gateway_) {
-    may_sleep = gateway_->mailbox().prepare_to_wait();
-    watch(gateway_->mailbox().wait_fd());
+    for (Mailbox* mailbox : gateway_->main_mailboxes()) {
+      may_sleep = mailbox->prepare_to_wait() && may_sleep;
+      watch(mailbox->wait_fd());
+    }
   }
   if (channel_ && !channel_->broken()) {
     may_sleep = channel_->prepare_to_wait() && may_sleep;
@@ -128,7 +130,8 @@ void MainLcore::sleep() {
   }
   for (const int fd : endpoint_.wait_fds()) watch(fd);
   ::poll(fds.data(), count, may_sleep ? kSleepMs : 0);
-  if (gateway_) gateway_->mailbox().awake();
+  if (gateway_)
+    for (Mailbox* mailbox : gateway_->main_mailboxes()) mailbox->awake();
 }
 
 // Returns whether there was something to do.

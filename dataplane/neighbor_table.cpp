@@ -27,6 +27,7 @@ uint32_t generation_of(uint64_t answer) {
 NeighborRef ref_of(uint32_t slot, uint64_t answer) {
   return NeighborRef(generation_of(answer) << 16 | slot);
 }
+// Unresolved.
 uint64_t answer_of(uint32_t generation) {
   return uint64_t{generation & kGenerationMask} << kGenerationShift;
 }
@@ -34,6 +35,9 @@ uint64_t answer_of(uint32_t generation) {
 uint32_t bucket_of(uint64_t key) {
   return static_cast<uint32_t>(_mm_crc32_u64(0, key)) % NeighborTable::kSlots;
 }
+
+// A new entry of any generation is unresolved.
+static_assert(static_cast<uint64_t>(NeighborTable::State::kUnresolved) == 0);
 
 }  // namespace
 
@@ -65,7 +69,7 @@ NeighborTable::State NeighborTable::resolve(NeighborRef ref, MacAddress& mac) co
   if (generation_of(answer) != generation_of(ref)) return State::kGone;
   // Written only when it changes, so that the line stays shared between workers.
   if (!here.used.load(std::memory_order_relaxed)) here.used.store(true, std::memory_order_relaxed);
-  if (!(answer & kUsable)) return State::kUnresolved;
+  if (!(answer & kUsable)) return static_cast<State>(answer & 0xff);
   std::memcpy(mac.data(), &answer, mac.size());
   return State::kUsable;
 }
@@ -91,8 +95,9 @@ void NeighborTable::set_usable(NeighborRef ref, const MacAddress& mac) {
   entry(ref).answer.store(answer_of(generation_of(ref)) | kUsable | answer, std::memory_order_release);
 }
 
-void NeighborTable::set_unusable(NeighborRef ref) {
-  entry(ref).answer.store(answer_of(generation_of(ref)), std::memory_order_release);
+void NeighborTable::set_unusable(NeighborRef ref, State why) {
+  const uint64_t answer = answer_of(generation_of(ref)) | static_cast<uint64_t>(why);
+  entry(ref).answer.store(answer, std::memory_order_release);
 }
 
 void NeighborTable::remove(NeighborRef ref) {

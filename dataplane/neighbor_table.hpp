@@ -1,7 +1,8 @@
 // Neighbours (ARP): who has which MAC address behind which interface.
 //
 // Writer: the main lcore, which creates, resolves, probes and ages entries (arp.hpp). Readers: all workers,
-// without locks: an entry's answer is one 64-bit word (MAC address, usable bit, generation). A flow keeps a
+// without locks: an entry's answer is one 64-bit word (MAC address or why there is none, usable bit,
+// generation), so that workers drop by themselves what the main lcore would only drop. A flow keeps a
 // NeighborRef; when the slot was given to another neighbour in between, the generation differs and the flow
 // is decided anew. Slots are given out again in the order they were freed: with half of them free, as
 // ArpResolver leaves them, 2^29 removals pass before a slot has a generation again.
@@ -32,7 +33,13 @@ class NeighborTable {
   // lcore is changing the table: whoever misses asks the main lcore, which knows.
   NeighborRef find(InterfaceIndex interface, Ipv4Address address) const;
 
-  enum class State : uint8_t { kUsable, kUnresolved, kGone };
+  enum class State : uint8_t {
+    kUnresolved,  // the main lcore asks, and takes packets that wait for the answer
+    kQueueFull,   // the same, but it holds as many packets as it may
+    kFailed,      // nobody answered lately
+    kUsable,
+    kGone,
+  };
   // Any thread. Copies the MAC address when kUsable and notes that the entry is in use (so that it is probed
   // before it goes stale). kGone: removed, and the slot may belong to somebody else now.
   State resolve(NeighborRef ref, MacAddress& mac) const;
@@ -42,7 +49,8 @@ class NeighborTable {
   NeighborRef find_or_add(InterfaceIndex interface, Ipv4Address address);
   // The next three expect an entry that was not removed.
   void set_usable(NeighborRef ref, const MacAddress& mac);
-  void set_unusable(NeighborRef ref);
+  // `why`: kUnresolved, kQueueFull or kFailed.
+  void set_unusable(NeighborRef ref, State why = State::kUnresolved);
   void remove(NeighborRef ref);
   // Whether a worker used it since the last call.
   bool take_used(NeighborRef ref);
@@ -52,7 +60,8 @@ class NeighborTable {
   static constexpr uint32_t kEnd = kNone32;
 
   struct alignas(32) Entry {
-    std::atomic<uint64_t> answer{0};   // bits 0-47 MAC, bit 48 usable, bits 49-63 generation
+    // Bit 48: usable; bits 0-47: then the MAC address, else a State; bits 49-63: generation.
+    std::atomic<uint64_t> answer{0};
     std::atomic<uint64_t> key{0};      // see key_of(); kNoKey when free
     std::atomic<uint32_t> next{kEnd};  // slot of the next entry in the bucket
     mutable std::atomic<bool> used{false};

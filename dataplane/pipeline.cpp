@@ -48,7 +48,8 @@ void leave(Context& ctx, rte_mbuf* mbuf) {
     case Exit::kHeld:
       return rte_pktmbuf_free(mbuf);
     case Exit::kToMain:
-      if (!ctx.main->push(mbuf)) count_and_free(ctx, mbuf, DropReason::kPuntFull);
+      if (!(reason == DropReason::kUsedArp ? ctx.arp : ctx.main)->push(mbuf))
+        count_and_free(ctx, mbuf, DropReason::kPuntFull);
       return;
     case Exit::kToWorker:
       p.reason = DropReason::kNone;

@@ -7,6 +7,7 @@
 #include "dataplane/fragment.hpp"
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/stop.hpp"
+#include "dataplane/stages/unreachable.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -24,6 +25,23 @@ void find_neighbor_again(Context& ctx, Packet& p) {
   if (p.flow != kNone32 && !(p.flags & kEncrypted)) (*ctx.flows)[p.flow].decision.neighbor = p.neighbor;
 }
 
+// Nobody has to be asked about a next hop that failed just now, and the packets that one may hold are held
+// already: so a flood to a host that does not exist costs the main lcore nothing.
+bool stop_without_next_hop(Context& ctx, rte_mbuf* mbuf, NeighborTable::State state) {
+  switch (state) {
+    case NeighborTable::State::kFailed:
+      answer_host_unreachable(ctx, mbuf);
+      return stop(mbuf, DropReason::kNeighborUnresolved);
+    case NeighborTable::State::kQueueFull:
+      return stop(mbuf, DropReason::kNeighborQueueFull);
+    case NeighborTable::State::kUnresolved:
+    case NeighborTable::State::kGone:
+    case NeighborTable::State::kUsable:
+      break;
+  }
+  return stop_for_main(mbuf, DropReason::kNeighborUnresolved);
+}
+
 bool send(Context& ctx, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
   MacAddress destination;
@@ -32,7 +50,7 @@ bool send(Context& ctx, rte_mbuf* mbuf) {
     find_neighbor_again(ctx, p);
     state = ctx.neighbors->resolve(NeighborRef{p.neighbor}, destination);
   }
-  if (state != NeighborTable::State::kUsable) return stop_for_main(mbuf, DropReason::kNeighborUnresolved);
+  if (state != NeighborTable::State::kUsable) return stop_without_next_hop(ctx, mbuf, state);
   ctx.transmitter->send_ip(mbuf, ctx.interface(p.out), destination);
   return true;
 }

@@ -9,10 +9,10 @@
 
 namespace espalier::dataplane {
 
-// Main lcore. Puts ICMP "host unreachable" for the sender of `mbuf` into ctx.made, limited as all ICMP errors
-// are; the packet is changed back to how it was received, the TTL apart, and stays the caller's. Nothing for
-// ESP and other packets of the gateway itself: the error would be for the gateway, where Linux ignores it.
-// Packet::in must be an interface of ctx.tables.
+// Any thread with a context of its own. Puts ICMP "host unreachable" for the sender of `mbuf` into ctx.made,
+// limited as all ICMP errors are; the packet is changed back to how it was received, the TTL apart, and stays
+// the caller's. Nothing for ESP and other packets of the gateway itself: the error would be for the gateway,
+// where Linux ignores it. Packet::in must be an interface of ctx.tables.
 void answer_host_unreachable(Context& ctx, rte_mbuf* mbuf);
 
 }  // namespace espalier::dataplane

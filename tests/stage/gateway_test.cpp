@@ -33,8 +33,8 @@ const std::string kFwdPolicy =
 std::string config(const Settings& s) {
   return fmt::format(
       R"(interfaces = {{
-  lan0 = {{ device = "testbed-lan0"; address = [ "192.168.10.1/24" ]; mtu = 1500; }};
-  wan0 = {{ device = "testbed-wan0"; address = [ "203.0.113.1/24" ]; mtu = 1500; }};
+  lan0 = {{ device = "net_testbed-lan0"; address = [ "192.168.10.1/24" ]; mtu = 1500; }};
+  wan0 = {{ device = "net_testbed-wan0"; address = [ "203.0.113.1/24" ]; mtu = 1500; }};
 }};
 routes = ( {{ prefix = "0.0.0.0/0"; via = "203.0.113.254"; }} );
 neighbors = ( {{ interface = "lan0"; address = "192.168.10.45"; mac = "02:00:00:00:ff:01"; }},
@@ -220,6 +220,58 @@ TEST_F(GatewayTest, WhatAChangeDoesNotTouchGoesOnWaiting) {
   inject("lan0", udp("192.168.10.45:4000", "198.51.100.9:5000").bytes());
   apply({.policies = protect("10.10.10.0/24")});
   EXPECT_EQ(drops(DropReason::kNeighborUnresolved), 0u);
+  answer_arp("wan0", "203.0.113.254");
+  EXPECT_EQ(sent("wan0").size(), 1u);
+}
+
+// A remote flood to an unused address of a connected network must not take ARP down for all others.
+TEST_F(GatewayTest, PacketsThatWaitForANextHopDoNotDisplaceArp) {
+  apply({});
+  inject("lan0", udp("192.168.10.45:4000", "203.0.113.60:5000").bytes());
+  const Bytes flood = udp("192.168.10.45:4000", "203.0.113.50:5000").bytes();
+  for (int round = 0; round < 40; ++round) {
+    for (int i = 0; i < 32; ++i) bed_->inject("lan0", 0, ethernet(kLanMac, kHostMac, flood));
+    bed_->run_workers();
+  }
+  EXPECT_GT(drops(DropReason::kPuntFull), 0u) << "or nothing is displaced here";
+  answer_arp("wan0", "203.0.113.60");
+  EXPECT_EQ(sent("wan0").size(), 1u);
+}
+
+TEST_F(GatewayTest, WorkersDropByThemselvesWhatANextHopCannotTake) {
+  apply({});
+  const Bytes packet = udp("192.168.10.45:4000", "203.0.113.50:5000").bytes();
+  const auto inject_without_main = [&] {
+    bed_->inject("lan0", 0, ethernet(kLanMac, kHostMac, packet));
+    bed_->run_workers();
+  };
+  for (int i = 0; i < 8; ++i) inject("lan0", packet);
+  inject_without_main();
+  EXPECT_EQ(drops(DropReason::kNeighborQueueFull), 1u);
+
+  for (int i = 0; i < 31; ++i) bed_->advance_time(std::chrono::milliseconds(100));
+  EXPECT_EQ(sent("lan0").size(), 8u) << "those that waited are told";
+  EXPECT_EQ(drops(DropReason::kNeighborUnresolved), 8u);
+  inject_without_main();
+  const auto errors = sent("lan0");
+  ASSERT_EQ(errors.size(), 1u) << "and so is who comes while the failure is fresh";
+  expect_unreachable(errors[0], "192.168.10.1", "192.168.10.45",
+                     udp("192.168.10.45:4000", "203.0.113.50:5000").ttl(63).bytes());
+  EXPECT_EQ(drops(DropReason::kNeighborUnresolved), 9u);
+
+  for (int i = 0; i < 11; ++i) bed_->advance_time(std::chrono::milliseconds(100));
+  inject("lan0", packet);
+  answer_arp("wan0", "203.0.113.50");
+  EXPECT_EQ(sent("wan0").size(), 1u) << "it is asked again later";
+}
+
+// The queue has room again when an apply took packets out of it.
+TEST_F(GatewayTest, ANextHopTakesPacketsAgainAfterAnApply) {
+  apply({});
+  for (int i = 0; i < 8; ++i) inject("lan0", udp("192.168.10.45:4000", "198.51.100.9:5000").bytes());
+  apply({.policies = protect("198.51.100.0/24")});
+  inject("lan0", udp("192.168.10.45:4000", "192.0.2.9:5000").bytes());
+  EXPECT_EQ(drops(DropReason::kNeighborQueueFull), 0u);
   answer_arp("wan0", "203.0.113.254");
   EXPECT_EQ(sent("wan0").size(), 1u);
 }

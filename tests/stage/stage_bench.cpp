@@ -88,7 +88,7 @@ void StageBench::SetUp() {
   ctx.gcm = &*gcm_;
   ctx.pool = pools().packets;
   ctx.transmitter = transmitter_.get();
-  ctx.main = mailbox_.get();
+  ctx.arp = ctx.main = mailbox_.get();
   ctx.handover = mailboxes_;
   ctx.tables = &tables_;
   ctx.now_ms = 1;

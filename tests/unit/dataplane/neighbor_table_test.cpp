@@ -31,6 +31,10 @@ TEST(NeighborTable, AnEntryIsUnresolvedThenUsableThenGone) {
   EXPECT_EQ(mac, kMac);
   table.set_unusable(ref);
   EXPECT_EQ(table.resolve(ref, mac), State::kUnresolved);
+  for (const State why : {State::kQueueFull, State::kFailed, State::kUnresolved}) {
+    table.set_unusable(ref, why);
+    EXPECT_EQ(table.resolve(ref, mac), why);
+  }
   table.set_usable(ref, kOther);
   table.remove(ref);
   EXPECT_EQ(table.resolve(ref, mac), State::kGone);

@@ -9,8 +9,12 @@ int refuse(const Error& error) {
   return kRefused;
 }
 
+Json refusal_document(const Error& error) {
+  return {{"ok", false}, {"error", error.text}};
+}
+
 int refuse(const Invocation& invocation, const Error& error) {
-  if (invocation.json) print_json({{"ok", false}, {"error", error.text}});
+  if (invocation.json) print_json(refusal_document(error));
   return refuse(error);
 }
 

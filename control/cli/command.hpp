@@ -41,6 +41,7 @@ std::span<const Command> commands();
 // Printed once, at the top: "espalier: <text>" on stderr; returns kRefused. With an invocation that wants
 // JSON also the document {"ok": false, "error": text}.
 int refuse(const Error& error);
+Json refusal_document(const Error& error);
 int refuse(const Invocation& invocation, const Error& error);
 // Asks espalierd. `request` is without paging; a refusal is an error with its text.
 Result<Json> ask(const Invocation& invocation, const Json& request);

@@ -98,25 +98,34 @@ std::string help_of(const Command& command) {
 
 Message usage(std::string_view what, std::string_view command) {
   const std::string see = command.empty() ? "espalier --help" : fmt::format("espalier {} --help", command);
-  return {kUsage, fmt::format("espalier: {}; see {}\n", what, see)};
+  return {kUsage, fmt::format("espalier: {}; see {}\n", what, see), {}};
 }
 
-// Words of interface's later versions: refused by name rather than as typing errors.
-std::optional<Message> refuse_missing(const Words& words) {
+// Commands of later versions: refused by name rather than as typing errors.
+constexpr std::string_view kLater[] = {"show ike sa", "show connections", "trace", "capture",
+                                       "initiate",    "terminate",        "rekey", "top",
+                                       "metrics",     "import vyos"};
+constexpr std::string_view kLaterWaysBack[] = {"apply --confirm", "confirm", "rollback"};
+
+std::optional<Message> refuse_missing(const Global& global) {
+  Words words = global.words;
   const bool confirm = std::any_of(words.begin(), words.end(), [](const std::string& word) {
     return word == "--confirm" || word.starts_with("--confirm=");
   });
-  std::string what;
-  if (words.front() == "apply" && confirm) what = "apply --confirm";
-  if (words.front() == "confirm" || words.front() == "rollback") what = words.front();
-  if (what.empty()) return std::nullopt;
-  return Message{
-      kRefused,
-      fmt::format("espalier: {} is not in this version; to go back, apply the earlier file\n", what)};
+  if (words.front() == "apply" && confirm) words = {"apply", "--confirm"};
+  std::string text;
+  for (const std::string_view name : kLater)
+    if (begins_with(words, split(name))) text = fmt::format("{} is not in this version", name);
+  for (const std::string_view name : kLaterWaysBack)
+    if (begins_with(words, split(name)))
+      text = fmt::format("{} is not in this version; to go back, apply the earlier file", name);
+  if (text.empty()) return std::nullopt;
+  return Message{kRefused, fmt::format("espalier: {}\n", text),
+                 global.invocation.json ? refusal_document({text}).dump(2) + "\n" : ""};
 }
 
-// The words that begin commands are answered with how those go on.
-Message no_command(const Words& words) {
+// The words that begin commands are answered with how those go on; with --help that is no error.
+Message no_command(const Words& words, bool help) {
   if (words.front().starts_with('-'))
     return usage(fmt::format("unrecognised option '{}'", words.front()), "");
   Words longer;
@@ -124,6 +133,7 @@ Message no_command(const Words& words) {
     if (begins_with(split(command.name), words)) longer.emplace_back(command.name);
   const std::string typed = fmt::format("{}", fmt::join(words, " "));
   if (longer.empty()) return usage(fmt::format("no command {}", config::quoted(typed)), "");
+  if (help) return {kDone, overview(), {}};
   return usage(fmt::format("{} goes on: {}", typed, fmt::join(longer, ", ")), "");
 }
 
@@ -153,14 +163,13 @@ std::variant<Parsed, Message> parse_arguments(const Command& command, const Word
 std::variant<Parsed, Message> parse(const Words& arguments) {
   auto global = take_global(arguments);
   if (!global) return usage(global.error().text, "");
-  if (global->version) return Message{kDone, "espalier " ESPALIER_VERSION "\n"};
+  if (global->version) return Message{kDone, "espalier " ESPALIER_VERSION "\n", {}};
   Words& words = global->words;
-  if (words.empty()) return Message{global->help ? kDone : kUsage, overview()};
-  if (auto refusal = refuse_missing(words)) return *refusal;
+  if (words.empty()) return Message{global->help ? kDone : kUsage, overview(), {}};
+  if (auto refusal = refuse_missing(*global)) return *refusal;
   const Command* command = take_command(words);
-  if (command == nullptr && global->help) return Message{kDone, overview()};
-  if (command == nullptr) return no_command(words);
-  if (global->help) return Message{kDone, help_of(*command)};
+  if (command == nullptr) return no_command(words, global->help);
+  if (global->help) return Message{kDone, help_of(*command), {}};
   return parse_arguments(*command, words, std::move(global->invocation));
 }
 

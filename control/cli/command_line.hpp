@@ -11,6 +11,7 @@ namespace espalier::cli {
 struct Message {
   int status = kDone;  // kDone: on stdout, others: on stderr
   std::string text;
+  std::string document;  // --json: on stdout, for a refusal
 };
 
 struct Parsed {

@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
   int status = kDone;
   if (const auto* message = std::get_if<Message>(&parsed)) {
     std::fputs(message->text.c_str(), message->status == kDone ? stdout : stderr);
+    std::fputs(message->document.c_str(), stdout);
     status = message->status;
   } else {
     const auto& [command, invocation] = std::get<Parsed>(parsed);

@@ -48,7 +48,8 @@ TEST(CommandLine, OperandsAndOptions) {
 
 TEST(CommandLine, WrongUsageIsStatus2OnOneLine) {
   for (const Words& words :
-       {Words{"shwo"}, Words{"show"}, Words{"show", "nat"}, Words{"check"}, Words{"check", "a", "b"},
+       {Words{"shwo"}, Words{"frob", "--help"}, Words{"--help", "show", "frob"}, Words{"importx", "vyos"},
+        Words{"show"}, Words{"show", "nat"}, Words{"check"}, Words{"check", "a", "b"},
         Words{"show", "route", "x"}, Words{"show", "route", "--all"}, Words{"--socket"},
         Words{"--socket=", "show", "route"}, Words{"explain", "--in", "eth0"}, Words{"apply", "x", "--bogus"},
         Words{"explain", "--in", "e", "--src", "a", "--dst", "b", "--dport", "x"}}) {
@@ -72,8 +73,31 @@ TEST(CommandLine, WhatIsNotThereYetIsRefusedByName) {
                              Words{"confirm"}, Words{"rollback"}}) {
     const auto message = message_of(words);
     EXPECT_EQ(message.status, kRefused);
-    EXPECT_NE(message.text.find("not in this version"), std::string::npos);
+    EXPECT_TRUE(message.text.ends_with(" is not in this version; to go back, apply the earlier file\n"));
   }
+  EXPECT_EQ(message_of({"rollback"}).document, "");
+  const std::pair<const char*, Words> later[] = {{"show ike sa", {"show", "ike", "sa"}},
+                                                 {"show connections", {"show", "connections"}},
+                                                 {"trace", {"trace", "--count", "5"}},
+                                                 {"capture", {"capture", "icmp", "-"}},
+                                                 {"initiate", {"initiate", "B"}},
+                                                 {"terminate", {"terminate", "B", "0"}},
+                                                 {"rekey", {"rekey", "B"}},
+                                                 {"top", {"top"}},
+                                                 {"metrics", {"metrics"}},
+                                                 {"import vyos", {"import", "vyos", "old.conf"}}};
+  for (auto [name, words] : later) {
+    EXPECT_EQ(message_of(words).text, fmt::format("espalier: {} is not in this version\n", name));
+    EXPECT_EQ(message_of(words).status, kRefused);
+    words.insert(words.begin(), "--json");
+    EXPECT_EQ(Json::parse(message_of(words).document),
+              Json({{"ok", false}, {"error", fmt::format("{} is not in this version", name)}}));
+  }
+}
+
+TEST(CommandLine, TheBeginningOfACommandWithHelpIsHelped) {
+  EXPECT_EQ(message_of({"show", "--help"}).status, kDone);
+  EXPECT_EQ(message_of({"frob", "--help"}).text, "espalier: no command \"frob\"; see espalier --help\n");
 }
 
 TEST(CommandLine, EveryCommandHasHelpWithAnExampleThatParses) {

@@ -39,7 +39,7 @@ void describe_explain(po::options_description& options) {
       ("ttl", po::value<uint32_t>()->value_name("N"), "default: 64")                              //
       ("df", po::bool_switch(), "set \"don't fragment\"")                                         //
       ("tunnel", po::value<std::string>()->value_name("T"),
-       "as if it had been decrypted by the inbound SA of this name or SPI (0x...)");
+       "as if it had been decrypted by the inbound SA of this name or SPI (0x...); not with --in local");
 }
 
 int run_explain(const Invocation& invocation) {

@@ -1,4 +1,7 @@
 // "explain": one synthetic packet through the live tables; the dataplane's own stages answer.
+#include <algorithm>
+#include <charconv>
+
 #include "control/config/address.hpp"
 #include "control/daemon/commands/page.hpp"
 #include "control/daemon/commands/sa_list.hpp"
@@ -28,15 +31,30 @@ Result<uint8_t> protocol(Request& request) {
   return *found;
 }
 
+// "0x1001", to the end.
+std::optional<uint32_t> spi_of(std::string_view tunnel) {
+  uint32_t spi = 0;
+  if (!tunnel.starts_with("0x")) return std::nullopt;
+  const char* const end = tunnel.data() + tunnel.size();
+  const auto [at, failure] = std::from_chars(tunnel.data() + 2, end, spi, 16);
+  return failure == std::errc() && at == end ? std::optional(spi) : std::nullopt;
+}
+
+// The dataplane finds the SA by its SPI alone: that has to stand for one SA.
 Result<Spi> inbound_spi(std::string_view tunnel, const SharedMemory* memory) {
   if (memory == nullptr) return fail("no SA is installed");
-  const bool by_number = tunnel.starts_with("0x");
-  const auto wanted = by_number ? std::strtoul(std::string(tunnel).c_str(), nullptr, 16) : 0;
-  for (const auto& sa : installed_sas(*memory).sas) {
-    const bool matches = by_number ? sa.record.spi.value == wanted : sa.record.name.view() == tunnel;
-    if (sa.record.direction == Direction::kIn && matches) return sa.record.spi;
+  const auto number = spi_of(tunnel);
+  std::vector<Spi> spis, found;
+  for (const auto& [index, sa] : installed_sas(*memory).sas) {
+    if (sa.direction != Direction::kIn) continue;
+    spis.push_back(sa.spi);
+    if (number ? sa.spi.value == *number : sa.name.view() == tunnel) found.push_back(sa.spi);
   }
-  return fail("no inbound SA {}; show ipsec sa lists them", config::quoted(tunnel));
+  if (found.empty()) return fail("no inbound SA {}; show ipsec sa lists them", config::quoted(tunnel));
+  if (found.size() > 1 || std::count(spis.begin(), spis.end(), found[0]) > 1)
+    return fail("{} stands for several inbound SAs, or its SPI does; show ipsec sa lists them",
+                config::quoted(tunnel));
+  return found[0];
 }
 
 // Ports and ICMP types that the protocol does not have are refused, not ignored.
@@ -69,6 +87,7 @@ Result<message::Explain> packet_of(Context& context, Request& request) {
   TRY(read_l4(request, e));
   TRY(read_numbers(request, e));
   if (const auto tunnel = TRY(request.text("tunnel"))) {
+    if (e.in == kNoInterface) return fail("\"tunnel\" is for what came in; \"local\" is the gateway itself");
     e.decrypted = 1;
     e.sa_spi = TRY(inbound_spi(*tunnel, context.supervisor.memory()));
   }

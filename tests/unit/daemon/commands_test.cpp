@@ -177,6 +177,37 @@ TEST_F(CommandsTest, ExplainFindsInterfacesProtocolsAndTunnels) {
   EXPECT_EQ(ask(icmp)["error"], "\"dport\" is for tcp and udp");
 }
 
+// Two inbound SAs share an SPI, with two own addresses; a name may look like an SPI. The test is the vault's
+// writer.
+TEST_F(CommandsTest, ExplainTakesATunnelThatIsOneSaOnly) {
+  const std::pair<uint32_t, const char*> sas[] = {
+      {0x2001, "one"}, {0x2002, "two"}, {0x2002, "three"}, {0xcafe, "0x2001zz"}};
+  for (uint32_t index = 0; const auto& [spi, name] : sas) {
+    SaRecord record;
+    record.spi = Spi(spi);
+    record.direction = Direction::kIn;
+    record.source = record.destination = Ipv4Address::from_host(0xc0000201 + index);
+    record.name.assign(name);
+    must(const_cast<Vault&>(supervisor_->memory()->vault()).commit(SaIndex(index++), record));
+  }
+  Json request{{"command", "explain"}, {"in", "eth1"}, {"src", "192.0.2.9"}, {"dst", "10.30.0.1"}};
+  const auto asked = [&](const char* tunnel) {
+    request["tunnel"] = tunnel;
+    return ask(request);
+  };
+  for (const char* good : {"one", "0x2001", "0x00002001", "0x2001zz"})
+    EXPECT_EQ(asked(good)["ok"], true) << good;
+  for (const char* unknown : {"0x", "0x2001z", "0x2001 ", "0x100002001", "0x-1", "four", "0x2003"})
+    EXPECT_EQ(asked(unknown)["error"],
+              fmt::format("no inbound SA \"{}\"; show ipsec sa lists them", unknown));
+  for (const char* several : {"0x2002", "two", "three"})
+    EXPECT_EQ(asked(several)["error"],
+              fmt::format("\"{}\" stands for several inbound SAs, or its SPI does; show ipsec sa lists them",
+                          several));
+  request["in"] = "local";
+  EXPECT_EQ(asked("one")["error"], "\"tunnel\" is for what came in; \"local\" is the gateway itself");
+}
+
 TEST_F(CommandsTest, DiffAndApplyTellChangesAndErrorsWithTheirLines) {
   std::string text = kConfig;
   text.replace(text.find("rule = 20"), 9, "rule = 30");

@@ -15,7 +15,7 @@ constexpr int kUsageStatus = 2;
 
 po::options_description describe(Options& options) {
   po::options_description description("Options");
-  description.add_options()("help,h", "this text")  //
+  description.add_options()("help,h", "this text")("version", "the version of this program")  //
       ("config", po::value(&options.config_file)->default_value(options.config_file)->value_name("FILE"),
        "the configuration; `espalier check FILE` tells what is wrong with it")  //
       ("runtime-dir", po::value(&options.runtime_dir)->default_value(options.runtime_dir)->value_name("DIR"),
@@ -23,12 +23,15 @@ po::options_description describe(Options& options) {
       ("state-dir", po::value(&options.state_dir)->default_value(options.state_dir)->value_name("DIR"),
        "what outlives a reboot: used sequence numbers, the applied configuration")  //
       ("dataplane", po::value(&options.dataplane_program)->value_name("FILE"),
-       "the program espalier-dataplane; default: beside espalierd")  //
+       "the program espalier-dataplane; default: the one beside espalierd or of its build directory, else "
+       "that of "
+       "PATH")  //
       ("foreground", po::bool_switch(&options.foreground), "stay in the foreground, as systemd wants it");
   return description;
 }
 
-std::string program_beside_us() {
+// Beside us where we are installed, in ../../dataplane in a build directory; else execvp looks in PATH.
+std::string default_program() {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
   if (error) return "espalier-dataplane";
@@ -58,11 +61,12 @@ std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
     // An empty positional description refuses stray words.
     po::store(po::command_line_parser(argc, argv).options(description).positional({}).run(), values);
     po::notify(values);
+    if (values.count("version") != 0) return Exit{0, "espalierd " ESPALIER_VERSION "\n"};
     if (values.count("help") != 0) return Exit{0, help_text(description)};
   } catch (const po::error& error) {
     return Exit{kUsageStatus, fmt::format("espalierd: {}; see espalierd --help\n", error.what())};
   }
-  if (options.dataplane_program.empty()) options.dataplane_program = program_beside_us();
+  if (options.dataplane_program.empty()) options.dataplane_program = default_program();
   return options;
 }
 

@@ -10,7 +10,7 @@ struct Options {
   std::string config_file = "/etc/espalier/espalier.conf";
   std::string runtime_dir = "/run/espalier";
   std::string state_dir = "/var/lib/espalier";
-  std::string dataplane_program;  // default: beside espalierd
+  std::string dataplane_program;  // default: beside espalierd, in its build directory, or by PATH
   bool foreground = false;
 };
 

@@ -8,6 +8,7 @@
 #include "control/daemon/command_line.hpp"
 #include "control/daemon/config_request.hpp"
 #include "control/daemon/heartbeat.hpp"
+#include "control/daemon/options.hpp"
 #include "control/daemon/text.hpp"
 #include "control/shared/message_decode.hpp"
 #include "nat/tcp_state.hpp"
@@ -71,6 +72,19 @@ std::string joined(const DataplaneCommand& command) {
   return text;
 }
 
+TEST(Options, VersionAndHelp) {
+  const auto told = [](const char* option) {
+    const char* const words[] = {"espalierd", option};
+    const auto parsed = parse_options(2, words);
+    const auto* exit = std::get_if<Exit>(&parsed);
+    return exit == nullptr ? Exit{-1, {}} : *exit;
+  };
+  EXPECT_EQ(told("--version").text, "espalierd 0.1.0\n");
+  EXPECT_EQ(told("--version").status, 0);
+  EXPECT_EQ(told("--help").status, 0);
+  EXPECT_EQ(told("--verison").status, 2);
+}
+
 TEST(CommandLine, SaysWhatIsFixedForTheDataplane) {
   auto tables = some_tables();
   tables.startup.workers = 2;
@@ -78,7 +92,7 @@ TEST(CommandLine, SaysWhatIsFixedForTheDataplane) {
   tables.startup.session_capacity = 1000;
   EXPECT_EQ(joined(dataplane_command(tables, "p", "/run/x", {0, 1, 2, 3})),
             "--runtime-dir /run/x --workers 2 --cores 1,2 --memory plain --session-capacity 1000 "
-            "--largest-mtu 1500 "
+            "--largest-mtu 1500 --ports 4 "
             "--pci 0000:3b:00.0 --pci 3b:00.1");
   tables.startup.cores = {3, 0};
   EXPECT_NE(joined(dataplane_command(tables, "p", "/run/x", {0})).find("--cores 3,0"), std::string::npos);
@@ -104,6 +118,22 @@ TEST(CommandLine, WhatNeedsAnotherDataplaneIsToldBySetting) {
                               "dataplane.sessions from 262144 to 1024",
                               "the devices with PCI addresses from 0000:3b:00.0 3b:00.1 to none"})
     EXPECT_EQ(std::count(all.begin(), all.end(), setting), 1) << setting;
+}
+
+TEST(CommandLine, APortMoreNeedsAnotherDataplaneOnlyNowAndThen) {
+  const auto command_of = [](size_t ports) {
+    auto tables = some_tables();
+    const auto port = tables.interfaces[0];
+    tables.interfaces.assign(ports, port);
+    tables.interfaces.push_back(port);
+    tables.interfaces.back().kind = InterfaceKind::kVlan;
+    return dataplane_command(tables, "p", "/r", {0});
+  };
+  EXPECT_TRUE(differences(command_of(1), command_of(4)).empty());
+  EXPECT_EQ(differences(command_of(4), command_of(5)),
+            std::vector<std::string>{
+                "the number of ports, for which packet buffers are made at the start, from 4 to 8"});
+  EXPECT_TRUE(differences(command_of(5), command_of(8)).empty());
 }
 
 // Else a change of it would be taken for one that needs no restart.

@@ -70,6 +70,24 @@ bool send_in_fragments(Context& ctx, rte_mbuf* whole) {
   return false;
 }
 
+// What was reassembled, or decrypted from it, lies in one of a few large mbufs. It must not take that along
+// to where it waits: for its next hop, or in a device's ring, which would keep all of them for as long as
+// nothing else is sent. What is no larger than its way out fits an ordinary one.
+bool take_out_of_jumbo(Context& ctx, rte_mbuf*& mbuf) {
+  if (mbuf->buf_len != Reassembler::kJumboRoom) return true;
+  if (kPacketHeadroom + mbuf->data_len > rte_pktmbuf_data_room_size(ctx.pool)) return true;
+  rte_mbuf* copy = rte_pktmbuf_alloc(ctx.pool);
+  if (copy == nullptr) return stop(mbuf, DropReason::kNoMbuf);
+  copy->port = mbuf->port;
+  copy->data_len = mbuf->data_len;
+  copy->pkt_len = mbuf->pkt_len;
+  std::ranges::copy(bytes(mbuf), bytes(copy).begin());
+  packet(copy) = packet(mbuf);
+  rte_pktmbuf_free(mbuf);
+  mbuf = copy;
+  return true;
+}
+
 }  // namespace
 
 uint16_t fragment_output(Context& ctx, MbufSpan burst) {
@@ -79,7 +97,7 @@ uint16_t fragment_output(Context& ctx, MbufSpan burst) {
 }
 
 uint16_t transmit(Context& ctx, MbufSpan burst) {
-  return partition(burst, [&](rte_mbuf* mbuf) { return send(ctx, mbuf); });
+  return partition(burst, [&](rte_mbuf*& mbuf) { return take_out_of_jumbo(ctx, mbuf) && send(ctx, mbuf); });
 }
 
 }  // namespace espalier::dataplane

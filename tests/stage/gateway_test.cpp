@@ -276,6 +276,22 @@ TEST_F(GatewayTest, ANextHopTakesPacketsAgainAfterAnApply) {
   EXPECT_EQ(sent("wan0").size(), 1u);
 }
 
+// A device's ring keeps what was sent until it is needed for something else.
+TEST_F(GatewayTest, WhatWasDecryptedFromFragmentsDoesNotKeepTheReassemblersBuffers) {
+  apply({.policies = protect("10.10.10.0/24") + ", " + kFwdPolicy});
+  constexpr uint32_t kDatagrams = 300;  // more than the buffers of a worker
+  const Bytes inner = udp("10.10.10.55:5000", "192.168.10.45:4000").payload(1400).bytes();
+  for (uint32_t i = 1; i <= kDatagrams; ++i) {
+    const Bytes esp =
+        esp_tunnel(kInKey, i, "203.0.113.2", "203.0.113.1", inner).id(static_cast<uint16_t>(i)).bytes();
+    for (const Bytes& fragment : fragments(esp, 1000)) inject("wan0", fragment);
+  }
+  EXPECT_EQ(drops(DropReason::kNoMbuf), 0u);
+  const auto packets = sent("lan0");
+  ASSERT_EQ(packets.size(), kDatagrams);
+  EXPECT_EQ(packets.back(), udp("10.10.10.55:5000", "192.168.10.45:4000").payload(1400).ttl(63).bytes());
+}
+
 TEST_F(GatewayTest, AReplayWindowChangesByRemovingTheState) {
   apply({});
   const auto refused = bed_->apply(config({.replay_window = 64}));

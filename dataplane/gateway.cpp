@@ -5,6 +5,7 @@
 #include <rte_errno.h>
 #include <rte_mempool.h>
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 
@@ -43,6 +44,28 @@ struct Seeds {
 
 }  // namespace
 
+PoolSizes PoolSizes::of(const GatewayOptions& options) {
+  const uint32_t threads = options.workers + 1u;  // each has a transmit queue of every port
+  const uint32_t rx_queues = options.rx_queues ? options.rx_queues : options.workers;
+  const uint32_t in_devices = options.ports * (rx_queues + threads) * PortOptions::kDescriptors;
+  const uint32_t in_mailboxes = (options.workers + 2u) * kMailboxPackets;
+  const uint32_t in_caches = threads * kPoolCache * 3 / 2;  // the EAL lets them grow by a half
+  const uint32_t in_bursts = threads * (options.ports + 4u) * kBurst;
+  PoolSizes sizes;
+  sizes.mbufs = options.mbufs;
+  if (sizes.mbufs == 0)
+    sizes.mbufs = in_devices + in_mailboxes + in_caches + in_bursts + ArpResolver::kQueuedPacketsTotal;
+  sizes.room_bytes = std::max<uint16_t>(RTE_MBUF_DEFAULT_BUF_SIZE, mbuf_data_room(options.largest_mtu_bytes));
+  sizes.jumbos = Reassembler::kDefaultContexts * 2u * options.workers;
+  return sizes;
+}
+
+uint64_t PoolSizes::bytes() const {
+  constexpr uint64_t kBeside =
+      sizeof(rte_mbuf) + sizeof(Packet) + 2 * RTE_CACHE_LINE_SIZE;  // and the mempool's
+  return mbufs * (room_bytes + kBeside) + jumbos * (Reassembler::kJumboRoom + kBeside);
+}
+
 void Gateway::FreePool::operator()(rte_mempool* pool) const {
   rte_mempool_free(pool);
 }
@@ -78,11 +101,9 @@ Gateway::~Gateway() {
 }
 
 Result<void> Gateway::make_pools() {
-  const uint16_t room =
-      std::max<uint16_t>(RTE_MBUF_DEFAULT_BUF_SIZE, mbuf_data_room(options_.largest_mtu_bytes));
-  pool_.reset(TRY(make_pool("packets", options_.mbufs, kPoolCache, room)));
-  const uint32_t jumbos = Reassembler::kDefaultContexts * 2u * options_.workers;
-  jumbo_pool_.reset(TRY(make_pool("reassembled", jumbos, 0, Reassembler::kJumboRoom)));
+  const PoolSizes sizes = PoolSizes::of(options_);
+  pool_.reset(TRY(make_pool("packets", sizes.mbufs, kPoolCache, sizes.room_bytes)));
+  jumbo_pool_.reset(TRY(make_pool("reassembled", sizes.jumbos, 0, Reassembler::kJumboRoom)));
   return {};
 }
 

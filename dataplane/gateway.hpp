@@ -22,9 +22,21 @@ struct GatewayOptions {
   uint16_t workers = 1;
   uint32_t session_capacity = 262144;
   uint32_t flow_entries = 65536;  // of each worker's cache, a power of two
-  uint32_t mbufs = 16384;
+  uint16_t ports = 4;             // expected: as many as can be full at once without want of packet buffers
+  uint32_t mbufs = 0;             // packet buffers; 0: as many as workers and ports ask for
   uint32_t largest_mtu_bytes = 1500;  // that any interface will have; decides the size of packet buffers
   uint16_t rx_queues = 0;             // wanted per port; 0: as many as workers
+};
+
+// The packet buffers of a gateway: as many as can be anywhere at once. Those that no queue holds are reused
+// in LIFO order, so a large pool costs memory but no cache misses.
+struct PoolSizes {
+  uint32_t mbufs = 0;
+  uint16_t room_bytes = 0;  // of each, headroom included
+  uint32_t jumbos = 0;      // of Reassembler::kJumboRoom bytes
+
+  static PoolSizes of(const GatewayOptions& options);
+  uint64_t bytes() const;
 };
 
 class Gateway {

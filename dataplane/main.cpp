@@ -49,6 +49,12 @@ Result<MemoryMode> parse_memory(const std::string& word) {
   return fail("--memory {}: auto, huge or plain", word);
 }
 
+// Packet buffers, and what queues and rings take beside them.
+unsigned memory_mb(const GatewayOptions& options) {
+  constexpr unsigned kBesideMb = 128;
+  return kBesideMb + static_cast<unsigned>(PoolSizes::of(options).bytes() >> 20);
+}
+
 Result<Arguments> parse_arguments(int argc, char** argv) {
   Arguments a;
   std::string cores, memory;
@@ -63,6 +69,8 @@ Result<Arguments> parse_arguments(int argc, char** argv) {
       "NAT sessions");
   add("largest-mtu", po::value(&a.gateway.largest_mtu_bytes)->default_value(a.gateway.largest_mtu_bytes),
       "bytes");
+  add("ports", po::value(&a.gateway.ports)->default_value(a.gateway.ports),
+      "that there are packet buffers for");
   add("pci", po::value(&a.eal.pci_devices), "address of a PCI device that will be opened; may be repeated");
   try {
     po::variables_map values;
@@ -76,6 +84,7 @@ Result<Arguments> parse_arguments(int argc, char** argv) {
     return fail("--cores names {} CPUs for {} workers", a.eal.worker_cores.size(), a.gateway.workers);
   a.eal.memory = TRY(parse_memory(memory));
   a.eal.pci = !a.eal.pci_devices.empty();
+  a.eal.memory_mb = std::max(a.eal.memory_mb, memory_mb(a.gateway));
   return a;
 }
 

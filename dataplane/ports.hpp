@@ -35,7 +35,8 @@ uint16_t mbuf_data_room(uint32_t mtu_bytes);
 struct PortOptions {
   uint16_t rx_queues = 1;  // wanted; a device with fewer gets what it has
   uint16_t tx_queues = 1;
-  uint16_t descriptors = 512;  // per queue, wanted; few, so that few mbufs circulate
+  static constexpr uint16_t kDescriptors = 512;
+  uint16_t descriptors = kDescriptors;  // per queue, wanted; few, so that few mbufs circulate
   uint32_t mtu_bytes = 1500;
   bool promiscuous = false;
   // Queue q receives into pools[q % size]; each with mbuf_data_room(mtu_bytes) at least.

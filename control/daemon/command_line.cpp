@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <bit>
 #include <cctype>
 #include <fstream>
 
@@ -31,6 +32,7 @@ constexpr Option kOptions[] = {
     {"--memory", "dataplane.memory"},
     {"--session-capacity", "dataplane.sessions"},
     {"--largest-mtu", "the largest mtu of the interfaces, for which packet buffers are made at the start,"},
+    {"--ports", "the number of ports, for which packet buffers are made at the start,"},
     {"--pci", "the devices with PCI addresses"},
 };
 
@@ -51,6 +53,14 @@ std::string_view memory_word(config::Memory memory) {
       return "plain";
   }
   return "auto";
+}
+
+// Packet buffers are made for so many: in powers of two, that a further port does not always need another
+// dataplane.
+size_t ports_with_buffers(const config::Tables& tables) {
+  constexpr size_t kAtLeast = 4;
+  const auto ports = std::ranges::count(tables.interfaces, InterfaceKind::kPort, &InterfaceRecord::kind);
+  return std::bit_ceil(std::max(kAtLeast, static_cast<size_t>(ports)));
 }
 
 std::vector<uint16_t> worker_cores(const config::Startup& startup, const std::vector<uint16_t>& cpus) {
@@ -80,6 +90,7 @@ DataplaneCommand dataplane_command(const config::Tables& tables, const std::stri
   uint32_t largest_mtu = 1500;
   for (const auto& interface : tables.interfaces) largest_mtu = std::max(largest_mtu, interface.mtu_bytes);
   add("--largest-mtu", largest_mtu);
+  add("--ports", ports_with_buffers(tables));
   for (const auto& interface : tables.interfaces)
     if (interface.kind == InterfaceKind::kPort && is_pci_address(interface.device.view()))
       add("--pci", interface.device.view());

@@ -54,7 +54,7 @@ class Worker {
   Context context_;
   Transmitter transmitter_;
   WorkerShared shared_;
-  uint64_t housekeeping_due_ms_ = 0;
+  uint64_t housekeeping_done_ms_ = 0;
   std::atomic<bool> stop_{false};
 };
 

@@ -292,6 +292,33 @@ TEST_F(GatewayTest, WhatWasDecryptedFromFragmentsDoesNotKeepTheReassemblersBuffe
   EXPECT_EQ(packets.back(), udp("10.10.10.55:5000", "192.168.10.45:4000").payload(1400).ttl(63).bytes());
 }
 
+// Workers that slept have all their old sessions before them when packets come again.
+TEST_F(GatewayTest, AfterAPauseAllSessionsPastTheirTimeAreOver) {
+  constexpr uint16_t kPorts = 128, kServers = 8;
+  apply({.nat = R"(source = ( { rule = 10; outbound-interface = "wan0"; protocol = "udp";
+           translation = { address = "masquerade"; port = "5000-5127"; }; } );)"});
+  const auto use_all_ports = [&](uint16_t first_port) {
+    size_t left = 0;
+    for (uint16_t server = 0; server < kServers; ++server) {
+      for (uint16_t i = 0; i < kPorts; ++i) {
+        const Bytes packet =
+            udp(fmt::format("192.168.10.45:{}", first_port + i), fmt::format("203.0.113.9:{}", 100 + server))
+                .bytes();
+        bed_->inject("lan0", 0, ethernet(kLanMac, kHostMac, packet));
+        if (i % 32 == 31) bed_->run_workers();
+      }
+      left += sent("wan0").size();
+    }
+    return left;
+  };
+  EXPECT_EQ(use_all_ports(10000), kPorts * kServers);
+  inject("lan0", udp("192.168.10.45:9000", "203.0.113.9:100").bytes());
+  EXPECT_EQ(drops(DropReason::kNatPortsExhausted), 1u) << "or nothing is reused here";
+  bed_->advance_time(std::chrono::seconds(31));
+  EXPECT_EQ(use_all_ports(20000), kPorts * kServers);
+  EXPECT_EQ(drops(DropReason::kNatPortsExhausted), 1u);
+}
+
 TEST_F(GatewayTest, AReplayWindowChangesByRemovingTheState) {
   apply({});
   const auto refused = bed_->apply(config({.replay_window = 64}));

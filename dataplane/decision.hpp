@@ -29,12 +29,11 @@ struct Decision {
   const Sa* first_sa = nullptr;
   const Sa* sa = nullptr;
   bool looked_up_again = false;
-  // Where the packet stops: an ICMP error for its sender, or another worker that owns its session.
+  // Where the packet stops: an ICMP error for its sender.
   IcmpAnswer answer;
   Ipv4Address answer_about;       // whose route gives the error's source address; zero: the packet's source
   Ipv4Address answer_source;      // set: the error's source address itself
   bool answer_after_ttl = false;  // the quote shows the lowered TTL
-  std::optional<WorkerId> owner;
 };
 
 }  // namespace espalier::dataplane

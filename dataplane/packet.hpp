@@ -31,8 +31,6 @@ enum PacketFlags : uint16_t {
   kIcmpError = 16,      // carries a quote; its session is the quoted packet's
   kInvalid = 32,        // what conntrack calls INVALID
   kEncrypted = 64,      // ESP that esp_output made: not looked up again
-  kL4ChecksumByDevice = 128,
-  kHandedOver = 256,  // came from another worker: not handed over again
 };
 
 // An ICMP error that answers a packet (type 0: none, since echo replies are not errors).
@@ -57,7 +55,7 @@ struct alignas(64) Packet {
   uint16_t l4_offset = 0;  // from the IP header
   uint16_t ip_bytes = 0;   // total length of the IP packet
   SecurityPath path;
-  SaIndex sa;                   // inbound: that decrypted it last; outbound: that shall encrypt it
+  SaIndex sa = kNoSa;           // inbound: that decrypted it last; outbound: that shall encrypt it
   uint32_t neighbor = kNone32;  // NeighborRef of the next hop once it is known
   InterfaceIndex out;           // egress once it is known
   uint16_t fragment_limit = 0;  // kReassembled: output fragments may not be larger; 0: no limit

@@ -3,14 +3,12 @@
 
 #include <algorithm>
 
+#include "dataplane/selector.hpp"
+
 namespace espalier::dataplane {
 
 bool Sa::covers(const Ipv4Tuple& t) const {
-  if (!has(kSaHasSelector)) return true;
-  const bool icmp = t.protocol == kProtoIcmp;
-  const uint16_t source_port = icmp ? t.destination_port.host() >> 8 : t.source_port.host();
-  const uint16_t destination_port = icmp ? t.destination_port.host() & 0xff : t.destination_port.host();
-  return selector_.matches(t.source, t.destination, t.protocol, source_port, destination_port);
+  return !has(kSaHasSelector) || dataplane::covers(selector_, t);
 }
 
 uint32_t Sa::outer_mtu(uint32_t route_mtu_bytes, uint64_t now_ms) const {

@@ -1,21 +1,8 @@
 #include "dataplane/spd.hpp"
 
+#include "dataplane/selector.hpp"
+
 namespace espalier::dataplane {
-namespace {
-
-// The ports as selectors see them (struct Selector): of ICMP the type and the code.
-struct SelectorPorts {
-  uint16_t source, destination;
-};
-SelectorPorts selector_ports(const Ipv4Tuple& tuple) {
-  const uint16_t destination = tuple.destination_port.host();
-  if (tuple.protocol == kProtoIcmp)
-    return {static_cast<uint16_t>(destination >> 8), static_cast<uint16_t>(destination & 0xff)};
-  return {tuple.source_port.host(), destination};
-}
-
-}  // namespace
-
 // Multiplicative hashing: the upper bits of the product depend on all bits of both addresses.
 size_t Spd::slot_of(const Group& group, uint64_t addresses) {
   return ((addresses ^ addresses >> 32) * 0x9e3779b97f4a7c15) >> group.shift;

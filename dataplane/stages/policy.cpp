@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "dataplane/pipeline.hpp"
+#include "dataplane/selector.hpp"
 #include "dataplane/stages/stop.hpp"
 
 namespace espalier::dataplane {
@@ -16,18 +17,6 @@ bool fits_template(const PolicyTemplate& wanted, const Sad::PathInfo& came_by) {
   return (wanted.reqid.value == 0 || wanted.reqid == came_by.reqid) &&
          (wanted.source.is_unspecified() || wanted.source == came_by.source) &&
          (wanted.destination.is_unspecified() || wanted.destination == came_by.destination);
-}
-
-uint16_t selector_source_port(const Ipv4Tuple& t) {
-  return t.protocol == kProtoIcmp ? t.destination_port.host() >> 8 : t.source_port.host();
-}
-uint16_t selector_destination_port(const Ipv4Tuple& t) {
-  return t.protocol == kProtoIcmp ? t.destination_port.host() & 0xff : t.destination_port.host();
-}
-
-bool covers(const Selector& s, const Ipv4Tuple& t) {
-  return s.matches(t.source, t.destination, t.protocol, selector_source_port(t),
-                   selector_destination_port(t));
 }
 
 // XFRM's __xfrm_policy_check: selectors of the SAs first, then the policy, then its template.

@@ -38,6 +38,13 @@ struct Interface {
   Ipv4Address primary_address() const {
     return addresses.empty() ? Ipv4Address{} : addresses.front().address;
   }
+  // The own address that `next_hop` knows as a neighbour's: the first in whose network it is, else the
+  // primary one (Linux: inet_select_addr).
+  Ipv4Address address_towards(Ipv4Address next_hop) const {
+    for (const Ipv4Prefix& own : addresses)
+      if (own.contains(next_hop)) return own.address;
+    return primary_address();
+  }
 };
 
 // Immutable after build.

@@ -88,7 +88,7 @@ bool destination_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 bool source_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!d.pending) return true;
   const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface);
-  const Ipv4Address masquerade = ctx.interface(d.route.interface).primary_address();
+  const Ipv4Address masquerade = ctx.interface(d.route.interface).address_towards(d.route.next_hop);
   const DropReason reason = nat::translate_source(rule, masquerade, *d.pending, *ctx.sessions, ctx.random);
   d.as_sent = d.pending->packet_tuple();
   return reason == DropReason::kNone || stop(mbuf, reason);

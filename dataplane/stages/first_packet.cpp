@@ -129,7 +129,8 @@ Ipv4Address error_source(const Context& ctx, const Packet& p, const Decision& d)
   const RouteResult back = ctx.tables->fib->lookup(about);
   if (back.verdict == RouteVerdict::kLocal) return about;  // translated to an address of the gateway
   const InterfaceIndex interface = back.verdict == RouteVerdict::kForward ? back.interface : p.in;
-  return ctx.is_interface(interface) ? ctx.interface(interface).primary_address() : Ipv4Address{};
+  return ctx.is_interface(interface) ? ctx.interface(interface).address_towards(back.next_hop)
+                                     : Ipv4Address{};
 }
 
 void answer_with_icmp_error(Context& ctx, rte_mbuf* mbuf, const Decision& d) {

@@ -1,0 +1,103 @@
+// What is decided for a first packet in the whole gateway.
+#include <gtest/gtest.h>
+
+#include "tests/support/packet_builder.hpp"
+#include "tests/support/testbed.hpp"
+
+namespace espalier::test {
+namespace {
+
+const MacAddress kLanMac = parse_mac("02:00:00:00:01:01"), kWanMac = parse_mac("02:00:00:00:02:01"),
+                 kHostMac = parse_mac("02:00:00:00:ff:01");
+constexpr size_t kEthernetBytes = 14, kSourceAt = 12;
+
+// Two networks on each side; the hosts and routers that are named have static neighbour entries.
+std::string config(std::string_view out_state, std::string_view nat) {
+  return fmt::format(R"(interfaces = {{
+  lan0 = {{ device = "net_testbed-lan0"; address = [ "192.168.10.1/24", "172.16.0.1/24" ]; }};
+  wan0 = {{ device = "net_testbed-wan0"; address = [ "203.0.113.1/24", "198.51.100.1/24" ]; }};
+}};
+routes = ( {{ prefix = "0.0.0.0/0"; via = "203.0.113.254"; }},
+  {{ prefix = "192.0.2.0/24"; via = "198.51.100.254"; }},
+  {{ prefix = "10.77.0.0/16"; via = "172.16.0.254"; }} );
+neighbors = ( {{ interface = "lan0"; address = "192.168.10.45"; mac = "02:00:00:00:ff:01"; }},
+  {{ interface = "lan0"; address = "172.16.0.45"; mac = "02:00:00:00:ff:01"; }},
+  {{ interface = "lan0"; address = "172.16.0.254"; mac = "02:00:00:00:ff:01"; }},
+  {{ interface = "wan0"; address = "203.0.113.2"; mac = "02:00:00:00:ff:01"; }},
+  {{ interface = "wan0"; address = "198.51.100.254"; mac = "02:00:00:00:ff:01"; }},
+  {{ interface = "wan0"; address = "203.0.113.254"; mac = "02:00:00:00:ff:01"; }} );
+nat = {{ {} }};
+xfrm = {{ state = (
+  {{ src = "203.0.113.1"; dst = "203.0.113.2"; reqid = 1; mode = "tunnel"; direction = "out";
+     encryption = "aes128gcm128"; {} }} );
+  policy = ( {{ direction = "out"; src = "192.168.10.0/24"; dst = "10.10.10.0/24"; action = "protect";
+    template = {{ src = "203.0.113.1"; dst = "203.0.113.2"; mode = "tunnel"; reqid = 1; }}; }} ); }};
+)",
+                     nat, out_state);
+}
+
+constexpr std::string_view kAnySa = R"(spi = 0x2001; key = "0x2121212121212121212121212121212121212121";)";
+constexpr std::string_view kTcpSa = R"(spi = 0x2002; key = "0x2222222222222222222222222222222222222222";
+     selector = { src = "0.0.0.0/0"; dst = "0.0.0.0/0"; protocol = "tcp"; };)";
+
+constexpr std::string_view kMasquerade =
+    R"(source = ( { rule = 10; outbound-interface = "wan0"; translation = { address = "masquerade"; }; } );)";
+
+class DecisionTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    TestbedOptions options;
+    options.macs = {{"lan0", kLanMac}, {"wan0", kWanMac}};
+    auto made = make_testbed(options);
+    ASSERT_TRUE(made) << made.error().text;
+    bed_ = *std::move(made);
+    apply(kAnySa);
+  }
+  void apply(std::string_view out_state, std::string_view nat = {}) {
+    const auto done = bed_->apply(config(out_state, nat));
+    ASSERT_TRUE(done) << done.error().text;
+  }
+  // The IP packets that leave by `out` when lan0 gets `packet`.
+  std::vector<Bytes> sent(std::string_view out, const Bytes& packet) {
+    bed_->inject("lan0", 0, ethernet(kLanMac, kHostMac, packet));
+    bed_->run_until_idle();
+    std::vector<Bytes> packets;
+    for (const Bytes& frame : bed_->take_sent(out))
+      if (get16(frame, 12) == kEtherTypeIpv4)
+        packets.emplace_back(frame.begin() + kEthernetBytes, frame.end());
+    return packets;
+  }
+  // The source address of the one packet that leaves by `out`.
+  Ipv4Address source_of_sent(std::string_view out, const Bytes& packet) {
+    const auto packets = sent(out, packet);
+    if (packets.size() != 1) return {};
+    return Ipv4Address::from_host(static_cast<uint32_t>(get16(packets[0], kSourceAt)) << 16 |
+                                  get16(packets[0], kSourceAt + 2));
+  }
+  uint64_t drops(DropReason reason) const { return bed_->drops()[static_cast<size_t>(reason)]; }
+
+  std::unique_ptr<Testbed> bed_;
+};
+
+// Linux takes inet_select_addr(): the address in the next hop's network.
+TEST_F(DecisionTest, MasqueradeTakesTheAddressTowardsTheNextHop) {
+  apply(kAnySa, kMasquerade);
+  const auto address = [&](std::string_view to) {
+    return source_of_sent("wan0", udp("192.168.10.45:4000", fmt::format("{}:5000", to)).bytes());
+  };
+  EXPECT_EQ(address("192.0.2.9"), parse_address("198.51.100.1")) << "by a router";
+  EXPECT_EQ(address("198.51.100.254"), parse_address("198.51.100.1")) << "a neighbour";
+  EXPECT_EQ(address("8.8.8.8"), parse_address("203.0.113.1"));
+}
+
+TEST_F(DecisionTest, AnIcmpErrorComesFromTheAddressTowardsItsReceiver) {
+  const auto address = [&](std::string_view from) {
+    return source_of_sent("lan0", udp(fmt::format("{}:4000", from), "192.0.2.9:5000").ttl(1).bytes());
+  };
+  EXPECT_EQ(address("172.16.0.45"), parse_address("172.16.0.1"));
+  EXPECT_EQ(address("10.77.1.1"), parse_address("172.16.0.1")) << "by a router";
+  EXPECT_EQ(address("192.168.10.45"), parse_address("192.168.10.1"));
+}
+
+}  // namespace
+}  // namespace espalier::test

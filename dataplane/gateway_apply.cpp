@@ -74,6 +74,15 @@ std::vector<ChangedRegion> changed_regions(const Configuration& before, const Co
   return regions;
 }
 
+// Flows remember their policy and not its SA, and an SA's selector is asked about their first packet only.
+bool may_cover_less(const SaStore::Change& change, const std::vector<SaRecord>& wanted) {
+  if (change.added.size() != change.claimed.size()) return true;  // an SA changes in its slot
+  const bool come_or_go = !change.added.empty() || !change.removed.empty();
+  return come_or_go && std::any_of(wanted.begin(), wanted.end(), [](const SaRecord& sa) {
+           return sa.direction == Direction::kOut && (sa.flags & kSaHasSelector);
+         });
+}
+
 // Fragments have no ports to compare: a policy that names some could be passed by in clear.
 bool name_ports(const std::vector<PolicyRecord>& policies) {
   return std::any_of(policies.begin(), policies.end(), [](const PolicyRecord& p) {
@@ -190,10 +199,9 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   next.policy_sas = std::make_shared<PolicySas>(wanted.policies.size());
   next.whole_packets = next.track_sessions || name_ports(wanted.policies);
   plan.sas = TRY(sas_->plan(wanted.sas));
-  // An SA that changes in its slot may cover other packets than before.
-  const bool sa_changes = plan.sas.added.size() != plan.sas.claimed.size();
   const std::vector<ChangedRegion> everything{kEverything};
-  next.changes = tables_->changes.with(sa_changes ? everything : changed_regions(running_, wanted));
+  next.changes = tables_->changes.with(
+      may_cover_less(plan.sas, wanted.sas) ? everything : changed_regions(running_, wanted));
   return plan;
 }
 

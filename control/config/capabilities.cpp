@@ -1,5 +1,9 @@
 #include "control/config/capabilities.hpp"
 
+#include <map>
+#include <set>
+#include <tuple>
+
 namespace espalier::config {
 namespace {
 
@@ -116,6 +120,39 @@ void report(const std::vector<Element>& elements, const Limit<Element> (&limits)
             fmt::format("{}: {} cannot be applied by this version", name_of(element), limit.what));
 }
 
+auto fields_of(const TrafficSelector& s) {
+  return std::tuple(s.source, s.destination, s.protocol, s.source_port.low, s.source_port.high,
+                    s.destination_port.low, s.destination_port.high);
+}
+bool have_same_selector(const State& a, const State& b) {
+  if (!a.selector || !b.selector) return a.selector.has_value() == b.selector.has_value();
+  return fields_of(*a.selector) == fields_of(*b.selector);
+}
+
+// The dataplane takes a policy's latest SA, and its selector decides what is dropped; Linux would look for
+// one whose selector fits.
+void report_different_selectors(const Model& model, Severity severity, Diagnostics& diagnostics) {
+  using Key = std::tuple<IpAddress, IpAddress, uint32_t>;  // of a template; reqid 0 takes states of any
+  std::set<Key> templates;
+  for (const Policy& policy : model.policies)
+    for (const Template& t : policy.templates)
+      if (policy.direction == Direction::kOut) templates.emplace(t.source, t.destination, t.reqid);
+  std::map<Key, const State*> first_of;
+  for (const State& state : model.states)
+    for (const uint32_t reqid : std::set<uint32_t>{state.reqid, 0}) {
+      const Key key(state.source, state.destination, reqid);
+      if (state.direction != Direction::kOut || !templates.contains(key)) continue;
+      const State& first = *first_of.try_emplace(key, &state).first->second;
+      if (have_same_selector(first, state)) continue;
+      const std::string first_name = fmt::format("state 0x{:x}", first.spi);
+      diagnostics.add(severity, state.line,
+                      fmt::format("{}: another selector than that of {} (line {}), which the same template "
+                                  "names, cannot be applied by this version",
+                                  name_of(state), first_name, first.line));
+      break;
+    }
+}
+
 }  // namespace
 
 void report_limitations(const Model& model, Severity severity, Diagnostics& diagnostics) {
@@ -125,6 +162,7 @@ void report_limitations(const Model& model, Severity severity, Diagnostics& diag
   report(model.nat.source, kNatLimits, severity, diagnostics);
   report(model.nat.destination, kNatLimits, severity, diagnostics);
   report(model.states, kStateLimits, severity, diagnostics);
+  report_different_selectors(model, severity, diagnostics);
   report(model.policies, kPolicyLimits, severity, diagnostics);
   if (model.vpn.line != 0 && model.vpn.peers.empty())
     diagnostics.add(severity, model.vpn.line, "vpn.ipsec: IKE cannot be applied by this version");

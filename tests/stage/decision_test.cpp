@@ -1,4 +1,5 @@
-// What is decided for a first packet in the whole gateway.
+// What is decided for a first packet in the whole gateway, and whether cached flows keep to it when an apply
+// changes their SA.
 #include <gtest/gtest.h>
 
 #include "tests/support/packet_builder.hpp"
@@ -78,6 +79,18 @@ class DecisionTest : public testing::Test {
 
   std::unique_ptr<Testbed> bed_;
 };
+
+TEST_F(DecisionTest, ACachedFlowIsNotGivenToAnSaThatDoesNotCoverIt) {
+  const Bytes datagram = udp("192.168.10.45:4000", "10.10.10.55:5000").bytes();
+  EXPECT_EQ(sent("wan0", datagram).size(), 1u);
+  EXPECT_EQ(sent("wan0", datagram).size(), 1u);
+  EXPECT_EQ(bed_->flow_counts().hits, 1u) << "or nothing is tried here";
+  apply(kTcpSa);
+  EXPECT_EQ(sent("wan0", datagram).size(), 0u);
+  EXPECT_EQ(drops(DropReason::kOutNoState), 1u);
+  apply(kAnySa);
+  EXPECT_EQ(sent("wan0", datagram).size(), 1u);
+}
 
 // Linux takes inet_select_addr(): the address in the next hop's network.
 TEST_F(DecisionTest, MasqueradeTakesTheAddressTowardsTheNextHop) {

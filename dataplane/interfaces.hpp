@@ -67,6 +67,8 @@ class InterfaceTable {
   // The interface whose network contains `a`, the smallest such network if several; kNoInterface if none.
   // Visits all addresses: not for every packet.
   InterfaceIndex connected_to(Ipv4Address a) const;
+  // Of all interfaces.
+  uint32_t smallest_mtu_bytes() const { return smallest_mtu_bytes_; }
 
  private:
   using VlanMap = std::array<InterfaceIndex, 4096>;
@@ -74,6 +76,7 @@ class InterfaceTable {
   std::array<InterfaceIndex, kMaxPorts> untagged_;
   std::array<std::unique_ptr<VlanMap>, kMaxPorts> vlans_;
   std::vector<Ipv4Address> own_;  // sorted
+  uint32_t smallest_mtu_bytes_ = UINT32_MAX;
 };
 
 }  // namespace espalier::dataplane

@@ -5,6 +5,7 @@ namespace espalier::dataplane {
 InterfaceTable::InterfaceTable(std::vector<Interface> interfaces) : interfaces_(std::move(interfaces)) {
   untagged_.fill(kNoInterface);
   for (const Interface& interface : interfaces_) {
+    smallest_mtu_bytes_ = std::min(smallest_mtu_bytes_, interface.mtu_bytes);
     for (const Ipv4Prefix& prefix : interface.addresses) own_.push_back(prefix.address);
     if (interface.port >= kMaxPorts) continue;  // a dummy: no frame belongs to it
     if (interface.vlan_id == 0) {

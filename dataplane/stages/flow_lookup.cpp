@@ -5,6 +5,7 @@
 // which finds the right answer for its sender.
 #include <rte_prefetch.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -28,13 +29,12 @@ bool is_still_valid(const Context& ctx, const Packet& p, FlowDecision& d) {
   return true;
 }
 
-// An upper bound of what may pass without asking: below it no tunnel's path MTU can be.
-constexpr uint16_t kAlwaysFits = kMinPathMtu - kEspFixedBytes - 8;
-
 bool fits(const Context& ctx, rte_mbuf* mbuf, const FlowDecision& d) {
   const Packet& p = packet(mbuf);
   if (!ip_header(mbuf).dont_fragment()) return true;
-  if (p.ip_bytes <= kAlwaysFits && ctx.interface(d.out).mtu_bytes >= kMinPathMtu) return true;
+  // What passes without asking: no interface has a smaller MTU and no tunnel a smaller path MTU.
+  const uint32_t smallest_mtu = std::min(kMinPathMtu, ctx.tables->interfaces->smallest_mtu_bytes());
+  if (p.ip_bytes <= inner_mtu(smallest_mtu)) return true;
   const auto fits_policy = [&](PolicyIndex policy) {
     const bool fits_clear = p.ip_bytes <= ctx.interface(d.out).mtu_bytes;
     if (policy == kNoPolicy) return fits_clear;

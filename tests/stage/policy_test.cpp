@@ -70,6 +70,17 @@ TEST_F(Policies, ABypassedFlowKeepsTheInterfacesMtu) {
   EXPECT_EQ(drops(DropReason::kTooBig), 1u);
 }
 
+TEST_F(Policies, ACachedFlowKeepsTheMtuOfItsTunnelsWay) {
+  send_outer_by_lan(300);
+  const size_t fits = inner_mtu(300) - 28;
+  pass("10.10.10.55", fits, true);
+  pass("10.10.10.55", fits, true);
+  EXPECT_EQ(ctx.stats->flow_hits.get(), 1u);
+  EXPECT_EQ(drops(DropReason::kTooBig), 0u);
+  pass("10.10.10.55", fits + 1, true);
+  EXPECT_EQ(drops(DropReason::kTooBig), 1u);
+}
+
 TEST_F(Policies, AProtectedFlowThatLostItsSaIsNotLetPass) {
   pass("10.10.10.55");
   forget_policy_sas();

@@ -187,6 +187,15 @@ void StageBench::route_outer(RouteVerdict verdict) {
   tables_.outer_routes[sa(Direction::kOut).index().value].route.verdict = verdict;
 }
 
+void StageBench::send_outer_by_lan(uint32_t mtu_bytes) {
+  std::vector<Interface> interfaces(tables_.interfaces->begin(), tables_.interfaces->end());
+  interfaces[kLan.value].mtu_bytes = mtu_bytes;
+  tables_.interfaces = std::make_shared<const InterfaceTable>(std::move(interfaces));
+  OuterRoute& outer = tables_.outer_routes[sa(Direction::kOut).index().value];
+  outer.route.interface = kLan;
+  outer.mtu_bytes = mtu_bytes;
+}
+
 uint64_t StageBench::drops(DropReason reason) const {
   uint64_t sum = 0;
   for (const auto& interface : stats_->drops) sum += interface[static_cast<size_t>(reason)].get();

@@ -49,6 +49,8 @@ class StageBench : public testing::Test {
   void forget_policy_sas();
   // What the outbound SA's outer destination is routed to from now on.
   void route_outer(RouteVerdict verdict);
+  // The tunnel's ESP packets leave by kLan from now on, which has this MTU.
+  void send_outer_by_lan(uint32_t mtu_bytes);
 
   Context ctx;
   std::vector<rte_mbuf*> burst;  // freed at the end

@@ -153,10 +153,11 @@ void accept(Run& run, std::span<const crypto::Verdict> verdicts) {
     }
   }
   for (size_t i = 0; i < run.count; ++i) {
-    if (packet(run.admitted[i]).reason != DropReason::kNone) continue;
-    decapsulate(run.sa, run.admitted[i], run.jobs[i]);
+    const Packet& p = packet(run.admitted[i]);
+    if (p.reason == DropReason::kNone) decapsulate(run.sa, run.admitted[i], run.jobs[i]);
+    if (p.reason != DropReason::kNone) continue;
     ++packets;
-    bytes += packet(run.admitted[i]).ip_bytes;
+    bytes += p.ip_bytes;
   }
   CellCounters::add(counters.packets, packets);
   CellCounters::add(counters.bytes, bytes);

@@ -151,7 +151,8 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
   const size_t ready =
       partition(run, [](rte_mbuf* mbuf) { return has_room(mbuf) || stop(mbuf, DropReason::kEspTooLong); });
   const SequenceRun numbers = sa.outbound().take(static_cast<uint32_t>(ready));
-  if (numbers.granted < ready) CellCounters::add(sa.counters().no_reserve, ready - numbers.granted);
+  if (numbers.stop == SequenceStop::kNotReserved)
+    CellCounters::add(sa.counters().no_reserve, ready - numbers.granted);
   for (size_t i = numbers.granted; i < ready; ++i) stop(run[i], why_no_number(numbers.stop));
 
   const OuterTemplate outer(sa);

@@ -55,17 +55,17 @@ bool note_in_session(Context& ctx, const Packet& p, const FlowDecision& d, bool&
   return verdict != nat::Verdict::kOver;
 }
 
+// Whether the packet may be decided as its flow was, or is `invalid` in its session.
+bool serves(Context& ctx, rte_mbuf* mbuf, FlowDecision& d, bool& invalid) {
+  const Packet& p = packet(mbuf);
+  return is_still_valid(ctx, p, d) && ip_header(mbuf).ttl > 1 && fits(ctx, mbuf, d) &&
+         note_in_session(ctx, p, d, invalid);
+}
+
 bool replay(Context& ctx, rte_mbuf* mbuf, uint32_t index) {
   Packet& p = packet(mbuf);
   FlowEntry& entry = (*ctx.flows)[index];
-  FlowDecision& d = entry.decision;
-  bool invalid = false;
-  if (!is_still_valid(ctx, p, d) || ip_header(mbuf).ttl <= 1 || !fits(ctx, mbuf, d) ||
-      !note_in_session(ctx, p, d, invalid)) {
-    ctx.stats->flow_misses.add(1);
-    return first_packet(ctx, mbuf);
-  }
-  if (invalid) return stop(mbuf, DropReason::kSessionInvalid);
+  const FlowDecision& d = entry.decision;
   entry.used_ms = ctx.now_ms;
   p.flow = index;
   if (d.in_policy != kNoPolicy) ctx.stats->policies[d.in_policy.value].add(1, p.ip_bytes);
@@ -82,16 +82,17 @@ bool is_cacheable(const Packet& p) {
   return !(p.flags & (kFragment | kIcmpError | kFromGateway));
 }
 
+// Every packet is a hit or a miss, and a miss is walked.
 bool look_up(Context& ctx, rte_mbuf* mbuf, const Guess& guess) {
   const Packet& p = packet(mbuf);
-  if (!is_cacheable(p)) return first_packet(ctx, mbuf);
-  const uint32_t index = ctx.flows->find(flow_key(p), guess.hash, guess.index);
-  if (index != kNone32) {
-    ctx.stats->flow_hits.add(1);
-    return replay(ctx, mbuf, index);
+  const uint32_t index = is_cacheable(p) ? ctx.flows->find(flow_key(p), guess.hash, guess.index) : kNone32;
+  bool invalid = false;
+  if (index == kNone32 || !serves(ctx, mbuf, (*ctx.flows)[index].decision, invalid)) {
+    ctx.stats->flow_misses.add(1);
+    return first_packet(ctx, mbuf);
   }
-  ctx.stats->flow_misses.add(1);
-  return first_packet(ctx, mbuf);
+  ctx.stats->flow_hits.add(1);
+  return invalid ? stop(mbuf, DropReason::kSessionInvalid) : replay(ctx, mbuf, index);
 }
 
 }  // namespace

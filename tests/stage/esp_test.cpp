@@ -46,6 +46,10 @@ TEST_F(Esp, FaultsHaveTheirReasonsAndLeaveTheWindow) {
   EXPECT_EQ(reason(damaged), DropReason::kEspIcv);
   EXPECT_EQ(reason(stranger), DropReason::kEspWrongPeer);
   EXPECT_EQ(reason(padding), DropReason::kEspMalformed);
+  const CellCounters& counters = sa(Direction::kIn).counters();
+  EXPECT_EQ(counters.packets.load(), 1u) << "the good one";
+  EXPECT_EQ(counters.bytes.load(), kInner.size());
+  EXPECT_EQ(counters.malformed.load(), 1u);
   EXPECT_EQ(reason(zero), DropReason::kEspReplay);
 }
 
@@ -95,6 +99,18 @@ TEST_F(Esp, OutputStopsWhereTheReservedNumbersEnd) {
   EXPECT_EQ(esp_output(ctx, burst), 3);
   EXPECT_EQ(reason(burst[4]), DropReason::kEspSequenceNotReserved);
   EXPECT_EQ(cell.next_sequence.load(), cell.sequence_limit.load());
+  EXPECT_EQ(sa(Direction::kOut).counters().no_reserve.load(), 2u);
+}
+
+TEST_F(Esp, NumbersThatRanOutAreNotCountedAsNotReserved) {
+  for (int i = 0; i < 3; ++i) parsed(kLan, test::udp("192.168.10.45:4000", "10.10.10.55:5000").bytes());
+  protect();
+  OutboundCell& cell = sa(Direction::kOut).outbound();
+  cell.next_sequence.store(kSequenceEnd - 1);
+  cell.sequence_limit.store(kSequenceEnd);
+  EXPECT_EQ(esp_output(ctx, burst), 1);
+  EXPECT_EQ(reason(burst[2]), DropReason::kEspSequenceExhausted);
+  EXPECT_EQ(sa(Direction::kOut).counters().no_reserve.load(), 0u);
 }
 
 TEST_F(Esp, AnOuterPacketWithoutAWayIsDroppedForTheRoutesReason) {

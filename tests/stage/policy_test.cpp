@@ -81,6 +81,32 @@ TEST_F(Policies, ACachedFlowKeepsTheMtuOfItsTunnelsWay) {
   EXPECT_EQ(drops(DropReason::kTooBig), 1u);
 }
 
+TEST_F(Policies, EveryPacketIsAHitOrAMiss) {
+  const auto expect_counts = [&](uint64_t hits, uint64_t misses) {
+    EXPECT_EQ(Counted(ctx.stats->flow_hits.get(), ctx.stats->flow_misses.get()), Counted(hits, misses));
+    for (size_t i = 0; i < kEveryPacket.size(); ++i) {
+      if (kEveryPacket[i].run != flow_lookup) continue;
+      EXPECT_EQ(ctx.stats->stages[i].packets.get(), hits + misses);
+    }
+  };
+  pass("198.51.100.5");
+  expect_counts(0, 1);
+  pass("198.51.100.5");
+  expect_counts(1, 1);
+  pass("198.51.100.5", 1473, true);  // of a known flow, but too big; with the error about it
+  expect_counts(1, 3);
+  Bytes fragment = test::udp("192.168.10.45:4000", "198.51.100.5:5000").payload(16).bytes();
+  test::put16(fragment, 6, 0x2000);
+  test::put16(fragment, 10, 0);
+  test::put16(fragment, 10, test::internet_checksum(test::ByteView(fragment).first(20)));
+  const Bytes quoted = test::udp("198.51.100.5:1", "192.168.10.45:2").bytes();
+  parsed(kLan, fragment);
+  parsed(kLan, test::icmp(3, 3, 0, "192.168.10.45", "198.51.100.5", quoted).bytes());
+  run_pipeline(ctx, burst, Entry::kHandedOver);
+  burst.clear();  // the pipeline took them over
+  expect_counts(1, 5);
+}
+
 TEST_F(Policies, AProtectedFlowThatLostItsSaIsNotLetPass) {
   pass("10.10.10.55");
   forget_policy_sas();

@@ -29,8 +29,8 @@ struct TestbedOptions {
 
 // What the workers found in their flow caches since the start.
 struct FlowCounts {
-  uint64_t hits = 0;    // an entry, fresh or stale
-  uint64_t misses = 0;  // no entry, or a stale one: decided anew
+  uint64_t hits = 0;    // an entry that served the packet
+  uint64_t misses = 0;  // none, or a stale one: decided anew
 };
 
 class Testbed {

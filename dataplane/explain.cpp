@@ -48,17 +48,18 @@ std::string text(const Sa& sa) {
 class Narrator {
  public:
   Narrator(const Snapshot& tables, const Sad& sad, rte_mbuf* mbuf, const Decision& d)
-      : tables_(tables), sad_(sad), p_(packet(mbuf)), d_(d) {}
+      : tables_(tables), sad_(sad), p_(packet(mbuf)), ttl_(ip_header(mbuf).ttl), d_(d) {}
 
-  std::string say(DecideStage stage) const {
+  // `stopped`: the packet ended in this stage, by the packet's reason.
+  std::string say(DecideStage stage, bool stopped) const {
     if (stage == conntrack) return session();
     if (stage == destination_nat) return nat(NatKind::kDestination);
-    if (stage == route) return way();
+    if (stage == route) return stopped && p_.reason != reason_of(d_.route.verdict) ? why() : way();
     if (stage == in_policy) return inbound();
-    if (stage == ttl) return "above 1";
+    if (stage == ttl) return stopped ? fmt::format("{}: it runs out here", ttl_) : fmt::format("{}", ttl_);
     if (stage == out_policy) return outbound(d_.first_policy, d_.first_sa);
-    if (stage == size) return fmt::format("{} bytes", p_.ip_bytes);
-    if (stage == source_nat) return nat(NatKind::kSource);
+    if (stage == size) return bytes(stopped);
+    if (stage == source_nat) return stopped ? no_translation() : nat(NatKind::kSource);
     return d_.looked_up_again ? "source NAT changed the packet, asked again: " + outbound(d_.policy, d_.sa)
                               : "source NAT changed nothing: the first answer stands";
   }
@@ -71,12 +72,25 @@ class Narrator {
                          to_text(d_.route.next_hop), text(d_.as_sent));
     const RouteResult& outer = tables_.outer_route(*d_.sa).route;
     if (outer.verdict != RouteVerdict::kForward)
-      return "dropped: the ESP packet has " + no_way(outer.verdict, d_.sa->destination());
+      return fmt::format("dropped ({}): the ESP packet has {}", info(reason_of(outer.verdict)).name,
+                         no_way(outer.verdict, d_.sa->destination()));
     return fmt::format("leaves as ESP by {} to {}: {}, inside {}", name(outer.interface),
                        to_text(outer.next_hop), text(*d_.sa), text(d_.as_sent));
   }
 
  private:
+  std::string why() const { return std::string(info(p_.reason).help); }
+
+  std::string bytes(bool stopped) const {
+    if (!stopped) return fmt::format("{} bytes", p_.ip_bytes);
+    return fmt::format("{} bytes, and {} fit unfragmented", p_.ip_bytes, d_.answer.mtu_bytes);
+  }
+
+  std::string no_translation() const {
+    if (!d_.pending || d_.pending->source_rule_index == kNone32) return why();
+    return fmt::format("rule {}: {}", d_.pending->source_rule_number, why());
+  }
+
   std::string session() const {
     if (!tables_.track_sessions) return "sessions are not tracked: no NAT rule needs them";
     if (p_.flags & kInvalid) return "belongs to no session and cannot start one";
@@ -119,6 +133,23 @@ class Narrator {
     return "";
   }
 
+  // What a packet without a way is counted as; kNoRoute also for ESP to an address of our own.
+  static DropReason reason_of(RouteVerdict verdict) {
+    switch (verdict) {
+      case RouteVerdict::kBlackhole:
+        return DropReason::kRouteBlackhole;
+      case RouteVerdict::kUnreachable:
+        return DropReason::kRouteUnreachable;
+      case RouteVerdict::kProhibit:
+        return DropReason::kRouteProhibit;
+      case RouteVerdict::kNoRoute:
+      case RouteVerdict::kForward:
+      case RouteVerdict::kLocal:
+        break;
+    }
+    return DropReason::kNoRoute;
+  }
+
   static std::string no_way(RouteVerdict verdict, Ipv4Address destination) {
     switch (verdict) {
       case RouteVerdict::kBlackhole:
@@ -145,12 +176,14 @@ class Narrator {
 
   static std::string outbound(const PolicyRecord* policy, const Sa* sa) {
     if (!policy) return "no policy matches: in clear";
-    return text(*policy) + (sa ? ", " + text(*sa) : "");
+    if (sa) return text(*policy) + ", " + text(*sa);
+    return text(*policy) + (policy->action == PolicyAction::kProtect ? ", no SA for this packet" : "");
   }
 
   const Snapshot& tables_;
   const Sad& sad_;
   const Packet& p_;
+  const uint8_t ttl_;
   const Decision& d_;
 };
 
@@ -229,7 +262,8 @@ Result<std::vector<message::TextRow>> Gateway::explain(const message::Explain& q
   std::vector<message::TextRow> lines{row("packet", text(packet(mbuf.get()).tuple))};
   for (size_t i = 0; i < kFirstPacket.size() && i <= stopped_at; ++i)
     if (is_on_the_way(kFirstPacket[i], d.way))
-      lines.push_back(row(kFirstPacket[i].name, narrator.say(kFirstPacket[i].decide)));
+      lines.push_back(
+          row(kFirstPacket[i].name, narrator.say(kFirstPacket[i].decide, !goes_on && i == stopped_at)));
   const DropReasonInfo& why = info(packet(mbuf.get()).reason);
   if (goes_on)
     lines.push_back(row("result", narrator.leaving()));

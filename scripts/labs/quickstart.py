@@ -40,7 +40,9 @@ def show_pings(lab):
 
 
 def show_wire(lab, captured):
-    say("what the wire saw of it, decrypted by scapy")
+    say("what an eavesdropper on the wire saw: tcpdump -n -c 3 esp")
+    print(lab.wire.run("tcpdump", "-n", "-c", "3", "-r", lab.directory / "pings-wire.pcap", "esp").stdout.rstrip())
+    say("the same, decrypted by scapy")
     foreign = capture.foreign(captured["wire"])
     require(not foreign, f"{len(captured['wire'])} frames on the wire, {len(foreign)} of them neither ESP nor ARP")
     opener = capture.Opener([lab.tunnel.rightward, lab.tunnel.leftward])

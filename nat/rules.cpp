@@ -28,9 +28,9 @@ Ipv4Address choose_address(uint32_t low, uint32_t high, const Tuple& packet) {
   return Ipv4Address::from_host(low + static_cast<uint32_t>(((x >> 32) * addresses) >> 32));
 }
 
-bool is_free(const Tuple& packet, const SessionTable& sessions) {
+bool is_free(const Tuple& packet, const TupleSearch& search) {
   const auto reply = inverse(packet);
-  return reply && !sessions.lookup(*reply);
+  return reply && search.sessions.is_free(*reply, search.worker, search.now_ms);
 }
 
 // The ports that may replace `port` where a rule names none: a host's privileged ports stay privileged, and
@@ -46,15 +46,14 @@ PortRange port_class(uint8_t protocol, be16 port) {
 // From a random start; small ranges are searched wholly, large ones in ever shorter stretches, because a
 // worker has other packets to care for. False: none was found; the packet then has the port that was tried
 // last.
-bool find_free_port(Tuple& packet, be16 Tuple::*end, PortRange range, const SessionTable& sessions,
-                    Random& random) {
+bool find_free_port(Tuple& packet, be16 Tuple::*end, PortRange range, const TupleSearch& search) {
   constexpr uint32_t kLongest = 128, kShortest = 16;
   const uint32_t ports = uint32_t{range.high} - range.low + 1;
   for (uint32_t stretch = std::min(ports, kLongest);; stretch /= 2) {
-    uint32_t offset = random.below(ports);
+    uint32_t offset = search.random.below(ports);
     for (uint32_t i = 0; i < stretch; ++i, ++offset) {
       packet.*end = be16::from_host(static_cast<uint16_t>(range.low + offset % ports));
-      if (is_free(packet, sessions)) return true;
+      if (is_free(packet, search)) return true;
     }
     if (stretch >= ports || stretch < kShortest) return false;
   }
@@ -88,25 +87,24 @@ SourceChoice source_choice(const NatRuleRecord* rule, Ipv4Address masquerade, co
   return choice;
 }
 
-void choose_destination_port(PortRange range, Tuple& packet, const SessionTable& sessions, Random& random) {
-  if (range.contains(packet.destination_port.host()) && is_free(packet, sessions)) return;
-  find_free_port(packet, &Tuple::destination_port, range, sessions, random);
+void choose_destination_port(PortRange range, Tuple& packet, const TupleSearch& search) {
+  if (range.contains(packet.destination_port.host()) && is_free(packet, search)) return;
+  find_free_port(packet, &Tuple::destination_port, range, search);
 }
 
-DropReason choose_source(const SourceChoice& choice, Tuple& packet, const SessionTable& sessions,
-                         Random& random) {
+DropReason choose_source(const SourceChoice& choice, Tuple& packet, const TupleSearch& search) {
   if (choice.contains(packet)) {
-    if (is_free(packet, sessions)) return DropReason::kNone;
-  } else if (const auto mapped = sessions.mapped_source(packet);
-             mapped && choice.contains(*mapped) && is_free(*mapped, sessions)) {
+    if (is_free(packet, search)) return DropReason::kNone;
+  } else if (const auto mapped = search.sessions.mapped_source(packet);
+             mapped && choice.contains(*mapped) && is_free(*mapped, search)) {
     packet = *mapped;  // the source socket keeps the mapping that it has towards others
     return DropReason::kNone;
   }
   packet.source = choose_address(choice.low, choice.high, packet);
-  if (choice.contains_port(packet) && is_free(packet, sessions)) return DropReason::kNone;
+  if (choice.contains_port(packet) && is_free(packet, search)) return DropReason::kNone;
   if (!has_ports(packet.protocol) && packet.protocol != kProtoIcmp) return DropReason::kNone;
   const PortRange range = choice.has_ports ? choice.ports : port_class(packet.protocol, packet.source_port);
-  const bool found = find_free_port(packet, &Tuple::source_port, range, sessions, random);
+  const bool found = find_free_port(packet, &Tuple::source_port, range, search);
   return found ? DropReason::kNone : DropReason::kNatPortsExhausted;
 }
 
@@ -119,8 +117,7 @@ const NatRuleRecord* RuleSet::match(std::span<const NatRuleRecord> rules, const 
   return nullptr;
 }
 
-void translate_destination(const NatRuleRecord* rule, PendingSession& pending, const SessionTable& sessions,
-                           Random& random) {
+void translate_destination(const NatRuleRecord* rule, PendingSession& pending, const TupleSearch& search) {
   if (rule == nullptr) return;
   pending.destination_rule_index = rule->index;
   pending.destination_rule_number = rule->number;
@@ -128,12 +125,12 @@ void translate_destination(const NatRuleRecord* rule, PendingSession& pending, c
   Tuple packet = pending.packet_tuple();
   packet.destination = choose_address(rule->address_low, rule->address_high, packet);
   if (rule->has_port_range && has_ports(packet.protocol))
-    choose_destination_port(rule->ports, packet, sessions, random);
+    choose_destination_port(rule->ports, packet, search);
   pending.reply = inverse(packet).value_or(pending.reply);
 }
 
 DropReason translate_source(const NatRuleRecord* rule, Ipv4Address masquerade, PendingSession& pending,
-                            const SessionTable& sessions, Random& random) {
+                            const TupleSearch& search) {
   if (rule != nullptr) {
     pending.source_rule_index = rule->index;
     pending.source_rule_number = rule->number;
@@ -142,7 +139,7 @@ DropReason translate_source(const NatRuleRecord* rule, Ipv4Address masquerade, P
   }
   Tuple packet = pending.packet_tuple();
   const auto choice = source_choice(rule, masquerade, packet);
-  const DropReason reason = choose_source(choice, packet, sessions, random);
+  const DropReason reason = choose_source(choice, packet, search);
   if (reason == DropReason::kNone) pending.reply = inverse(packet).value_or(pending.reply);
   return reason;
 }

@@ -56,15 +56,21 @@ class RuleSet {
   bool needs_sessions_ = false;
 };
 
-// Both steps look at the session table (for free reply tuples) and draw from the caller's generator. They
-// name the rule in `pending`, also one that excludes.
+// Where and how both steps look for free reply tuples.
+struct TupleSearch {
+  const SessionTable& sessions;
+  Random& random;
+  WorkerId worker;  // that will confirm the session
+  uint64_t now_ms;
+};
+
+// Both steps name the rule in `pending`, also one that excludes.
 
 // Destination NAT by `rule` (null or exclude: nothing is translated). An address of a range is chosen by hash
 // of source and destination, so a client stays with its server. With a port range the port is kept if it is
 // inside and free, otherwise another one is searched. A clash that remains is source NAT's to solve, by the
 // source port.
-void translate_destination(const NatRuleRecord* rule, PendingSession& pending, const SessionTable& sessions,
-                           Random& random);
+void translate_destination(const NatRuleRecord* rule, PendingSession& pending, const TupleSearch& search);
 
 // Source NAT by `rule`. Every flow takes this step: one that no rule translates (null, exclude) still gets
 // another source port if its reply tuple is taken, as in Linux. `masquerade` is the primary address of the
@@ -72,7 +78,6 @@ void translate_destination(const NatRuleRecord* rule, PendingSession& pending, c
 // says so. Returns kNone, or why the packet must be dropped (then the tuples are as they were):
 // kNatPortsExhausted, no free port or ICMP identifier; kNatNoAddress, kMasquerade with 0.0.0.0.
 [[nodiscard]] DropReason translate_source(const NatRuleRecord* rule, Ipv4Address masquerade,
-                                          PendingSession& pending, const SessionTable& sessions,
-                                          Random& random);
+                                          PendingSession& pending, const TupleSearch& search);
 
 }  // namespace espalier::nat

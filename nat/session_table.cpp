@@ -202,6 +202,8 @@ std::expected<SessionRef, DropReason> SessionTable::confirm(const PendingSession
                                                             uint64_t now_ms) {
   assert(owner.value < owned_.size());
   OwnedSessions& owned = owned_[owner.value];
+  for (const Tuple& tuple : {pending.original, pending.reply})
+    if (const auto ref = lookup(tuple); ref && is_own_past_its_time(*ref, owner, now_ms)) end(ref->index);
   if (!admit(owned)) return std::unexpected(DropReason::kSessionTableFull);
   const uint32_t index = owned.take_index();  // never 0: there are more than workers can hold unused
   assert(index != 0);

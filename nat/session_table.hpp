@@ -80,6 +80,12 @@ class SessionTable {
   bool is_current(const SessionRef& ref) const {
     return sessions_[ref.index].generation.load(std::memory_order_acquire) == ref.generation;
   }
+  // Whether a session that `worker` confirms at `now_ms` may have `tuple`: no session has it, or one of the
+  // worker's own that is past its time (as in nf_conntrack_tuple_taken), which confirm() ends.
+  bool is_free(const Tuple& tuple, WorkerId worker, uint64_t now_ms) const {
+    const auto ref = lookup(tuple);
+    return !ref || is_own_past_its_time(*ref, worker, now_ms);
+  }
   uint32_t size() const { return size_.load(std::memory_order_relaxed); }
   uint32_t limit() const { return limit_.load(std::memory_order_relaxed); }
   uint32_t capacity() const { return capacity_; }
@@ -93,8 +99,9 @@ class SessionTable {
   // The owner only.
 
   // Begins a session, owned by the calling worker, and counts its first packet. The ref is of direction
-  // original. kNatClash: one of the tuples is taken; if lookup(original) finds it, somebody else began the
-  // same flow, else another flow took the reply tuple and NAT may choose again. kSessionTableFull: no room.
+  // original. kNatClash: one of the tuples is not is_free(); if lookup(original) finds it, somebody else
+  // began the same flow, else another flow took the reply tuple and NAT may choose again. kSessionTableFull:
+  // no room.
   std::expected<SessionRef, DropReason> confirm(const PendingSession& pending, WorkerId owner,
                                                 uint64_t now_ms);
   void prefetch_update(const SessionRef& ref) const {
@@ -130,6 +137,9 @@ class SessionTable {
   bool is_tuple_of(const Tuple& tuple, uint64_t slot) const;
   std::optional<SessionRef> match(const Tuple& tuple, uint64_t slot) const;
   Slot* free_slot(const Tuple& tuple, uint64_t hash, const Slot* but, bool& taken);
+  bool is_own_past_its_time(const SessionRef& ref, WorkerId worker, uint64_t now_ms) const {
+    return ref.owner == worker && now_ms >= sessions_[ref.index].expires_ms.load(std::memory_order_relaxed);
+  }
   bool admit(OwnedSessions& owned);
   void evict_one(OwnedSessions& owned, bool any);
   DropReason insert(uint32_t index, const PendingSession& pending);

@@ -54,6 +54,10 @@ bool join_quoted_session(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   return true;
 }
 
+nat::TupleSearch tuple_search(Context& ctx) {
+  return {.sessions = *ctx.sessions, .random = ctx.random, .worker = ctx.worker, .now_ms = ctx.now_ms};
+}
+
 }  // namespace
 
 bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
@@ -80,7 +84,7 @@ bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 bool destination_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!d.pending) return true;
   const NatRuleRecord* rule = ctx.tables->rules->match_destination(d.before_snat, packet(mbuf).in);
-  nat::translate_destination(rule, *d.pending, *ctx.sessions, ctx.random);
+  nat::translate_destination(rule, *d.pending, tuple_search(ctx));
   d.before_snat = d.as_sent = d.pending->packet_tuple();
   return true;
 }
@@ -89,7 +93,7 @@ bool source_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!d.pending) return true;
   const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface);
   const Ipv4Address masquerade = ctx.interface(d.route.interface).address_towards(d.route.next_hop);
-  const DropReason reason = nat::translate_source(rule, masquerade, *d.pending, *ctx.sessions, ctx.random);
+  const DropReason reason = nat::translate_source(rule, masquerade, *d.pending, tuple_search(ctx));
   d.as_sent = d.pending->packet_tuple();
   return reason == DropReason::kNone || stop(mbuf, reason);
 }

@@ -119,11 +119,12 @@ TEST(Rules, TellWhatTheyCanTouch) {
 struct Translation : testing::Test {
   std::unique_ptr<SessionTable> table = make_table(100000);
   Random random{42};
+  TupleSearch search{.sessions = *table, .random = random, .worker = WorkerId(0), .now_ms = 1};
 
   // Source NAT of a new flow; what its packet leaves as. The session is confirmed unless `confirm` is false.
   std::expected<Tuple, DropReason> source(const Tuple& flow, const NatRuleRecord* r, bool confirm = true) {
     PendingSession session = pending(flow);
-    const DropReason reason = translate_source(r, kPublic, session, *table, random);
+    const DropReason reason = translate_source(r, kPublic, session, search);
     if (reason != DropReason::kNone) return std::unexpected(reason);
     if (confirm) {
       const auto ref = table->confirm(session, WorkerId(0), 1);
@@ -133,7 +134,7 @@ struct Translation : testing::Test {
   }
   Tuple destination(const Tuple& flow, const NatRuleRecord& r) {
     PendingSession session = pending(flow);
-    translate_destination(&r, session, *table, random);
+    translate_destination(&r, session, search);
     return session.packet_tuple();
   }
   // Makes the reply tuple of `packet` somebody else's.
@@ -279,7 +280,7 @@ TEST_F(Translation, MasqueradeWithoutAnAddressIsToldSo) {
   const NatRuleRecord r = rule(10, NatTranslation::kMasquerade);
   PendingSession session = pending(udp(kClient, 1, kServer, 53));
   const Tuple reply = session.reply;
-  EXPECT_EQ(translate_source(&r, {}, session, *table, random), DropReason::kNatNoAddress);
+  EXPECT_EQ(translate_source(&r, {}, session, search), DropReason::kNatNoAddress);
   EXPECT_EQ(session.reply, reply);
 }
 
@@ -317,9 +318,9 @@ TEST_F(Translation, ClashingDestinationNatIsSolvedByTheSourcePort) {
   for (uint8_t n = 0; n < 20; ++n) {
     PendingSession session =
         pending(tuple(kProtoTcp, kServer, 4000, ip(203, 0, 113, static_cast<uint8_t>(10 + n)), 8080));
-    translate_destination(&r, session, *table, random);
+    translate_destination(&r, session, search);
     EXPECT_EQ(session.packet_tuple(), tuple(kProtoTcp, kServer, 4000, kClient, 80));
-    ASSERT_EQ(translate_source(nullptr, {}, session, *table, random), DropReason::kNone);
+    ASSERT_EQ(translate_source(nullptr, {}, session, search), DropReason::kNone);
     EXPECT_EQ(session.packet_tuple().source_port.host() == 4000, n == 0);
     EXPECT_TRUE(table->confirm(session, WorkerId(0), 1));
   }
@@ -328,14 +329,40 @@ TEST_F(Translation, ClashingDestinationNatIsSolvedByTheSourcePort) {
 TEST_F(Translation, NamesTheRulesForExplain) {
   const NatRuleRecord exclude = rule(70, NatTranslation::kExclude), r = dnat(30, kClient, kClient);
   PendingSession session = pending(udp(kServer, 1, kPublic, 2));
-  translate_destination(&r, session, *table, random);
-  ASSERT_EQ(translate_source(&exclude, kPublic, session, *table, random), DropReason::kNone);
+  translate_destination(&r, session, search);
+  ASSERT_EQ(translate_source(&exclude, kPublic, session, search), DropReason::kNone);
   EXPECT_EQ(session.destination_rule_number, 30u);
   EXPECT_EQ(session.destination_rule_index, 3u);
   EXPECT_EQ(session.source_rule_number, 70u);
   EXPECT_EQ(session.source_rule_index, 7u);
   EXPECT_EQ(session.original, udp(kServer, 1, kPublic, 2));
   EXPECT_EQ(session.reply, udp(kClient, 2, kServer, 1));
+}
+
+// As nf_conntrack_tuple_taken does, but no session is another worker's to end.
+TEST_F(Translation, PortsOfTheWorkersOwnSessionsPastTheirTimeAreFree) {
+  NatRuleRecord one_port = rule(10, NatTranslation::kMasquerade);
+  one_port.protocol = kProtoUdp;
+  one_port.has_port_range = 1;
+  one_port.ports = {5000, 5000};
+  const auto flow = [](uint16_t port) { return udp(kClient, port, ip(198, 51, 100, 9), 53); };
+  ASSERT_TRUE(source(flow(1000), &one_port));
+  EXPECT_EQ(source(flow(1001), &one_port, false).error(), DropReason::kNatPortsExhausted);
+  constexpr uint64_t kLater = 3'600'000;
+  const auto later = [&](WorkerId worker) {
+    PendingSession session = pending(flow(1002));
+    const TupleSearch then{.sessions = *table, .random = random, .worker = worker, .now_ms = kLater};
+    const DropReason reason = translate_source(&one_port, kPublic, session, then);
+    return std::pair(reason, session);
+  };
+  EXPECT_EQ(later(WorkerId(1)).first, DropReason::kNatPortsExhausted);
+  const auto [reason, session] = later(WorkerId(0));
+  ASSERT_EQ(reason, DropReason::kNone);
+  EXPECT_EQ(table->size(), 1u) << "the search itself changes nothing";
+  ASSERT_TRUE(table->confirm(session, WorkerId(0), kLater));
+  EXPECT_EQ(table->size(), 1u);
+  EXPECT_FALSE(table->lookup(flow(1000)));
+  EXPECT_TRUE(table->lookup(flow(1002)));
 }
 
 }  // namespace

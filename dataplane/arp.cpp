@@ -51,10 +51,9 @@ ArpPacket make_arp(uint16_t operation, const MacAddress& sender_mac, Ipv4Address
           .target_ip = target_ip};
 }
 
-const Ipv4Prefix* network_with(const Interface& interface, Ipv4Address address) {
-  const auto found =
-      std::ranges::find_if(interface.addresses, [&](const Ipv4Prefix& own) { return own.contains(address); });
-  return found == interface.addresses.end() ? nullptr : &*found;
+bool has_network_with(const Interface& interface, Ipv4Address address) {
+  return std::ranges::any_of(interface.addresses,
+                             [&](const Ipv4Prefix& own) { return own.contains(address); });
 }
 
 bool is_same_interface(const Interface& a, const Interface& b) {
@@ -291,7 +290,7 @@ void ArpResolver::learn_from(InterfaceIndex in, const ArpPacket& arp, uint64_t n
   const bool is_solicited = !is_request && is_for_us && arp.target_mac == interface.mac;
   const Key key = key_of(in, arp.sender_ip);
   Entry* entry = find(key);
-  if (entry == nullptr && is_request && is_for_us && network_with(interface, arp.sender_ip) &&
+  if (entry == nullptr && is_request && is_for_us && has_network_with(interface, arp.sender_ip) &&
       entries_.size() - permanent_ < kMaxToLearn)
     entry = add(key, now_ms);
   if (entry != nullptr) learn(*entry, arp.sender_mac, is_solicited, now_ms, output);
@@ -302,8 +301,7 @@ void ArpResolver::learn_from(InterfaceIndex in, const ArpPacket& arp, uint64_t n
 void ArpResolver::request(Key key, Entry& entry, uint64_t now_ms, ArpOutput& output) {
   const Interface& interface = (*interfaces_)[interface_of(key)];
   const Ipv4Address target = address_of(key);
-  const Ipv4Prefix* network = network_with(interface, target);
-  const Ipv4Address own = network ? network->address : interface.primary_address();
+  const Ipv4Address own = interface.address_towards(target);
   const bool is_probe = entry.state == State::kProbe;
   ++entry.tries;
   entry.due_ms = now_ms + kRetryMs;

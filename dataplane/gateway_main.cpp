@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "control/shared/text.hpp"
 #include "dataplane/gateway.hpp"
 #include "dataplane/stages/unreachable.hpp"
 
@@ -81,8 +82,8 @@ void Gateway::report(const std::vector<ArpConflict>& conflicts) {
   if (conflicts.empty() || clock_.now_ms() < next_conflict_report_ms_) return;
   next_conflict_report_ms_ = clock_.now_ms() + 1000;
   const ArpConflict& c = conflicts.front();
-  spdlog::warn("subsystem=net {}: {:02x} also uses our address {:#010x}",
-               (*tables_->interfaces)[c.interface].name.view(), fmt::join(c.mac, ":"), c.address.host());
+  spdlog::warn("subsystem=net {}: {:02x} also uses our address {}",
+               (*tables_->interfaces)[c.interface].name.view(), fmt::join(c.mac, ":"), to_text(c.address));
 }
 
 void Gateway::send_arp(const ArpFrame& frame) {

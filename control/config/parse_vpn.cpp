@@ -281,9 +281,9 @@ void read_options(Reader& ipsec, Vpn& vpn) {
     reader.reject("virtual-ip", "it is for road warriors");
   });
   ipsec.group("log", [&](Reader& reader) {
-    constexpr Word<int> kSubsystems[] = {{"ike", 0}, {"child", 1}, {"cfg", 2}, {"ring", 3}, {"crypto", 4},
-                                         {"net", 5}, {"nat", 6},   {"spd", 7}, {"esp", 8},  {"cli", 9},
-                                         {"proc", 10}};
+    constexpr Word<int> kSubsystems[] = {{"ike", 0},    {"child", 1}, {"cfg", 2},  {"ring", 3},
+                                         {"crypto", 4}, {"net", 5},   {"nat", 6},  {"spd", 7},
+                                         {"esp", 8},    {"cli", 9},   {"proc", 10}};
     vpn.log_level = static_cast<uint32_t>(reader.integer("level", 0, 2));
     for (const int index : reader.choices("subsystem", kSubsystems))
       vpn.log_subsystems.emplace_back(kSubsystems[index].name);

@@ -106,6 +106,7 @@ class Scanner {
     if (c == '/' && peek(1) == '*') return skip_comment();
     if (c == ' ' || c == '\t' || c == '\r' || c == '\f') return ++at_, void();
     const bool is_value = std::exchange(after_assignment_, false) || in_list();
+    before_ = std::exchange(current_, c);
     if (c == '"') return string();
     // Between the strings of one value only blanks and comments may stand: everything else ends it.
     in_string_value_ = false;
@@ -172,6 +173,8 @@ class Scanner {
     if (c == '\0') return stop("a NUL byte");
     if (c == '@') return stop("@include is not supported: one file holds the whole configuration");
     if (c == '{' || c == '(' || c == '[') open(c);
+    // libconfig 1.7 takes it, 1.5 calls it a syntax error: one file must mean the same to both.
+    if ((c == ')' || c == ']') && before_ == ',') diagnostics_.error(line_, "a comma after the last element");
     if (c == '}' || c == ')' || c == ']') close();
     if (c == '=' || c == ':') assignment();
     ++at_;
@@ -226,6 +229,7 @@ class Scanner {
   std::vector<Name> names_;         // of all open aggregates
   Name name_;                       // the last word, a name if "=" comes
   int foreign_line_ = 0;
+  char current_ = '\0', before_ = '\0';  // where the last two words, values or marks begin
   size_t at_ = 0;
   int line_ = 1;
   bool after_assignment_ = false;

@@ -182,8 +182,9 @@ Result<void> DataplaneTestbed::name_devices(Configuration& configuration) const 
     if (record.kind != InterfaceKind::kPort) continue;
     const auto slot = slots_.find(record.name.view());
     if (slot == slots_.end() || record.device.view() != fmt::format("net_testbed-{}", record.name.view()))
-      return fail("{}: the device of a test bed's interface IF is net_testbed-IF, and IF has a given MAC address",
-                  record.name.view());
+      return fail(
+          "{}: the device of a test bed's interface IF is net_testbed-IF, and IF has a given MAC address",
+          record.name.view());
     record.device.assign(slot->second.device);
   }
   return {};

@@ -6,6 +6,7 @@
 #include "dataplane/gateway.hpp"
 #include "dataplane/stages/first_packet.hpp"
 #include "dataplane/stages/parse.hpp"
+#include "dataplane/stages/stop.hpp"
 #include "nat/checksum.hpp"
 
 namespace espalier::dataplane {
@@ -131,23 +132,6 @@ class Narrator {
         return no_way(d_.route.verdict, d_.before_snat.destination);
     }
     return "";
-  }
-
-  // What a packet without a way is counted as; kNoRoute also for ESP to an address of our own.
-  static DropReason reason_of(RouteVerdict verdict) {
-    switch (verdict) {
-      case RouteVerdict::kBlackhole:
-        return DropReason::kRouteBlackhole;
-      case RouteVerdict::kUnreachable:
-        return DropReason::kRouteUnreachable;
-      case RouteVerdict::kProhibit:
-        return DropReason::kRouteProhibit;
-      case RouteVerdict::kNoRoute:
-      case RouteVerdict::kForward:
-      case RouteVerdict::kLocal:
-        break;
-    }
-    return DropReason::kNoRoute;
   }
 
   static std::string no_way(RouteVerdict verdict, Ipv4Address destination) {

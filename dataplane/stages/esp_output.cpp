@@ -125,27 +125,10 @@ DropReason why_no_number(SequenceStop stop) {
                                           : DropReason::kEspSequenceNotReserved;
 }
 
-// Why the ESP packet has no way out. An outer destination that is the gateway's own leads nowhere either.
-DropReason why_no_way(RouteVerdict verdict) {
-  switch (verdict) {
-    case RouteVerdict::kBlackhole:
-      return DropReason::kRouteBlackhole;
-    case RouteVerdict::kUnreachable:
-      return DropReason::kRouteUnreachable;
-    case RouteVerdict::kProhibit:
-      return DropReason::kRouteProhibit;
-    case RouteVerdict::kNoRoute:
-    case RouteVerdict::kLocal:
-    case RouteVerdict::kForward:
-      break;
-  }
-  return DropReason::kNoRoute;
-}
-
 void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
   const RouteResult& route = ctx.tables->outer_route(sa).route;
   if (route.verdict != RouteVerdict::kForward) {
-    for (rte_mbuf* mbuf : run) stop(mbuf, why_no_way(route.verdict));
+    for (rte_mbuf* mbuf : run) stop(mbuf, reason_of(route.verdict));
     return;
   }
   const size_t ready =

@@ -1,6 +1,7 @@
 // How a stage takes a packet off its way. It only notes why; the pipeline's runner counts and frees.
 #pragma once
 
+#include "dataplane/fib.hpp"
 #include "dataplane/packet.hpp"
 
 namespace espalier::dataplane {
@@ -10,6 +11,23 @@ inline bool stop(rte_mbuf* mbuf, DropReason reason) {
   p.reason = reason;
   p.exit = Exit::kDrop;
   return false;
+}
+
+// What a packet without a way is counted as; kNoRoute also for ESP to an address of our own.
+inline DropReason reason_of(RouteVerdict verdict) {
+  switch (verdict) {
+    case RouteVerdict::kBlackhole:
+      return DropReason::kRouteBlackhole;
+    case RouteVerdict::kUnreachable:
+      return DropReason::kRouteUnreachable;
+    case RouteVerdict::kProhibit:
+      return DropReason::kRouteProhibit;
+    case RouteVerdict::kNoRoute:
+    case RouteVerdict::kForward:
+    case RouteVerdict::kLocal:
+      break;
+  }
+  return DropReason::kNoRoute;
 }
 
 // To the main lcore; `reason` tells it what for (kUsedArp, kNeighborUnresolved).

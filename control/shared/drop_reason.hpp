@@ -16,11 +16,14 @@ enum class DropReason : uint8_t {
   // parse
   kEthernetTruncated, kEthernetNotForUs, kEthernetUnknownVlan, kEthernetUnknownType, kInterfaceDown,
   kIpTruncated, kIpBadVersion, kIpBadHeaderLength, kIpBadLength, kIpBadChecksum, kIpBadSource, kIpBadDestination,
-  kIpSourceRoute, kIpMulticast, kL4Truncated,
+  kIpSourceRoute, kIpBadExtension, kIpMulticast, kL4Truncated,
   // reassemble
   kFragmentMalformed, kReassemblyFull, kReassemblyTimeout,
   // esp_input
   kEspTruncated, kEspNoState, kEspReplay, kEspIcv, kEspMalformed, kEspWrongPeer, kEspCeNotEct, kEspNested,
+  kEspEncapMismatch, kEspInExpired,
+  // gre_input, tunnel interfaces
+  kGreMalformed, kGreNoTunnel, kGreClear, kGreUnprotected, kClearFromTunnel, kVtiDown, kTunnelLoop,
   // conntrack, nat
   kSessionInvalid, kSessionTableFull, kNatPortsExhausted, kNatClash, kNatNoAddress,
   // route
@@ -28,15 +31,15 @@ enum class DropReason : uint8_t {
   // policies
   kInPolicyBlock, kInTemplateMismatch, kInNoPolicy, kInStateMismatch, kOutPolicyBlock, kOutNoState,
   // esp_output
-  kEspSequenceExhausted, kEspSequenceNotReserved, kEspTooLong,
+  kEspSequenceExhausted, kEspSequenceNotReserved, kEspTooLong, kEspOutExpired,
   // neighbour, transmit
   kNeighborUnresolved, kNeighborQueueFull, kEgressDown, kTransmitFull,
   // resources
   kNoMbuf, kHandoverFull, kPuntFull,
   // local
-  kLocalNoService, kIcmpErrorClear, kIcmpRateLimited,
+  kLocalNoService, kHostFull, kNdInvalid, kIcmpErrorClear, kIcmpRateLimited,
   // used up by the gateway itself
-  kUsedArp, kUsedLocal, kUsedFragment,
+  kUsedArp, kUsedNd, kUsedLocal, kUsedHost, kUsedTunnel, kUsedKeepalive, kUsedFragment,
   kCount,
 };
 // clang-format on
@@ -56,16 +59,17 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kEthernetTruncated, "ethernet_truncated", "parse", "shorter than an Ethernet header"},
     {DropReason::kEthernetNotForUs, "ethernet_not_for_us", "parse", "another station's MAC address; normal on a hub or while a switch learns"},
     {DropReason::kEthernetUnknownVlan, "ethernet_unknown_vlan", "parse", "a VLAN that no vif is configured for"},
-    {DropReason::kEthernetUnknownType, "ethernet_unknown_type", "parse", "neither IPv4 nor ARP (IPv6, LLDP, STP ...)"},
+    {DropReason::kEthernetUnknownType, "ethernet_unknown_type", "parse", "neither IP nor ARP (LLDP, STP ...)"},
     {DropReason::kInterfaceDown, "interface_down", "parse", "received on an interface that is disabled"},
-    {DropReason::kIpTruncated, "ip_truncated", "parse", "shorter than an IPv4 header"},
-    {DropReason::kIpBadVersion, "ip_bad_version", "parse", "the version field is not 4"},
+    {DropReason::kIpTruncated, "ip_truncated", "parse", "shorter than an IP header"},
+    {DropReason::kIpBadVersion, "ip_bad_version", "parse", "the version field is neither 4 nor 6, or not as the frame says"},
     {DropReason::kIpBadHeaderLength, "ip_bad_header_length", "parse", "the header length field is below 5 or beyond the packet"},
     {DropReason::kIpBadLength, "ip_bad_length", "parse", "the total length field is below the header or beyond the frame"},
     {DropReason::kIpBadChecksum, "ip_bad_checksum", "parse", "wrong IPv4 header checksum: look at the link or the sender's NIC offloads"},
-    {DropReason::kIpBadSource, "ip_bad_source", "parse", "a source that no packet may have: multicast, broadcast, loopback or an address of the gateway"},
-    {DropReason::kIpBadDestination, "ip_bad_destination", "parse", "a destination that is never forwarded: 0.0.0.0/8, loopback, broadcast"},
+    {DropReason::kIpBadSource, "ip_bad_source", "parse", "a source that no packet may have: multicast, broadcast, loopback, IPv4-mapped or an address of the gateway"},
+    {DropReason::kIpBadDestination, "ip_bad_destination", "parse", "a destination that is never forwarded: 0.0.0.0/8, loopback, broadcast, link local, IPv4-mapped"},
     {DropReason::kIpSourceRoute, "ip_source_route", "parse", "a source route option (RFC 7126 section 4.3)"},
+    {DropReason::kIpBadExtension, "ip_bad_extension", "parse", "an IPv6 extension header that is cut off, out of place or deprecated (routing type 0)"},
     {DropReason::kIpMulticast, "ip_multicast", "parse", "multicast is not forwarded"},
     {DropReason::kL4Truncated, "l4_truncated", "parse", "the TCP, UDP or ICMP header is cut off"},
     {DropReason::kFragmentMalformed, "fragment_malformed", "reassemble", "overlapping, beyond 65535 bytes, or a length that is no multiple of 8"},
@@ -78,7 +82,16 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kEspMalformed, "esp_malformed", "esp_input", "shorter than IV and ICV, or authentic with wrong padding, next header or inner packet"},
     {DropReason::kEspWrongPeer, "esp_wrong_peer", "esp_input", "the outer source is not the SA's peer"},
     {DropReason::kEspCeNotEct, "esp_ce_not_ect", "esp_input", "outer CE on an inner packet that is not ECN capable (RFC 6040 section 4.2)"},
-    {DropReason::kEspNested, "esp_nested", "esp_input", "a decrypted packet is ESP for the gateway again: one tunnel inside another"},
+    {DropReason::kEspNested, "esp_nested", "esp_input", "a decrypted packet is ESP for the gateway again: more tunnels inside one another than any policy has"},
+    {DropReason::kEspEncapMismatch, "esp_encap_mismatch", "esp_input", "ESP in UDP for an SA without encap, or bare ESP for one with it"},
+    {DropReason::kEspInExpired, "esp_in_expired", "esp_input", "the packet that passed a hard limit of the SA, which is gone now"},
+    {DropReason::kGreMalformed, "gre_malformed", "gre_input", "a GRE header with bits that RFC 2784 and 2890 do not have, cut off, or with a wrong checksum"},
+    {DropReason::kGreNoTunnel, "gre_no_tunnel", "gre_input", "no gre interface has these endpoints and this key"},
+    {DropReason::kGreClear, "gre_clear", "gre_input", "GRE came in clear for an interface with protect = true"},
+    {DropReason::kGreUnprotected, "gre_unprotected", "gre_output", "GRE of an interface with protect = true, and no out policy encrypts it: nothing leaves in clear"},
+    {DropReason::kClearFromTunnel, "clear_from_tunnel", "route", "came in clear, but the route to its source leads into a vti or protected gre interface"},
+    {DropReason::kVtiDown, "vti_down", "vti_output", "a vti interface that has no SA: nothing leaves in clear"},
+    {DropReason::kTunnelLoop, "tunnel_loop", "gre_output", "a tunnel within a tunnel without end: the route to the tunnel's peer leads into the tunnel"},
     {DropReason::kSessionInvalid, "session_invalid", "conntrack", "belongs to no session and cannot start one (what conntrack calls INVALID)"},
     {DropReason::kSessionTableFull, "session_table_full", "conntrack", "the session table is full; see nat.limits"},
     {DropReason::kNatPortsExhausted, "nat_ports_exhausted", "source_nat", "no free port for this peer in the rule's range"},
@@ -99,7 +112,8 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kEspSequenceExhausted, "esp_sequence_exhausted", "esp_output", "the SA used its last sequence number; it needs a rekey"},
     {DropReason::kEspSequenceNotReserved, "esp_sequence_not_reserved", "esp_output", "a static key waits for sequence numbers to be reserved on disk"},
     {DropReason::kEspTooLong, "esp_too_long", "esp_output", "would exceed 65535 bytes with ESP"},
-    {DropReason::kNeighborUnresolved, "neighbor_unresolved", "neighbor", "the next hop does not answer ARP"},
+    {DropReason::kEspOutExpired, "esp_out_expired", "esp_output", "the packet that passed a hard limit of the SA, which is gone now"},
+    {DropReason::kNeighborUnresolved, "neighbor_unresolved", "neighbor", "the next hop does not answer ARP or neighbour discovery"},
     {DropReason::kNeighborQueueFull, "neighbor_queue_full", "neighbor", "too many packets wait for the next hop's MAC address"},
     {DropReason::kEgressDown, "egress_down", "transmit", "the interface of the route is down"},
     {DropReason::kTransmitFull, "transmit_full", "transmit", "the device's transmit queue is full"},
@@ -107,10 +121,16 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kHandoverFull, "handover_full", "steer", "the ring to the session's worker is full"},
     {DropReason::kPuntFull, "punt_full", "punt", "the ring to the main lcore is full"},
     {DropReason::kLocalNoService, "local_no_service", "local", "for the gateway itself, where nothing listens"},
+    {DropReason::kHostFull, "host_full", "local", "the host does not take packets from the host path as fast as they come"},
+    {DropReason::kNdInvalid, "nd_invalid", "local", "neighbour discovery that RFC 4861 wants dropped: hop limit below 255, bad options or addresses"},
     {DropReason::kIcmpErrorClear, "icmp_error_clear", "icmp", "an ICMP error about a decrypted packet would have left in clear"},
     {DropReason::kIcmpRateLimited, "icmp_rate_limited", "icmp", "more ICMP errors than icmp.rate allows"},
     {DropReason::kUsedArp, "used_arp", "neighbor", "ARP, handled", false},
+    {DropReason::kUsedNd, "used_nd", "local", "neighbour discovery for the gateway itself", false},
     {DropReason::kUsedLocal, "used_local", "local", "answered or used by the gateway itself", false},
+    {DropReason::kUsedHost, "used_host", "local", "given to the host", false},
+    {DropReason::kUsedTunnel, "used_tunnel", "local", "an outer packet that was taken off, or an inner one that was wrapped", false},
+    {DropReason::kUsedKeepalive, "used_keepalive", "local", "a NAT keepalive (RFC 3948 section 2.3)", false},
     {DropReason::kUsedFragment, "used_fragment", "reassemble", "became part of a reassembled packet", false},
 }};
 // clang-format on

@@ -12,7 +12,7 @@
 
 namespace espalier::message {
 
-inline constexpr uint16_t kVersion = 1;
+inline constexpr uint16_t kVersion = 2;
 inline constexpr size_t kSlotBytes = 512;
 
 enum class Type : uint16_t {
@@ -36,6 +36,10 @@ enum class Type : uint16_t {
   kNeighborRow = 67,
   kSessionRow = 68,
   kTextRow = 69,
+  // dataplane -> espalierd, events that nobody asked for: request id 0, no Ack
+  kAcquire = 80,
+  kExpire = 81,
+  kMapping = 82,
 };
 
 struct Header {
@@ -88,20 +92,31 @@ struct ConfigAbort {
 
 enum class QueryKind : uint8_t { kInterfaces, kRoutes, kNeighbors, kSessions };
 
+// Which sessions: those of which either direction's tuple has all that is set.
+struct SessionFilter {
+  uint8_t has_prefix = 0;
+  uint8_t protocol = kProtoAny;
+  uint16_t port = 0;  // host order; 0: any
+  uint32_t rule = 0;  // number of the rule that translated it; 0: any
+  IpPrefix prefix;
+};
+
 // Answered by at most `limit` rows; Ack::cursor is where the next query goes on, 0 when all were told.
 struct Query {
   static constexpr Type kType = Type::kQuery;
   QueryKind kind{};
+  uint8_t count_only = 0;  // kSessions: no rows, Ack::count of this part of the table
   uint64_t cursor = 0;
   uint32_t limit = 256;
+  SessionFilter filter;  // kSessions
 };
 
 // One synthetic packet through the live tables; answered by TextRows, a stage each.
 struct Explain {
   static constexpr Type kType = Type::kExplain;
   InterfaceIndex in = kNoInterface;  // kNoInterface: a packet of the gateway itself
-  Ipv4Address source;
-  Ipv4Address destination;
+  IpAddress source;
+  IpAddress destination;
   uint8_t protocol = kProtoUdp;
   uint8_t icmp_type = 8;
   uint8_t dont_fragment = 0;
@@ -119,6 +134,7 @@ struct Ack {
   uint8_t ok = 0;
   uint8_t reserved[7] = {};
   uint64_t cursor = 0;
+  uint64_t count = 0;     // of a Query with count_only
   FixedString<239> text;  // the error, where ok is 0
 };
 
@@ -156,8 +172,8 @@ struct NeighborRow {
 // One NAT session, both directions as nf_conntrack shows them.
 struct SessionRow {
   static constexpr Type kType = Type::kSessionRow;
-  Ipv4Tuple original;
-  Ipv4Tuple reply;
+  Tuple original;
+  Tuple reply;
   WorkerId owner;
   uint8_t tcp_state = 0;  // nat::TcpState
   uint8_t assured = 0;    // traffic was seen in both directions
@@ -174,6 +190,34 @@ struct TextRow {
   static constexpr Type kType = Type::kTextRow;
   FixedString<31> stage;
   FixedString<239> text;
+};
+
+// A policy protects a packet and there is no SA for it: somebody has to make one. Told once a second for each
+// policy at most; the packet was dropped.
+struct Acquire {
+  static constexpr Type kType = Type::kAcquire;
+  PolicyIndex policy;
+  Tuple tuple;                        // of the packet
+  InterfaceIndex vti = kNoInterface;  // a VTI without an SA; `policy` is kNoPolicy then
+};
+
+// An SA reached a limit (SaLimits). After a hard one it is not used any more.
+struct Expire {
+  static constexpr Type kType = Type::kExpire;
+  Spi spi;
+  Direction direction{};
+  uint8_t hard = 0;
+  uint8_t reserved[2] = {};
+  Name name;
+};
+
+// The outer address or port of an SA's peer changed, behind a NAT (RFC 3948 section 3.1.1 note).
+struct Mapping {
+  static constexpr Type kType = Type::kMapping;
+  Spi spi;
+  uint16_t old_port = 0, new_port = 0;  // host order
+  IpAddress old_address, new_address;
+  Name name;
 };
 
 struct Slot {

@@ -1,4 +1,4 @@
-// A packet on its way through the pipeline: an mbuf whose data starts at the IP header, and a record of 64
+// A packet on its way through the pipeline: an mbuf whose data starts at the IP header, and a record of 128
 // bytes (Packet) in the mbuf's private area with all that was parsed and decided about it. The Ethernet
 // header is taken off by `parse` and put back by `transmit`; between them nobody sees layer 2.
 //
@@ -20,67 +20,98 @@ namespace espalier::dataplane {
 // decisions that were made for a decrypted one.
 using SecurityPath = Id<struct SecurityPathTag, uint32_t>;
 inline constexpr SecurityPath kClear{0};
-inline constexpr SecurityPath kNestedPath{
-    1};  // decrypted more than once: no policy of one template accepts it
+inline constexpr SecurityPath kUnknownPath{1};  // a chain of SAs that no policy has: none accepts it
 
 enum PacketFlags : uint16_t {
   kFragment = 1,        // an unassembled fragment: ports are zero
   kReassembled = 2,     // was put together here; fragment_limit is its largest piece (Linux: ignore_df)
-  kFromGateway = 4,     // made by the gateway itself: replies and ICMP errors
-  kAboutDecrypted = 8,  // an ICMP error that quotes a decrypted packet: must not leave in clear
+  kFromGateway = 4,     // made by the gateway itself: replies, ICMP errors, GRE around others; or by its host
+  kAboutProtected = 8,  // an ICMP error that quotes a decrypted packet: must not leave in clear
   kIcmpError = 16,      // carries a quote; its session is the quoted packet's
   kInvalid = 32,        // what conntrack calls INVALID
-  kEncrypted = 64,      // ESP that esp_output made: not looked up again
+  kEncrypted = 64,      // ESP that esp_output made: not looked up in the policies again
+  kCameProtected = 128,  // was decrypted here, also if GRE around it was taken off since
+  kMustProtect = 256,    // GRE of an interface with `protect`: leaves as ESP or not at all
+  kFromHost = 512,       // of the gateway's host, by its path
+  kDontFragment = 1024,  // IPv4: DF; IPv6: always, routers do not fragment
 };
 
-// An ICMP error that answers a packet (type 0: none, since echo replies are not errors).
+// An ICMP error that answers a packet; each family has its own types and codes for it.
+enum class IcmpReason : uint8_t {
+  kNone,
+  kNetUnreachable,
+  kHostUnreachable,
+  kProhibited,
+  kPortUnreachable,
+  kProtocolUnreachable,
+  kTimeExceeded,
+  kTooBig,
+};
 struct IcmpAnswer {
-  uint8_t type = 0;
-  uint8_t code = 0;
-  uint16_t mtu_bytes = 0;  // of type 3 code 4
+  IcmpReason reason = IcmpReason::kNone;
+  uint32_t mtu_bytes = 0;  // kTooBig
 };
 
 // Where a packet goes that does not go on.
 enum class Exit : uint8_t {
   kDrop,      // counted by its reason and freed
   kHeld,      // freed, counted nowhere: a copy of it waits (the first fragment of a datagram)
-  kToMain,    // to the main lcore: ARP, and packets whose next hop must be resolved
+  kToMain,    // to the main lcore: ARP, ND, packets whose next hop must be resolved, packets for the host
   kToWorker,  // to the worker that owns its session or its fragments
+  kAgain,     // back into the pipeline, at Packet::again: it is another packet now
+};
+
+// Where packets come into the list of stages (pipeline.hpp).
+enum class Entry : uint8_t {
+  kReceived,      // frames of a port: at parse
+  kHandedOver,    // parsed by another worker: at reassemble
+  kDecapsulated,  // taken out of GRE, or of ESP that NAT had to see first: at reassemble
+  kMade,          // of the gateway itself: at flow_lookup
+  kToEncrypt,     // fragments for a VTI: at esp_output
 };
 
 struct alignas(64) Packet {
-  Ipv4Tuple tuple;         // as received; for ICMP queries see Ipv4Tuple
-  InterfaceIndex in;       // ingress; kNoInterface for kFromGateway
-  uint16_t flags = 0;      // PacketFlags
-  uint16_t l4_offset = 0;  // from the IP header
-  uint16_t ip_bytes = 0;   // total length of the IP packet
+  Tuple tuple;  // as received; for ICMP queries see Tuple
   SecurityPath path;
-  SaIndex sa = kNoSa;           // inbound: that decrypted it last; outbound: that shall encrypt it
-  uint32_t neighbor = kNone32;  // NeighborRef of the next hop once it is known
-  InterfaceIndex out;           // egress once it is known
-  uint16_t fragment_limit = 0;  // kReassembled: output fragments may not be larger; 0: no limit
-  DropReason reason{};          // why it may not go on
-  uint8_t tcp_flags = 0;
-  Exit exit = Exit::kDrop;
-  uint8_t reserved = 0;
-  WorkerId to_worker;       // with Exit::kToWorker
-  Ipv4Address next_hop;     // whom `neighbor` must resolve
+  InterfaceIndex in;        // ingress; kNoInterface for kFromGateway, the interface for what GRE made
+  uint16_t flags = 0;       // PacketFlags
+  uint16_t l4_offset = 0;   // from the IP header
+  uint16_t ip_bytes = 0;    // total length of the IP packet
+  SaIndex sa = kNoSa;       // inbound: that decrypted it last; outbound: that shall encrypt it
   uint32_t flow = kNone32;  // entry of the worker's flow cache
-  uint32_t mtu_bytes = 0;   // of the way out, for fragmentation
+  DropReason reason{};      // why it may not go on
+  Exit exit = Exit::kDrop;
+  uint8_t tcp_flags = 0;
+  uint8_t depth = 0;  // how often it was wrapped or unwrapped here
+
+  IpAddress next_hop;              // whom `neighbor` must resolve
+  uint32_t neighbor = kNone32;     // NeighborRef of the next hop once it is known
+  uint32_t mtu_bytes = 0;          // of the way out, for fragmentation
+  PolicyIndex policy = kNoPolicy;  // whose templates encrypt it
+  InterfaceIndex out;              // egress once it is known
+  uint16_t fragment_limit = 0;     // kReassembled: output fragments may not be larger; 0: no limit
+  WorkerId to_worker;              // with Exit::kToWorker
+  Entry again{};                   // with Exit::kAgain
+  uint8_t template_at = 0;         // of `policy`: the one that `sa` is for
+  uint8_t reserved[28] = {};
 };
-static_assert(sizeof(Packet) == 64);
+static_assert(sizeof(Packet) == 128 && offsetof(Packet, next_hop) == 64);
 static_assert(std::is_trivially_copyable_v<Packet>);
 
 inline constexpr uint16_t kBurst = 32;            // packets of one poll
-inline constexpr uint16_t kPacketHeadroom = 128;  // for Ethernet, VLAN, outer IP, ESP, IV
-inline constexpr uint16_t kTailroom = 64;         // for ESP padding, trailer, ICV
+inline constexpr uint16_t kPacketHeadroom = 128;  // for Ethernet, VLAN, outer IP, UDP, ESP, IV
+inline constexpr uint16_t kTailroom = 128;        // for ESP padding, trailer, ICV
+inline constexpr uint8_t kMaxDepth = 8;           // tunnels within tunnels
 
 // The record of `mbuf`. Mempools must be made with sizeof(Packet) private bytes, 64-byte aligned.
 inline Packet& packet(rte_mbuf* mbuf) {
   return *static_cast<Packet*>(rte_mbuf_to_priv(mbuf));
 }
-inline Ipv4Header& ip_header(rte_mbuf* mbuf) {
+inline Ipv4Header& ipv4_header(rte_mbuf* mbuf) {
   return *rte_pktmbuf_mtod(mbuf, Ipv4Header*);
+}
+inline Ipv6Header& ipv6_header(rte_mbuf* mbuf) {
+  return *rte_pktmbuf_mtod(mbuf, Ipv6Header*);
 }
 inline uint8_t* l4_header(rte_mbuf* mbuf) {
   return rte_pktmbuf_mtod_offset(mbuf, uint8_t*, packet(mbuf).l4_offset);

@@ -22,6 +22,7 @@ static_assert(sizeof(VlanTag) == 4);
 
 inline constexpr uint16_t kEtherTypeIpv4 = 0x0800;
 inline constexpr uint16_t kEtherTypeArp = 0x0806;
+inline constexpr uint16_t kEtherTypeIpv6 = 0x86dd;
 inline constexpr uint16_t kEtherTypeVlan = 0x8100;
 inline constexpr size_t kMaxL2Bytes = sizeof(EthernetHeader) + sizeof(VlanTag);
 
@@ -48,6 +49,35 @@ struct [[gnu::packed]] Ipv4Header {
   uint8_t ecn() const { return tos & 3; }
 };
 static_assert(sizeof(Ipv4Header) == 20 && offsetof(Ipv4Header, destination) == 16);
+
+// RFC 8200 section 3.
+struct [[gnu::packed]] Ipv6Header {
+  be32 version_class_flow;  // version 4 bits, traffic class 8 bits, flow label 20 bits
+  be16 payload_length;      // of all that follows
+  uint8_t next_header;
+  uint8_t hop_limit;
+  IpAddress source;
+  IpAddress destination;
+
+  uint8_t version() const { return static_cast<uint8_t>(version_class_flow.host() >> 28); }
+  uint8_t traffic_class() const { return static_cast<uint8_t>(version_class_flow.host() >> 20); }
+  void set_traffic_class(uint8_t value) {
+    version_class_flow = be32::from_host((version_class_flow.host() & 0xf00fffff) | uint32_t{value} << 20);
+  }
+};
+static_assert(sizeof(Ipv6Header) == 40 && offsetof(Ipv6Header, destination) == 24);
+
+// RFC 8200 section 4.5.
+struct [[gnu::packed]] Ipv6FragmentHeader {
+  uint8_t next_header;
+  uint8_t reserved;
+  be16 fragment;  // offset in 8-byte units 13 bits, 2 reserved bits, more 1 bit
+  be32 id;
+  static constexpr uint16_t kMoreFragments = 1;
+  uint32_t offset_bytes() const { return fragment.host() & 0xfff8; }
+  bool more_fragments() const { return fragment.host() & kMoreFragments; }
+};
+static_assert(sizeof(Ipv6FragmentHeader) == 8);
 
 struct [[gnu::packed]] UdpHeader {
   be16 source_port;
@@ -97,6 +127,33 @@ enum IcmpUnreachableCode : uint8_t {
   kIcmpFragmentationNeeded = 4,
   kIcmpAdminProhibited = 13,
 };
+// RFC 4443, RFC 4861; the header is IcmpHeader, packet too big has its MTU in the last four bytes.
+enum Icmpv6Type : uint8_t {
+  kIcmpv6Unreachable = 1,
+  kIcmpv6PacketTooBig = 2,
+  kIcmpv6TimeExceeded = 3,
+  kIcmpv6ParameterProblem = 4,
+  kIcmpv6Echo = 128,
+  kIcmpv6EchoReply = 129,
+  kIcmpv6RouterSolicitation = 133,
+  kIcmpv6RouterAdvertisement = 134,
+  kIcmpv6NeighborSolicitation = 135,
+  kIcmpv6NeighborAdvertisement = 136,
+  kIcmpv6Redirect = 137,
+};
+enum Icmpv6UnreachableCode : uint8_t {
+  kIcmpv6NoRoute = 0,
+  kIcmpv6AdminProhibited = 1,
+  kIcmpv6AddressUnreachable = 3,
+  kIcmpv6PortUnreachable = 4,
+};
+constexpr bool is_icmpv6_error(uint8_t type) {
+  return type < 128;
+}
+constexpr bool is_neighbor_discovery(uint8_t icmpv6_type) {
+  return icmpv6_type >= kIcmpv6RouterSolicitation && icmpv6_type <= kIcmpv6Redirect;
+}
+
 constexpr bool is_icmp_error(uint8_t type) {
   return type == kIcmpUnreachable || type == kIcmpSourceQuench || type == kIcmpRedirect ||
          type == kIcmpTimeExceeded || type == kIcmpParameterProblem;
@@ -112,8 +169,14 @@ struct [[gnu::packed]] EspTrailer {
   uint8_t next_header;
 };
 static_assert(sizeof(EspHeader) == 8 && sizeof(EspTrailer) == 2);
-inline constexpr size_t kGcmIvBytes = 8;  // RFC 4106 section 3.1
-inline constexpr size_t kGcmIcvBytes = 16;
+
+// RFC 2784 section 2, RFC 2890 section 2: checksum, key and sequence number follow where their bits are set.
+struct [[gnu::packed]] GreHeader {
+  be16 flags_version;
+  be16 protocol;  // an EtherType
+  static constexpr uint16_t kChecksum = 0x8000, kKey = 0x2000, kSequence = 0x1000;
+};
+static_assert(sizeof(GreHeader) == 4);
 
 // RFC 826 for IPv4 over Ethernet.
 struct [[gnu::packed]] ArpPacket {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "control/shared/statistics.hpp"
-#include "crypto/gcm.hpp"
+#include "crypto/esp_transform.hpp"
 #include "dataplane/flow_cache.hpp"
 #include "dataplane/icmp.hpp"
 #include "dataplane/mailbox.hpp"
@@ -45,7 +45,7 @@ struct Context {
   const NeighborTable* neighbors = nullptr;
   FlowCache* flows = nullptr;
   Reassembler* reassembler = nullptr;
-  crypto::GcmEngine* gcm = nullptr;
+  crypto::EspEngine* esp = nullptr;
   rte_mempool* pool = nullptr;
   Transmitter* transmitter = nullptr;
   Mailbox* arp = nullptr;              // the main lcore's, for ARP alone: see Gateway::main_mailboxes()
@@ -61,11 +61,16 @@ struct Context {
   nat::Random random;
   uint16_t ip_id = 0;
   IcmpRateLimit icmp_limit;
-  PacketList<kBurst * 2> made;  // packets of the gateway itself, waiting for the local output path
+  uint64_t acquire_due_ms = 0;  // from when on a packet without an SA may be told to the main lcore again
+  // Packets that enter the pipeline once more, each at its Packet::again: of the gateway itself, or wrapped
+  // or unwrapped by it.
+  PacketList<kBurst * 16> again;
 
   const Interface& interface(InterfaceIndex i) const { return (*tables->interfaces)[i]; }
   bool is_interface(InterfaceIndex i) const { return i.value < tables->interfaces->size(); }
   uint32_t outer_mtu(const Sa& sa) const { return sa.outer_mtu(tables->outer_route(sa).mtu_bytes, now_ms); }
+  // Unpredictable (RFC 7739 section 5.3).
+  uint32_t next_fragment_id() { return static_cast<uint32_t>(random.next()); }
   // Identifications of the gateway's own packets: no two of a worker within 64 K are equal (RFC 6864).
   uint16_t next_ip_id() { return ip_id += workers; }
 };

@@ -17,34 +17,37 @@ namespace espalier::dataplane {
 
 // Ingress interface, tuple (with ICMP type and code) and the security path: a clear packet never finds the
 // entry of a decrypted flow.
-struct alignas(32) FlowKey {
-  Ipv4Tuple tuple;
+struct alignas(16) FlowKey {
+  Tuple tuple;
   SecurityPath path;
   InterfaceIndex in;
   uint16_t reserved = 0;
-  uint64_t reserved2 = 0;
   friend bool operator==(const FlowKey&, const FlowKey&) = default;
 };
-static_assert(sizeof(FlowKey) == 32);
+static_assert(sizeof(FlowKey) == 48);
 
-enum DecisionFlags : uint16_t {
+enum DecisionFlags : uint8_t {
   kDecidedTracked = 1,  // `session` is valid and is updated by every packet
   kDecidedRewrite = 2,  // `rewrite` changes the packet
+  kDecidedTunnel = 4,   // `out` is a vti or gre interface that takes the packet
 };
 
 // How packets of one direction of a flow go on. Indices, checked against `epoch`; the tunnel's MTU and SA are
 // read through them, so that a rekey or a learned path MTU needs no change here.
 struct FlowDecision {
   uint32_t epoch = 0;                    // ChangeLog::epoch() it was last found valid in
-  uint16_t flags = 0;                    // DecisionFlags
+  uint8_t flags = 0;                     // DecisionFlags
+  LocalService service{};                // not kNone: for the gateway, and nothing below but in_policy counts
+  uint8_t templates = 0;                 // of `policy`, if it protects
   InterfaceIndex out;                    // egress of a clear packet; of ESP see Snapshot::outer_routes
-  PolicyIndex first_policy = kNoPolicy;  // out policy before SNAT, kNoPolicy: none protects
+  uint16_t mss_bytes = 0;                // TCP SYNs are clamped to it; 0: they are not
   PolicyIndex policy = kNoPolicy;        // out policy that decides (after SNAT), kNoPolicy: none
+  PolicyIndex first_policy = kNoPolicy;  // out policy before SNAT, kNoPolicy: none protects
   PolicyIndex in_policy = kNoPolicy;     // fwd policy that let it in, for its counters
+  PolicyIndex gre_policy = kNoPolicy;    // into a gre interface: that protects the GRE packet
   uint32_t neighbor = kNone32;           // NeighborRef
-  Ipv4Address next_hop;
-  Ipv4Address sent_source;  // after NAT, to see whether a change touches the flow
-  Ipv4Address sent_destination;
+  IpAddress next_hop;
+  InterfaceIndex gre_out = kNoInterface;  // into a gre interface: egress of the GRE packet
   nat::SessionRef session;
   nat::Rewrite rewrite;
 };
@@ -54,6 +57,7 @@ struct alignas(64) FlowEntry {
   uint64_t used_ms = 0;  // 0: free
   FlowDecision decision;
 };
+static_assert(sizeof(FlowEntry) <= 192);
 
 class FlowCache {
  public:
@@ -67,7 +71,8 @@ class FlowCache {
     const __m128i* words = reinterpret_cast<const __m128i*>(&key);
     __m128i state = _mm_aesenc_si128(_mm_xor_si128(_mm_load_si128(words), seed_[0]), seed_[1]);
     state = _mm_aesenc_si128(_mm_xor_si128(state, _mm_load_si128(words + 1)), seed_[0]);
-    state = _mm_aesenc_si128(state, seed_[1]);
+    state = _mm_aesenc_si128(_mm_xor_si128(state, _mm_load_si128(words + 2)), seed_[1]);
+    state = _mm_aesenc_si128(state, seed_[0]);
     return static_cast<uint32_t>(_mm_cvtsi128_si32(state));
   }
   void prefetch(uint32_t hash) const { __builtin_prefetch(&tags_[(hash & set_mask_) * kWays]); }

@@ -20,7 +20,10 @@ namespace espalier::dataplane {
 // decisions that were made for a decrypted one.
 using SecurityPath = Id<struct SecurityPathTag, uint32_t>;
 inline constexpr SecurityPath kClear{0};
-inline constexpr SecurityPath kUnknownPath{1};  // a chain of SAs that no policy has: none accepts it
+inline constexpr SecurityPath kUnknownPath{1};    // a chain of SAs that no policy has: none accepts it
+inline constexpr SecurityPath kMadeHere{2};       // GRE that the gateway put around a packet
+inline constexpr SecurityPath kEncryptedHere{3};  // ESP that it made
+inline constexpr uint32_t kNamedPaths = 4;
 
 enum PacketFlags : uint16_t {
   kFragment = 1,        // an unassembled fragment: ports are zero
@@ -67,7 +70,14 @@ enum class Entry : uint8_t {
   kHandedOver,    // parsed by another worker: at reassemble
   kDecapsulated,  // taken out of GRE, or of ESP that NAT had to see first: at reassemble
   kMade,          // of the gateway itself: at flow_lookup
-  kToEncrypt,     // fragments for a VTI: at esp_output
+  kToTunnel,      // fragments for a tunnel interface: at tunnel_output
+};
+
+// Who takes a packet that is for the gateway itself.
+enum class LocalService : uint8_t {
+  kNone,
+  kEsp,  // bare or in UDP
+  kGre,
 };
 
 struct alignas(64) Packet {
@@ -93,7 +103,10 @@ struct alignas(64) Packet {
   WorkerId to_worker;              // with Exit::kToWorker
   Entry again{};                   // with Exit::kAgain
   uint8_t template_at = 0;         // of `policy`: the one that `sa` is for
-  uint8_t reserved[28] = {};
+  uint8_t templates = 0;           // of `policy`
+  LocalService service{};          // set by flow_lookup
+  bool into_tunnel = false;        // `out` is a vti or gre interface that takes the packet
+  uint8_t reserved[25] = {};
 };
 static_assert(sizeof(Packet) == 128 && offsetof(Packet, next_hop) == 64);
 static_assert(std::is_trivially_copyable_v<Packet>);
@@ -113,11 +126,22 @@ inline Ipv4Header& ipv4_header(rte_mbuf* mbuf) {
 inline Ipv6Header& ipv6_header(rte_mbuf* mbuf) {
   return *rte_pktmbuf_mtod(mbuf, Ipv6Header*);
 }
+// By the header itself; the record may be that of what is inside.
+inline bool is_ipv4(rte_mbuf* mbuf) {
+  return *rte_pktmbuf_mtod(mbuf, uint8_t*) >> 4 == 4;
+}
 inline uint8_t* l4_header(rte_mbuf* mbuf) {
   return rte_pktmbuf_mtod_offset(mbuf, uint8_t*, packet(mbuf).l4_offset);
 }
 inline std::span<uint8_t> bytes(rte_mbuf* mbuf) {
   return {rte_pktmbuf_mtod(mbuf, uint8_t*), mbuf->data_len};
+}
+
+// The largest packet that may leave whole; what came in fragments leaves in fragments no larger (Linux).
+inline uint16_t output_limit(const Packet& p) {
+  uint32_t limit = p.mtu_bytes;
+  if ((p.flags & kReassembled) && p.fragment_limit) limit = std::min<uint32_t>(limit, p.fragment_limit);
+  return static_cast<uint16_t>(std::min<uint32_t>(limit, 65535));
 }
 
 using MbufSpan = std::span<rte_mbuf*>;

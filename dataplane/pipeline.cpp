@@ -5,20 +5,26 @@
 namespace espalier::dataplane {
 namespace {
 
+constexpr size_t place_of(BurstStage stage) {
+  for (size_t i = 0; i < kEveryPacket.size(); ++i)
+    if (kEveryPacket[i].run == stage) return i;
+  return kEveryPacket.size();
+}
+
 constexpr size_t first_stage(Entry entry) {
   switch (entry) {
     case Entry::kReceived:
-      return 0;
+      return place_of(parse);
     case Entry::kHandedOver:
-      return 1;
+    case Entry::kDecapsulated:
+      return place_of(reassemble);
     case Entry::kMade:
-      return 4;
+      return place_of(flow_lookup);
+    case Entry::kToTunnel:
+      return place_of(tunnel_output);
   }
   return 0;
 }
-static_assert(kEveryPacket[first_stage(Entry::kReceived)].run == parse);
-static_assert(kEveryPacket[first_stage(Entry::kHandedOver)].run == reassemble);
-static_assert(kEveryPacket[first_stage(Entry::kMade)].run == flow_lookup);
 static_assert(kEveryPacket.size() + kFirstPacket.size() <= statistics::kMaxStages);
 
 void run_stages(Context& ctx, MbufSpan burst, Entry entry) {
@@ -51,6 +57,11 @@ void leave(Context& ctx, rte_mbuf* mbuf) {
       if (!(reason == DropReason::kUsedArp ? ctx.arp : ctx.main)->push(mbuf))
         count_and_free(ctx, mbuf, DropReason::kPuntFull);
       return;
+    case Exit::kAgain:
+      p.reason = DropReason::kNone;
+      p.exit = Exit::kDrop;
+      if (!ctx.again.push(mbuf)) count_and_free(ctx, mbuf, reason);
+      return;
     case Exit::kToWorker:
       p.reason = DropReason::kNone;
       p.exit = Exit::kDrop;
@@ -60,15 +71,31 @@ void leave(Context& ctx, rte_mbuf* mbuf) {
   }
 }
 
+namespace {
+
+// The next packets of `waiting` that come in at the same place; at most as many as stages take.
+MbufSpan next_run(MbufSpan waiting) {
+  size_t count = 1;
+  while (count < std::min<size_t>(waiting.size(), kBurst * 2) &&
+         packet(waiting[count]).again == packet(waiting[0]).again)
+    ++count;
+  return waiting.first(count);
+}
+
+}  // namespace
+
 void run_pipeline(Context& ctx, MbufSpan burst, Entry entry) {
   run_stages(ctx, burst, entry);
-  // What was made may make more (never an error about an error), so the list is emptied first.
-  while (!ctx.made.empty()) {
-    std::array<rte_mbuf*, kBurst * 2> made;
-    const MbufSpan waiting = ctx.made.span();
-    std::copy(waiting.begin(), waiting.end(), made.begin());
-    ctx.made.clear();
-    run_stages(ctx, MbufSpan(made.data(), waiting.size()), Entry::kMade);
+  // What goes through again may make more that does, so the list is emptied first. It ends: packets that were
+  // wrapped or unwrapped too often are dropped, and there is no error about an error.
+  while (!ctx.again.empty()) {
+    auto list = ctx.again;
+    ctx.again.clear();
+    for (MbufSpan waiting = list.span(); !waiting.empty();) {
+      const MbufSpan run = next_run(waiting);
+      waiting = waiting.subspan(run.size());
+      run_stages(ctx, run, packet(run[0]).again);
+    }
   }
   ctx.transmitter->flush();
 }

@@ -19,11 +19,13 @@ using BurstStage = uint16_t (*)(Context&, MbufSpan);
 using DecideStage = bool (*)(Context&, rte_mbuf*, Decision&);
 
 // Every packet.
-uint16_t parse(Context&, MbufSpan);            // Ethernet, VLAN, IPv4, ports; the frame's faults
+uint16_t parse(Context&, MbufSpan);            // Ethernet, VLAN, IP, ports; the frame's faults
 uint16_t reassemble(Context&, MbufSpan);       // what sessions or ESP need whole
 uint16_t esp_input(Context&, MbufSpan);        // replay check, decrypt, window; the inner packet starts anew
 uint16_t flow_lookup(Context&, MbufSpan);      // the flow's decision, or the walk through kFirstPacket
-uint16_t rewrite(Context&, MbufSpan);          // NAT and TTL
+uint16_t local_input(Context&, MbufSpan);      // for the gateway: GRE, and ESP that had to take this way
+uint16_t rewrite(Context&, MbufSpan);          // NAT, TTL, MSS
+uint16_t tunnel_output(Context&, MbufSpan);    // into vti and gre interfaces: cut to size; GRE starts anew
 uint16_t esp_output(Context&, MbufSpan);       // sequence numbers, headers, encrypt
 uint16_t fragment_output(Context&, MbufSpan);  // what is larger than the way out
 uint16_t transmit(Context&, MbufSpan);         // next hop, Ethernet
@@ -39,17 +41,12 @@ inline constexpr std::array kEveryPacket = {
     EveryPacketStage{"esp_input", esp_input},
     EveryPacketStage{"reassemble_decrypted", reassemble},
     EveryPacketStage{"flow_lookup", flow_lookup},
+    EveryPacketStage{"local_input", local_input},
     EveryPacketStage{"rewrite", rewrite},
+    EveryPacketStage{"tunnel_output", tunnel_output},
     EveryPacketStage{"esp_output", esp_output},
     EveryPacketStage{"fragment_output", fragment_output},
     EveryPacketStage{"transmit", transmit},
-};
-
-// Where packets come into the list.
-enum class Entry : uint8_t {
-  kReceived,    // frames of a port: at parse
-  kHandedOver,  // parsed by another worker: at reassemble
-  kMade,        // of the gateway itself: at flow_lookup
 };
 
 // First packets.
@@ -62,6 +59,7 @@ bool out_policy(Context&, rte_mbuf*, Decision&);
 bool size(Context&, rte_mbuf*, Decision&);
 bool source_nat(Context&, rte_mbuf*, Decision&);
 bool out_policy_after_snat(Context&, rte_mbuf*, Decision&);
+bool tunnel_interface(Context&, rte_mbuf*, Decision&);
 
 struct FirstPacketStage {
   const char* name;
@@ -73,7 +71,7 @@ struct FirstPacketStage {
 inline constexpr std::array kFirstPacket = {
     //               name                     function               fwd    in     out
     FirstPacketStage{"conntrack",             conntrack,             true,  true,  true},
-    FirstPacketStage{"destination_nat",       destination_nat,       true,  true,  false},
+    FirstPacketStage{"destination_nat",       destination_nat,       true,  true,  true},
     FirstPacketStage{"route",                 route,                 true,  true,  true},
     FirstPacketStage{"in_policy",             in_policy,             true,  true,  false},
     FirstPacketStage{"ttl",                   ttl,                   true,  false, false},
@@ -81,6 +79,7 @@ inline constexpr std::array kFirstPacket = {
     FirstPacketStage{"size",                  size,                  true,  false, false},
     FirstPacketStage{"source_nat",            source_nat,            true,  false, true},
     FirstPacketStage{"out_policy_after_snat", out_policy_after_snat, true,  false, true},
+    FirstPacketStage{"tunnel_interface",      tunnel_interface,      true,  false, true},
 };
 // clang-format on
 
@@ -89,8 +88,8 @@ constexpr size_t first_packet_counter(size_t i) {
   return kEveryPacket.size() + i;
 }
 
-// Runs a burst (at most kBurst packets, which it takes over) through kEveryPacket, then what the gateway made
-// on the way. Worker.
+// Runs a burst (at most kBurst packets, which it takes over) through kEveryPacket, then what goes through
+// once more (Context::again). Worker.
 void run_pipeline(Context& ctx, MbufSpan burst, Entry entry);
 
 // The one place where packets leave that do not go on: counted by reason and freed, or passed to the main

@@ -7,8 +7,22 @@
 
 namespace espalier::dataplane {
 
-bool Sa::covers(const Ipv4Tuple& t) const {
+bool Sa::covers(const Tuple& t) const {
   return !has(kSaHasSelector) || dataplane::covers(selector_, t);
+}
+
+// As Linux counts: the limits are looked at before a packet, so that exactly so many pass.
+bool Sa::count_within_limits(uint64_t bytes) const {
+  const uint64_t packets_before = counters_->packets.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t bytes_before = counters_->bytes.fetch_add(bytes, std::memory_order_relaxed);
+  const bool packets_left = limits_.hard_packets == 0 || packets_before < limits_.hard_packets;
+  const bool bytes_left = limits_.hard_bytes == 0 || bytes_before < limits_.hard_bytes;
+  if (packets_left && bytes_left) return true;
+  counters_->packets.fetch_sub(1, std::memory_order_relaxed);
+  counters_->bytes.fetch_sub(bytes, std::memory_order_relaxed);
+  CellCounters::add(counters_->expired, 1);
+  counters_->expire(kExpiredHard);
+  return false;
 }
 
 uint32_t Sa::outer_mtu(uint32_t route_mtu_bytes, uint64_t now_ms) const {
@@ -27,7 +41,7 @@ void Sa::tell_path_mtu(uint32_t mtu_bytes) const {
 }
 
 void Sa::learn_path_mtu(uint32_t mtu_bytes, uint64_t now_ms) const {
-  const uint32_t mtu = std::max(mtu_bytes, kMinPathMtu);
+  const uint32_t mtu = std::max(mtu_bytes, destination_.is_v4() ? kMinPathMtu : kMinPathMtuIpv6);
   const uint32_t known = path_mtu_.load(std::memory_order_relaxed);
   const bool expired = now_ms >= path_mtu_expires_ms_.load(std::memory_order_relaxed);
   if (known != 0 && !expired && mtu >= known) return;
@@ -36,7 +50,7 @@ void Sa::learn_path_mtu(uint32_t mtu_bytes, uint64_t now_ms) const {
   tell_path_mtu(mtu);
 }
 
-const Sa* Sad::find(Spi spi, Ipv4Address destination) const {
+const Sa* Sad::find(Spi spi, IpAddress destination) const {
   for (uint32_t i = probe_start(spi);; i = (i + 1) & index_mask_) {
     const uint64_t word = index_[i].load(std::memory_order_acquire);
     if (word == 0) return nullptr;
@@ -52,10 +66,25 @@ void Sad::prefetch(Spi spi) const {
   __builtin_prefetch(&index_[probe_start(spi)]);
 }
 
-const Sad::PathInfo* Sad::path_info(SecurityPath path) const {
-  if (path == kClear || path == kNestedPath || path.value >= path_count_.load(std::memory_order_acquire))
-    return nullptr;
+const PathInfo* Sad::path_info(SecurityPath path) const {
+  if (path.value < kNamedPaths || path.value >= path_count_.load(std::memory_order_acquire)) return nullptr;
   return &paths_[path.value];
+}
+
+// Chains are rare and few (intern_chains), and so is whoever comes by one.
+SecurityPath Sad::path_after(SecurityPath before, const Sa& sa) const {
+  if (before == kClear) return sa.path();
+  const PathInfo* outer = path_info(before);
+  const PathInfo* inner = path_info(sa.path());
+  const uint32_t count = path_count_.load(std::memory_order_acquire);
+  if (!outer || !inner) return kUnknownPath;
+  for (uint32_t i = kNamedPaths; i < count; ++i) {
+    const PathInfo& path = paths_[i];
+    if (path.count != outer->count + 1 || !(path.layers[outer->count] == inner->layers[0])) continue;
+    if (std::equal(path.layers.begin(), path.layers.begin() + outer->count, outer->layers.begin()))
+      return SecurityPath{i};
+  }
+  return kUnknownPath;
 }
 
 }  // namespace espalier::dataplane

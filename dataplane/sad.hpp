@@ -14,25 +14,43 @@
 #include <vector>
 
 #include "control/shared/sa_directory.hpp"
-#include "crypto/gcm.hpp"
+#include "crypto/esp_transform.hpp"
 #include "dataplane/fib.hpp"
 #include "dataplane/packet.hpp"
+#include "dataplane/peer_watch.hpp"
 
 namespace espalier::dataplane {
 
-// Bytes that tunnel mode AES-GCM ESP adds around an inner packet, padding apart.
-inline constexpr uint32_t kEspFixedBytes =
-    sizeof(Ipv4Header) + sizeof(EspHeader) + kGcmIvBytes + kGcmIcvBytes;
-
-// The largest inner packet whose ESP packet is at most `outer_mtu_bytes` (packet-order: 1446 for 1500).
-constexpr uint32_t inner_mtu(uint32_t outer_mtu_bytes) {
-  return ((outer_mtu_bytes - kEspFixedBytes) & ~3u) - sizeof(EspTrailer);
-}
-static_assert(inner_mtu(1500) == 1446 && inner_mtu(1400) == 1346);
-
-// The smallest path MTU that an ICMP message may teach (Linux: net.ipv4.route.min_pmtu).
+// The smallest path MTU that an ICMP message may teach (Linux: net.ipv4.route.min_pmtu; RFC 8200 section 5).
 inline constexpr uint32_t kMinPathMtu = 552;
+inline constexpr uint32_t kMinPathMtuIpv6 = 1280;
 inline constexpr uint64_t kPathMtuLifetimeMs = 600'000;
+
+// What ESP puts around a packet.
+struct EspShape {
+  uint8_t outer_bytes = sizeof(Ipv4Header);  // outer IP header; 0 in transport mode
+  uint8_t udp_bytes = 0;                     // with encapsulation in UDP
+  uint8_t iv_bytes = kGcmIvBytes;
+  uint8_t icv_bytes = 16;
+  uint8_t align_bytes = 4;  // of payload with padding and trailer
+
+  constexpr uint32_t front_bytes() const { return outer_bytes + udp_bytes + sizeof(EspHeader) + iv_bytes; }
+  // RFC 4303 section 2.4.
+  constexpr uint32_t pad_bytes(uint32_t payload_bytes) const {
+    return (0u - (payload_bytes + sizeof(EspTrailer))) & (align_bytes - 1u);
+  }
+  // The largest packet whose ESP packet is at most `outer_mtu_bytes`; `ip_bytes` is what of it is not
+  // encrypted: 0 in tunnel mode, the IP header in transport mode.
+  constexpr uint32_t inner_mtu(uint32_t outer_mtu_bytes, uint32_t ip_bytes) const {
+    const uint32_t around = front_bytes() + icv_bytes + ip_bytes;
+    if (outer_mtu_bytes < around + align_bytes) return 0;
+    return ((outer_mtu_bytes - around) & ~(align_bytes - 1u)) + ip_bytes - sizeof(EspTrailer);
+  }
+};
+static_assert(EspShape{}.inner_mtu(1500, 0) == 1446 && EspShape{}.inner_mtu(1400, 0) == 1346);
+static_assert(EspShape{.outer_bytes = 0}.inner_mtu(1500, 20) == 1466);
+
+EspShape shape_of(const SaRecord& record);
 
 // One installed SA. Immutable but for the atomics, whose writers are named.
 class Sa {
@@ -40,27 +58,41 @@ class Sa {
   // `index` was claimed from `directory`, whose cells must outlive this. The record's key bytes are not
   // looked at: `key` is the expanded one. `window_lock`: the slot's, which every SA that ever is in the slot
   // shares; null when there is one worker only.
-  Sa(SaIndex index, const SaRecord& record, SecurityPath path, crypto::GcmKey key,
+  Sa(SaIndex index, const SaRecord& record, SecurityPath path, crypto::EspKey key,
      const SaDirectory& directory, WindowLock* window_lock);
 
   SaIndex index() const { return index_; }
   Spi spi() const { return spi_; }
   Direction direction() const { return direction_; }
+  EspMode mode() const { return mode_; }
   bool has(SaFlags flag) const { return flags_ & flag; }
-  Ipv4Address source() const { return source_; }
-  Ipv4Address destination() const { return destination_; }
+  const EspShape& shape() const { return shape_; }
+  IpAddress source() const { return source_; }
+  IpAddress destination() const { return destination_; }
   Reqid reqid() const { return reqid_; }
+  be16 encap_source_port() const { return encap_source_port_; }
+  be16 encap_destination_port() const { return encap_destination_port_; }
+  uint16_t keepalive_s() const { return keepalive_s_; }
+  InterfaceIndex vti() const { return vti_; }
   SecurityPath path() const { return path_; }
   const Selector& selector() const { return selector_; }
-  const crypto::GcmKey& key() const { return key_; }
-  uint32_t salt_raw() const { return salt_raw_; }
+  const SaLimits& limits() const { return limits_; }
+  EspAlgorithm algorithm() const { return algorithm_; }
+  const crypto::EspKey& key() const { return key_; }
   OutboundCell& outbound() const { return *outbound_; }
   CellCounters& counters() const { return *counters_; }
   const ReplayWindow& window() const { return window_; }
   const Name& name() const { return name_; }
 
   // The inner packet's tuple lies within the SA's selector, if it has one.
-  bool covers(const Ipv4Tuple& tuple) const;
+  bool covers(const Tuple& tuple) const;
+
+  PeerWatch& peer_watch() const { return peer_watch_; }  // inbound, with kSaEncap
+
+  bool is_limited() const { return limited_; }
+  // Counts a packet of an SA with limits, if it is within the hard ones; else the SA is expired from then on.
+  // Any worker.
+  bool count_within_limits(uint64_t bytes) const;
 
   // Outer MTU: `route_mtu_bytes` of the egress interface or what an ICMP message taught within the last ten
   // minutes. Forgets what is older.
@@ -74,20 +106,29 @@ class Sa {
   SaIndex index_;
   Spi spi_;
   Direction direction_;
+  EspMode mode_;
+  bool limited_;
   uint32_t flags_;
+  EspShape shape_;
   Reqid reqid_;
   SecurityPath path_;
-  uint32_t salt_raw_ = 0;
-  Ipv4Address source_;
-  Ipv4Address destination_;
+  IpAddress source_;
+  IpAddress destination_;
+  be16 encap_source_port_;
+  be16 encap_destination_port_;
+  uint16_t keepalive_s_;
+  InterfaceIndex vti_;
   OutboundCell* outbound_;
   CellCounters* counters_;
   mutable std::atomic<uint32_t> path_mtu_{0};
   mutable std::atomic<uint64_t> path_mtu_expires_ms_{0};
+  mutable PeerWatch peer_watch_;
   ReplayWindow window_;
+  EspAlgorithm algorithm_;
+  SaLimits limits_;
   Selector selector_;
   Name name_;
-  crypto::GcmKey key_;
+  crypto::EspKey key_;
 };
 
 // The way of an SA's ESP packets; part of the snapshot, by SaIndex.
@@ -96,15 +137,40 @@ struct OuterRoute {
   uint32_t mtu_bytes = 1500;  // of the egress interface
 };
 
-// Which SA a policy's packets use: the latest one that was installed among those that fit its template.
-// Writer: main lcore (Sad::assign_policies); part of the snapshot, since it is as long as its policy list.
-struct PolicySas {
+// Which SAs a policy's packets use, one for each of its templates: the latest that was installed among those
+// that fit. Writer: main lcore (Sad::assign_policies); part of the snapshot, since it is as long as its
+// policy list.
+class PolicySas {
+ public:
   explicit PolicySas(size_t policies);
-  size_t size;
-  std::unique_ptr<std::atomic<uint32_t>[]> by_policy;  // SaIndex values, kNone32: none
-  SaIndex operator[](PolicyIndex p) const {
-    return SaIndex{by_policy[p.value].load(std::memory_order_acquire)};
+  SaIndex at(PolicyIndex p, size_t tmpl) const {
+    return SaIndex{sas_[p.value * PolicyRecord::kMaxTemplates + tmpl].load(std::memory_order_acquire)};
   }
+  void set(PolicyIndex p, size_t tmpl, SaIndex sa) {
+    sas_[p.value * PolicyRecord::kMaxTemplates + tmpl].store(sa.value, std::memory_order_release);
+  }
+
+ private:
+  std::unique_ptr<std::atomic<uint32_t>[]> sas_;  // SaIndex values, kNone32: none
+};
+
+// How a packet was decrypted, the outermost SA first.
+struct PathInfo {
+  static constexpr size_t kMaxLayers = PolicyRecord::kMaxTemplates;
+  struct Layer {
+    Reqid reqid;
+    Spi spi;  // of the SA that was first seen on this path; two SAs of one reqid share it
+    EspMode mode = EspMode::kTunnel;
+    IpAddress source, destination;
+    std::optional<Selector> selector;
+    friend bool operator==(const Layer& a, const Layer& b) {
+      return a.reqid == b.reqid && a.mode == b.mode && a.source == b.source &&
+             a.destination == b.destination && a.selector == b.selector;
+    }
+  };
+  uint8_t count = 0;
+  std::array<Layer, kMaxLayers> layers;
+  friend bool operator==(const PathInfo&, const PathInfo&) = default;
 };
 
 class Sad {
@@ -115,7 +181,7 @@ class Sad {
   // Any thread.
   const Sa* at(SaIndex i) const { return slots_[i.value].load(std::memory_order_acquire); }
   // The SA of either direction with this SPI and outer destination, or null.
-  const Sa* find(Spi spi, Ipv4Address destination) const;
+  const Sa* find(Spi spi, IpAddress destination) const;
   void prefetch(Spi spi) const;
   uint32_t capacity() const { return capacity_; }
 
@@ -124,14 +190,15 @@ class Sad {
   std::unique_ptr<const Sa> install(std::unique_ptr<const Sa> sa);
   std::unique_ptr<const Sa> remove(SaIndex i);
   SecurityPath intern_path(const SaRecord& record);
-  // What the path consists of; for the policy check. Null for kClear and kNestedPath.
-  struct PathInfo {
-    Reqid reqid;
-    Ipv4Address source, destination;
-    std::optional<Selector> selector;
-    friend bool operator==(const PathInfo&, const PathInfo&) = default;
-  };
-  const PathInfo* path_info(SecurityPath path) const;  // any thread
+  // Makes the paths of all ways in which packets can come that policies with several templates ask for.
+  void intern_chains(std::span<const PolicyRecord> policies);
+
+  // Any thread. The path of a packet that came by `before` and was decrypted by `sa` then.
+  SecurityPath path_after(SecurityPath before, const Sa& sa) const;
+  // What the path consists of, for the policy check. Null for those of packet.hpp.
+  const PathInfo* path_info(SecurityPath path) const;
+
+  // Main lcore.
   // `leaving`: SAs that no policy may choose any more.
   void assign_policies(std::span<const PolicyRecord> policies, PolicySas& sas,
                        std::span<const SaIndex> leaving = {}) const;
@@ -145,6 +212,9 @@ class Sad {
   uint32_t probe_start(Spi spi) const { return (spi.value * 0x9E3779B1u) >> index_shift_; }
   void index_insert(Spi spi, uint32_t slot);
   void index_erase(Spi spi, uint32_t slot);
+  SecurityPath intern(const PathInfo& path);
+  SaIndex choose(const PolicyRecord& policy, const PolicyTemplate& tmpl,
+                 std::span<const uint32_t> slots) const;
 
   uint32_t capacity_;
   uint32_t index_shift_;
@@ -154,8 +224,8 @@ class Sad {
   uint32_t index_mask_;
   std::vector<uint32_t> order_;  // installed slots, oldest first
   std::unique_ptr<PathInfo[]> paths_;
-  std::unordered_multimap<uint32_t, uint32_t> paths_of_reqid_;
-  std::atomic<uint32_t> path_count_{2};  // kClear and kNestedPath come first
+  std::unordered_multimap<uint32_t, uint32_t> paths_of_reqid_;  // by the innermost SA's
+  std::atomic<uint32_t> path_count_{kNamedPaths};
 };
 
 }  // namespace espalier::dataplane

@@ -8,43 +8,73 @@
 namespace espalier::dataplane {
 namespace {
 
-uint32_t salt_of(const SaRecord& record) {
-  uint32_t raw;
-  std::memcpy(&raw, record.salt, sizeof raw);
-  return raw;
+bool matches(IpAddress wanted, IpAddress is) {
+  return wanted.is_unspecified() || wanted == is;
 }
 
-bool fits(const PolicyTemplate& wanted, const Sa& sa) {
-  return sa.direction() == Direction::kOut && (wanted.reqid.value == 0 || wanted.reqid == sa.reqid()) &&
-         (wanted.source.is_unspecified() || wanted.source == sa.source()) &&
-         (wanted.destination.is_unspecified() || wanted.destination == sa.destination());
+bool fits(const PolicyRecord& policy, const PolicyTemplate& wanted, const Sa& sa) {
+  return sa.direction() == Direction::kOut && sa.vti() == policy.vti && sa.mode() == wanted.mode &&
+         (wanted.reqid.value == 0 || wanted.reqid == sa.reqid()) &&
+         (wanted.spi.value == 0 || wanted.spi == sa.spi()) && matches(wanted.source, sa.source()) &&
+         matches(wanted.destination, sa.destination());
+}
+
+bool fits(const PolicyTemplate& wanted, const PathInfo::Layer& layer) {
+  return (wanted.reqid.value == 0 || wanted.reqid == layer.reqid) && wanted.mode == layer.mode &&
+         matches(wanted.source, layer.source) && matches(wanted.destination, layer.destination);
 }
 
 constexpr uint64_t kErased = 1;
 
+bool has_limits(const SaLimits& limits) {
+  return limits.soft_packets || limits.hard_packets || limits.soft_bytes || limits.hard_bytes;
+}
+
 }  // namespace
 
-Sa::Sa(SaIndex index, const SaRecord& record, SecurityPath path, crypto::GcmKey key,
+EspShape shape_of(const SaRecord& record) {
+  EspShape shape;
+  shape.outer_bytes = record.mode == EspMode::kTransport ? 0
+                      : record.destination.is_v4()       ? sizeof(Ipv4Header)
+                                                         : sizeof(Ipv6Header);
+  shape.udp_bytes = record.flags & kSaEncap ? sizeof(UdpHeader) : 0;
+  shape.iv_bytes = static_cast<uint8_t>(record.algorithm.iv_bytes());
+  shape.icv_bytes = record.algorithm.icv_bytes;
+  shape.align_bytes = static_cast<uint8_t>(record.algorithm.align_bytes());
+  return shape;
+}
+
+Sa::Sa(SaIndex index, const SaRecord& record, SecurityPath path, crypto::EspKey key,
        const SaDirectory& directory, WindowLock* window_lock)
     : index_(index),
       spi_(record.spi),
       direction_(record.direction),
+      mode_(record.mode),
+      limited_(has_limits(record.limits)),
       flags_(record.flags),
+      shape_(shape_of(record)),
       reqid_(record.reqid),
       path_(path),
-      salt_raw_(salt_of(record)),
       source_(record.source),
       destination_(record.destination),
+      encap_source_port_(be16::from_host(record.encap_source_port)),
+      encap_destination_port_(be16::from_host(record.encap_destination_port)),
+      keepalive_s_(record.keepalive_s),
+      vti_(record.vti),
       outbound_(&directory.outbound(index)),
       counters_(&directory.counters(index)),
+      peer_watch_({record.source, be16::from_host(record.encap_source_port)}),
       window_(directory.window(index, window_lock)),
+      algorithm_(record.algorithm),
+      limits_(record.limits),
       selector_(record.selector),
       name_(record.name),
       key_(std::move(key)) {}
 
 PolicySas::PolicySas(size_t policies)
-    : size(policies), by_policy(std::make_unique<std::atomic<uint32_t>[]>(policies)) {
-  for (size_t i = 0; i < policies; ++i) by_policy[i].store(kNone32, std::memory_order_relaxed);
+    : sas_(std::make_unique<std::atomic<uint32_t>[]>(policies * PolicyRecord::kMaxTemplates)) {
+  for (size_t i = 0; i < policies * PolicyRecord::kMaxTemplates; ++i)
+    sas_[i].store(kNone32, std::memory_order_relaxed);
 }
 
 Sad::Sad(uint32_t capacity)
@@ -104,20 +134,63 @@ std::unique_ptr<const Sa> Sad::remove(SaIndex i) {
   return std::unique_ptr<const Sa>(old);
 }
 
-SecurityPath Sad::intern_path(const SaRecord& record) {
-  PathInfo wanted{
-      .reqid = record.reqid, .source = record.source, .destination = record.destination, .selector = {}};
-  if (record.flags & kSaHasSelector) wanted.selector = record.selector;
-  const auto [begin, end] = paths_of_reqid_.equal_range(record.reqid.value);
+SecurityPath Sad::intern(const PathInfo& wanted) {
+  const uint32_t key = wanted.layers[wanted.count - 1].reqid.value;
+  const auto [begin, end] = paths_of_reqid_.equal_range(key);
   for (auto known = begin; known != end; ++known)
     if (paths_[known->second] == wanted) return SecurityPath{known->second};
   const uint32_t count = path_count_.load(std::memory_order_relaxed);
   // Full: a path that no policy accepts, so the SA's packets are dropped and counted rather than confused.
-  if (count == kMaxPaths) return kNestedPath;
+  if (count == kMaxPaths) return kUnknownPath;
   paths_[count] = wanted;
-  paths_of_reqid_.emplace(record.reqid.value, count);
+  paths_of_reqid_.emplace(key, count);
   path_count_.store(count + 1, std::memory_order_release);
   return SecurityPath{count};
+}
+
+SecurityPath Sad::intern_path(const SaRecord& record) {
+  PathInfo path;
+  path.count = 1;
+  path.layers[0] = {.reqid = record.reqid,
+                    .spi = record.spi,
+                    .mode = record.mode,
+                    .source = record.source,
+                    .destination = record.destination,
+                    .selector = {}};
+  if (record.flags & kSaHasSelector) path.layers[0].selector = record.selector;
+  return intern(path);
+}
+
+// From the outermost template, which is the last one, inwards: all SAs that fit, after all that came before.
+void Sad::intern_chains(std::span<const PolicyRecord> policies) {
+  for (const PolicyRecord& policy : policies) {
+    if (policy.templates < 2 || policy.direction == Direction::kOut) continue;
+    std::vector<PathInfo> chains{PathInfo{}};
+    for (size_t t = policy.templates; t-- > 0;) {
+      std::vector<PathInfo> longer;
+      for (const PathInfo& chain : chains)
+        for (const uint32_t slot : order_) {
+          const Sa& sa = *at(SaIndex{slot});
+          const PathInfo* own = path_info(sa.path());
+          if (sa.direction() != Direction::kIn || !own || !fits(policy.tmpl[t], own->layers[0])) continue;
+          PathInfo path = chain;
+          path.layers[path.count++] = own->layers[0];
+          longer.push_back(path);
+        }
+      chains = std::move(longer);
+      for (const PathInfo& chain : chains)
+        if (chain.count > 1) intern(chain);
+    }
+  }
+}
+
+SaIndex Sad::choose(const PolicyRecord& policy, const PolicyTemplate& tmpl,
+                    std::span<const uint32_t> slots) const {
+  for (size_t i = slots.size(); i-- > 0;) {  // the latest one
+    const Sa& sa = *at(SaIndex{slots[i]});
+    if (fits(policy, tmpl, sa) && !sa.counters().has_expired(kExpiredHard)) return sa.index();
+  }
+  return kNoSa;
 }
 
 void Sad::assign_policies(std::span<const PolicyRecord> policies, PolicySas& sas,
@@ -131,13 +204,12 @@ void Sad::assign_policies(std::span<const PolicyRecord> policies, PolicySas& sas
     staying_by_reqid[at(SaIndex{slot})->reqid().value].push_back(slot);
   }
   for (const PolicyRecord& policy : policies) {
-    const bool protects = policy.direction == Direction::kOut && policy.action == PolicyAction::kProtect;
-    const auto& candidates =
-        policy.tmpl.reqid.value == 0 ? staying : staying_by_reqid[policy.tmpl.reqid.value];
-    uint32_t chosen = kNone32;
-    for (const uint32_t slot : candidates)
-      if (protects && fits(policy.tmpl, *at(SaIndex{slot}))) chosen = slot;  // the latest one
-    sas.by_policy[policy.index.value].store(chosen, std::memory_order_release);
+    if (policy.direction != Direction::kOut || policy.action != PolicyAction::kProtect) continue;
+    for (size_t t = 0; t < policy.templates; ++t) {
+      const PolicyTemplate& tmpl = policy.tmpl[t];
+      sas.set(policy.index, t,
+              choose(policy, tmpl, tmpl.reqid.value == 0 ? staying : staying_by_reqid[tmpl.reqid.value]));
+    }
   }
 }
 

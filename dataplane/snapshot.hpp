@@ -11,25 +11,58 @@
 #include "dataplane/port_set.hpp"
 #include "dataplane/sad.hpp"
 #include "dataplane/spd.hpp"
+#include "dataplane/tunnels.hpp"
 #include "nat/rules.hpp"
 
 namespace espalier::dataplane {
+
+// A few UDP ports, in network byte order.
+class EncapPorts {
+ public:
+  static constexpr size_t kMost = 8;
+  // False: there are kMost others already.
+  bool add(be16 port) {
+    if (contains(port)) return true;
+    if (count_ == kMost) return false;
+    ports_[count_++] = port;
+    return true;
+  }
+  bool contains(be16 port) const {
+    for (size_t i = 0; i < count_; ++i)
+      if (ports_[i] == port) return true;
+    return false;
+  }
+
+ private:
+  std::array<be16, kMost> ports_{};
+  size_t count_ = 0;
+};
 
 struct Snapshot {
   uint64_t generation = 0;  // of the configuration
   ChangeLog changes;
   SettingsRecord settings;
-  bool track_sessions = false;  // settings.sessions == kAlways, or a NAT rule needs it
-  bool whole_packets = false;   // fragments are put together: for sessions, or for policies that name ports
+  // By Family. Sessions are tracked: settings.sessions == kAlways, or a NAT rule needs it.
+  std::array<bool, 2> track_sessions{};
+  // By Family. Fragments are put together: for sessions, or for policies that name ports.
+  std::array<bool, 2> whole_packets{};
+  bool esp_through_nat =
+      false;  // NAT rules can touch the gateway's own ESP: it takes the whole way, as in Linux
+  uint32_t fits_everywhere_bytes = 0;  // no way out bears less, whatever a path MTU can become
+  bool host_path = false;              // what is for the gateway and not ours goes to its host
   std::shared_ptr<const PortSet> ports;
   std::shared_ptr<const InterfaceTable> interfaces;
   std::shared_ptr<const Fib> fib;
   std::shared_ptr<const Spd> spd;
   std::shared_ptr<PolicySas> policy_sas;  // as long as the SPD; follows single installs of SAs
   std::vector<OuterRoute> outer_routes;   // by SaIndex, as long as the SAD
+  std::shared_ptr<const TunnelTable> tunnels;
+  EncapPorts encap_ports;  // where ESP in UDP comes in
   std::shared_ptr<const nat::RuleSet> rules;
 
   const OuterRoute& outer_route(const Sa& sa) const { return outer_routes[sa.index().value]; }
+  bool tracks(Family family) const { return track_sessions[static_cast<size_t>(family)]; }
+  bool wants_whole(Family family) const { return whole_packets[static_cast<size_t>(family)]; }
 };
 
 }  // namespace espalier::dataplane

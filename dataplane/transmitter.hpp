@@ -30,7 +30,7 @@ class Transmitter {
 
   // Puts the Ethernet header (and VLAN tag) in front and takes the packet over.
   void send_ip(rte_mbuf* mbuf, const Interface& out, const MacAddress& destination) {
-    send_frame(mbuf, out, destination, kEtherTypeIpv4);
+    send_frame(mbuf, out, destination, is_ipv4(mbuf) ? kEtherTypeIpv4 : kEtherTypeIpv6);
   }
   void send_frame(rte_mbuf* mbuf, const Interface& out, const MacAddress& destination, uint16_t ether_type);
   // To be called at the end of every burst.

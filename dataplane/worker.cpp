@@ -18,7 +18,7 @@ Worker::Worker(const Context& context, Parts parts, const WorkerShared& shared)
     : parts_(std::move(parts)), context_(context), transmitter_(*context.stats), shared_(shared) {
   context_.flows = parts_.flows.get();
   context_.reassembler = parts_.reassembler.get();
-  context_.gcm = &parts_.gcm;
+  context_.esp = &parts_.esp;
   context_.transmitter = &transmitter_;
 }
 

@@ -25,10 +25,10 @@ class Worker {
   struct Parts {
     std::unique_ptr<FlowCache> flows;
     std::unique_ptr<Reassembler> reassembler;
-    crypto::GcmEngine gcm;
+    crypto::EspEngine esp;
     Mailbox* mailbox;  // the gateway's
   };
-  // `context` has everything set that is fixed for the worker's life but flows, reassembler and gcm.
+  // `context` has everything set that is fixed for the worker's life but flows, reassembler and esp.
   Worker(const Context& context, Parts parts, const WorkerShared& shared);
 
   // One round: receives at most kBurst packets from each queue and the mailbox, runs them, does a slice of

@@ -31,6 +31,10 @@ void follow_session(const Context& ctx, Decision& d) {
   d.as_sent = path.sent;
 }
 
+bool is_redirect(const Tuple& tuple) {
+  return tuple.protocol == kProtoIcmp && nat::icmp_type(tuple) == kIcmpRedirect;
+}
+
 // An ICMP error belongs to the session of the packet that it quotes, and changes no session.
 bool join_quoted_session(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const auto tuple = nat::icmp_error_tuple(bytes(mbuf));
@@ -49,8 +53,7 @@ bool join_quoted_session(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   d.as_sent = d.before_snat;
   if (path.sent != path.routed) d.as_sent.source = path.sent.source;
   // A redirect speaks of addresses that mean nothing on the other side of a translation.
-  if (nat::icmp_type(packet(mbuf).tuple) == kIcmpRedirect && path.sent != path.received)
-    packet(mbuf).flags |= kInvalid;
+  if (is_redirect(packet(mbuf).tuple) && path.sent != path.received) packet(mbuf).flags |= kInvalid;
   return true;
 }
 
@@ -63,7 +66,7 @@ nat::TupleSearch tuple_search(Context& ctx) {
 bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   Packet& p = packet(mbuf);
   d.before_snat = d.as_sent = p.tuple;
-  if (!ctx.tables->track_sessions) return true;
+  if (!ctx.tables->tracks(p.tuple.family())) return true;
   if (p.flags & kIcmpError) {
     // An error that the gateway made quotes the packet as its sender knows it: nothing is left to translate.
     return d.way == Way::kFromGateway || join_quoted_session(ctx, mbuf, d);
@@ -76,14 +79,18 @@ bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const auto begun = nat::begin_session(p.tuple, {.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags});
   if (begun)
     d.pending = *begun;
-  else
+  else if (begun.error() != DropReason::kNone)
     p.flags |= kInvalid;
   return true;
 }
 
 bool destination_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!d.pending) return true;
-  const NatRuleRecord* rule = ctx.tables->rules->match_destination(d.before_snat, packet(mbuf).in);
+  const Packet& p = packet(mbuf);
+  const bool is_local_output = d.way == Way::kFromGateway;
+  const bool decrypted = p.path.value >= kNamedPaths;
+  const NatRuleRecord* rule =
+      ctx.tables->rules->match_destination(d.before_snat, p.in, decrypted, is_local_output);
   nat::translate_destination(rule, *d.pending, tuple_search(ctx));
   d.before_snat = d.as_sent = d.pending->packet_tuple();
   return true;
@@ -91,8 +98,9 @@ bool destination_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 
 bool source_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!d.pending) return true;
-  const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface);
-  const Ipv4Address masquerade = ctx.interface(d.route.interface).address_towards(d.route.next_hop);
+  const bool is_protected = d.first_sa != nullptr || (packet(mbuf).flags & kEncrypted);
+  const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface, is_protected);
+  const IpAddress masquerade = ctx.tables->interfaces->address_towards(d.route.interface, d.route.next_hop);
   const DropReason reason = nat::translate_source(rule, masquerade, *d.pending, tuple_search(ctx));
   d.as_sent = d.pending->packet_tuple();
   return reason == DropReason::kNone || stop(mbuf, reason);

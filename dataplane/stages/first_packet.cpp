@@ -4,6 +4,7 @@
 #include "dataplane/stages/measure.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
+#include "dataplane/stages/way_out.hpp"
 #include "nat/rewrite.hpp"
 
 namespace espalier::dataplane {
@@ -50,17 +51,43 @@ PolicyIndex index_of(const PolicyRecord* policy) {
   return policy ? policy->index : kNoPolicy;
 }
 
+bool is_protecting(const PolicyRecord* policy, const Sa* sa) {
+  return policy != nullptr && sa != nullptr;
+}
+
+// What TCP connections of the flow are clamped to: the least that an interface on its way asks for.
+uint16_t mss_of(const Context& ctx, const Packet& p, const Decision& d) {
+  if (p.tuple.protocol != kProtoTcp || d.way == Way::kToGateway) return 0;
+  const uint32_t headers = sizeof(TcpHeader) + (p.tuple.is_v4() ? sizeof(Ipv4Header) : sizeof(Ipv6Header));
+  uint32_t least = 0;
+  for (const InterfaceIndex i : {p.in, d.route.interface}) {
+    if (i == kNoInterface || ctx.interface(i).mss_clamp_bytes == 0) continue;
+    uint32_t mss = ctx.interface(i).mss_clamp_bytes;
+    if (mss == kMssToPathMtu) {
+      const uint32_t mtu = std::min(mtu_of(ctx, way_of(d), p.tuple.family()),
+                                    p.in == kNoInterface ? UINT32_MAX : ctx.interface(p.in).mtu_bytes);
+      mss = mtu > headers ? mtu - headers : 0;
+    }
+    if (mss != 0 && (least == 0 || mss < least)) least = mss;
+  }
+  return static_cast<uint16_t>(least);
+}
+
 FlowDecision decision_of(const Context& ctx, const Packet& p, const Decision& d) {
   FlowDecision f;
   f.epoch = ctx.tables->changes.epoch();
+  f.service = d.service;
   f.out = d.route.interface;
   if (d.first_sa) f.first_policy = d.first_policy->index;
   f.policy = index_of(d.policy);
+  if (is_protecting(d.policy, d.sa)) f.templates = d.policy->templates;
   f.in_policy = index_of(d.in_policy);
+  f.gre_policy = index_of(d.gre_policy);
+  f.gre_out = d.gre_out;
+  if (d.into_tunnel) f.flags |= kDecidedTunnel;
   f.next_hop = d.route.next_hop;
-  f.sent_source = d.as_sent.source;
-  f.sent_destination = d.as_sent.destination;
   f.neighbor = ctx.neighbors->find(f.out, f.next_hop).value;
+  f.mss_bytes = mss_of(ctx, p, d);
   if (d.session) {
     f.flags |= kDecidedTracked;
     f.session = *d.session;
@@ -80,10 +107,16 @@ void count_discarded(Context& ctx, const Packet& p, const Decision& d) {
   if (policy) ctx.stats->policies[policy->index.value].add(1, p.ip_bytes);
 }
 
-// Whether later packets may replay the decision. Fragments and ICMP errors have keys that say too little;
-// what the gateway made is rare.
-bool may_record(const Packet& p) {
-  return !(p.flags & (kFragment | kIcmpError | kFromGateway));
+// A packet without an SA is shown to the main lcore, which asks for one; a few are enough. Its ICMP error, if
+// there is one, was for somebody else.
+void ask_for_sa(Context& ctx, rte_mbuf* mbuf) {
+  constexpr uint64_t kEveryMs = 10;
+  const DropReason reason = packet(mbuf).reason;
+  if ((reason != DropReason::kOutNoState && reason != DropReason::kVtiDown) ||
+      ctx.now_ms < ctx.acquire_due_ms)
+    return;
+  ctx.acquire_due_ms = ctx.now_ms + kEveryMs;
+  stop_for_main(mbuf, reason);
 }
 
 bool settle(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
@@ -95,7 +128,8 @@ bool settle(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   } else {
     p.flow = ctx.flows->place_unrecorded(decision);
   }
-  return apply_egress(ctx, mbuf, decision);
+  p.service = d.service;
+  return d.service != LocalService::kNone || apply_egress(ctx, mbuf, decision);
 }
 
 }  // namespace
@@ -112,41 +146,42 @@ bool is_on_the_way(const FirstPacketStage& stage, Way way) {
   return false;
 }
 
-bool is_bypass(const Context& ctx, PolicyIndex policy) {
-  return ctx.tables->spd->policies()[policy.value].action == PolicyAction::kBypass;
-}
-
 FlowKey flow_key(const Packet& p) {
   return {.tuple = p.tuple, .path = p.path, .in = p.in};
 }
 
-Ipv4Address error_source(const Context& ctx, const Packet& p, const Decision& d) {
+IpAddress error_source(const Context& ctx, const Packet& p, const Decision& d) {
   if (!d.answer_source.is_unspecified()) return d.answer_source;
   // An error about a packet whose destination was translated comes from where the packet was sent to.
   if (d.before_snat.destination != p.tuple.destination && d.answer_about.is_unspecified())
     return p.tuple.destination;
-  const Ipv4Address about = d.answer_about.is_unspecified() ? p.tuple.source : d.answer_about;
-  const RouteResult back = ctx.tables->fib->lookup(about);
+  const IpAddress about = d.answer_about.is_unspecified() ? p.tuple.source : d.answer_about;
+  const RouteResult back = about.is_link_local() ? ctx.tables->fib->lookup_on_link(about, p.in)
+                                                 : ctx.tables->fib->lookup(about, flow_hash(p.tuple));
   if (back.verdict == RouteVerdict::kLocal) return about;  // translated to an address of the gateway
   const InterfaceIndex interface = back.verdict == RouteVerdict::kForward ? back.interface : p.in;
-  return ctx.is_interface(interface) ? ctx.interface(interface).address_towards(back.next_hop)
-                                     : Ipv4Address{};
+  return ctx.is_interface(interface) ? ctx.tables->interfaces->address_towards(
+                                           interface, back.next_hop.is_unspecified() ? about : back.next_hop)
+                                     : IpAddress{};
 }
 
 void answer_with_icmp_error(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
-  if (d.answer.type == 0 || d.way == Way::kFromGateway || !may_answer_with_icmp_error(mbuf)) return;
-  const Ipv4Address source = error_source(ctx, packet(mbuf), d);
+  const Packet& p = packet(mbuf);
+  if (d.answer.reason == IcmpReason::kNone || !may_answer_with_icmp_error(mbuf)) return;
+  if (d.way == Way::kFromGateway && !(p.flags & kFromHost)) return;
+  const IpAddress source = error_source(ctx, p, d);
   if (source.is_unspecified()) return;
-  auto& drops = ctx.stats->drops[packet(mbuf).in.value];
+  auto& drops = ctx.stats->drops[p.in == kNoInterface ? 0 : p.in.value];
   ctx.stats->made.add(1);
   const uint32_t rate = IcmpRateLimit::share(ctx.tables->settings.icmp_errors_per_second, ctx.workers);
   if (!ctx.icmp_limit.take(rate, ctx.now_ms))
     return drops[static_cast<size_t>(DropReason::kIcmpRateLimited)].add(1);
-  if (d.answer_after_ttl) lower_ttl(ip_header(mbuf));
+  if (d.answer_after_ttl && !(p.flags & kFromGateway)) lower_hop_limit(mbuf);
   const uint16_t id = ctx.next_ip_id();
   rte_mbuf* error = make_icmp_error(mbuf, d.answer, source, id, ctx.pool);
   if (!error) return drops[static_cast<size_t>(DropReason::kNoMbuf)].add(1);
-  if (ctx.made.push(error)) return;
+  packet(error).again = Entry::kMade;
+  if (ctx.again.push(error)) return;
   rte_pktmbuf_free(error);
   drops[static_cast<size_t>(DropReason::kNoMbuf)].add(1);
 }
@@ -157,12 +192,18 @@ bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
   p.next_hop = decision.next_hop;
   p.neighbor = decision.neighbor;
   p.mtu_bytes = ctx.interface(decision.out).mtu_bytes;
+  p.into_tunnel = decision.flags & kDecidedTunnel;
   p.sa = kNoSa;
   if (decision.policy == kNoPolicy) return true;
-  p.sa = (*ctx.tables->policy_sas)[decision.policy];
-  if (p.sa == kNoSa && !is_bypass(ctx, decision.policy)) return stop(mbuf, DropReason::kOutNoState);
   ctx.stats->policies[decision.policy.value].add(1, p.ip_bytes);
-  return true;
+  if (decision.templates == 0) return true;
+  p.policy = decision.policy;
+  p.templates = decision.templates;
+  p.template_at = 0;
+  p.sa = ctx.tables->policy_sas->at(decision.policy, 0);
+  if (p.sa == kNoSa) [[unlikely]]
+    p.sa = next_sa(ctx, (*ctx.tables->spd)[decision.policy], p.template_at);
+  return p.sa != kNoSa || p.template_at == p.templates || stop(mbuf, DropReason::kOutNoState);
 }
 
 namespace {
@@ -194,6 +235,7 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   for (int i = 0; i < kTries; ++i) {
     if (!walk(ctx, mbuf, d)) {
       count_discarded(ctx, packet(mbuf), d);
+      ask_for_sa(ctx, mbuf);
       answer_with_icmp_error(ctx, mbuf, d);
       return false;
     }
@@ -203,8 +245,8 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   }
   if (reason != DropReason::kNone) return stop(mbuf, reason);
   if (d.in_policy) ctx.stats->policies[d.in_policy->index.value].add(1, packet(mbuf).ip_bytes);
-  if (d.way != Way::kToGateway) return settle(ctx, mbuf, d);
-  deliver(ctx, mbuf, d);
+  if (d.way == Way::kToGateway) deliver(ctx, mbuf, d);
+  if (d.way != Way::kToGateway || d.service != LocalService::kNone) return settle(ctx, mbuf, d);
   answer_with_icmp_error(ctx, mbuf, d);
   return false;
 }

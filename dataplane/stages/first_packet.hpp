@@ -22,21 +22,26 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf);
 // protects and has no SA (any more).
 bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision);
 
-// A policy of the current list lets pass in clear; asked where it has no SA.
-bool is_bypass(const Context& ctx, PolicyIndex policy);
+// Whether later packets of the flow may replay a decision. Fragments and ICMP errors have keys that say too
+// little; what the gateway made is rare, but for what it wraps.
+inline bool may_record(const Packet& p) {
+  return !(p.flags & (kFragment | kIcmpError)) &&
+         (!(p.flags & kFromGateway) || p.path == kMadeHere || p.path == kEncryptedHere);
+}
 
 // The flow key of a parsed packet.
 FlowKey flow_key(const Packet& p);
 
-// A packet for the gateway itself: pings are answered, path MTU messages are learned from, what nobody
-// listens for is refused. Leaves a reason, and in `d` the ICMP error to answer with.
+// A packet for the gateway itself. `d.service` is set for what `local_input` takes. Of the others pings are
+// answered, path MTU messages are learned from, the host gets the rest, or it is refused: a reason is left,
+// and in `d` the ICMP error to answer with.
 void deliver(Context& ctx, rte_mbuf* mbuf, Decision& d);
 
 // Makes the ICMP error that `d` asks for, if one may be sent about the packet and the limit leaves room, and
-// puts it into ctx.made. The packet must be as its sender knows it, and Packet::in be an interface.
+// puts it into ctx.again. The packet must be as its sender knows it, and Packet::in be an interface.
 void answer_with_icmp_error(Context& ctx, rte_mbuf* mbuf, const Decision& d);
 
 // The source address of an ICMP error about a packet that `d` stopped.
-Ipv4Address error_source(const Context& ctx, const Packet& p, const Decision& d);
+IpAddress error_source(const Context& ctx, const Packet& p, const Decision& d);
 
 }  // namespace espalier::dataplane

@@ -5,45 +5,51 @@
 // which finds the right answer for its sender.
 #include <rte_prefetch.h>
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
 #include "dataplane/pipeline.hpp"
+#include "dataplane/stages/esp.hpp"
 #include "dataplane/stages/first_packet.hpp"
+#include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
+#include "dataplane/stages/way_out.hpp"
 
 namespace espalier::dataplane {
 namespace {
 
-// Nothing changed since the decision was last found valid, or nothing that touches this flow.
+// The addresses that the flow's packets leave with.
+std::pair<IpAddress, IpAddress> sent_addresses(const Packet& p, const FlowDecision& d) {
+  if (d.flags & kDecidedRewrite) return {d.rewrite.source, d.rewrite.destination};
+  return {p.tuple.source, p.tuple.destination};
+}
+
+// Nothing changed since the decision was last found valid, or nothing that touches this flow. What goes into
+// a tunnel interface depends on the tunnel's own way as well, which a flow does not know: any change may be
+// it.
 bool is_still_valid(const Context& ctx, const Packet& p, FlowDecision& d) {
   const ChangeLog& changes = ctx.tables->changes;
   if (d.epoch == changes.epoch()) [[likely]]
     return true;
-  const std::array<std::pair<Ipv4Address, Ipv4Address>, 3> pairs{{{p.tuple.source, p.tuple.destination},
-                                                                  {p.tuple.source, d.sent_destination},
-                                                                  {d.sent_source, d.sent_destination}}};
+  if (d.flags & kDecidedTunnel) return false;
+  const auto [sent_source, sent_destination] = sent_addresses(p, d);
+  const std::array<std::pair<IpAddress, IpAddress>, 3> pairs{{{p.tuple.source, p.tuple.destination},
+                                                              {p.tuple.source, sent_destination},
+                                                              {sent_source, sent_destination}}};
   if (changes.touched_since(d.epoch, pairs)) return false;
   d.epoch = changes.epoch();
   return true;
 }
 
-bool fits(const Context& ctx, rte_mbuf* mbuf, const FlowDecision& d) {
-  const Packet& p = packet(mbuf);
-  if (!ip_header(mbuf).dont_fragment()) return true;
-  // What passes without asking: no interface has a smaller MTU and no tunnel a smaller path MTU.
-  const uint32_t smallest_mtu = std::min(kMinPathMtu, ctx.tables->interfaces->smallest_mtu_bytes());
-  if (p.ip_bytes <= inner_mtu(smallest_mtu)) return true;
-  const auto fits_policy = [&](PolicyIndex policy) {
-    const bool fits_clear = p.ip_bytes <= ctx.interface(d.out).mtu_bytes;
-    if (policy == kNoPolicy) return fits_clear;
-    const SaIndex index = (*ctx.tables->policy_sas)[policy];
-    if (index == kNoSa) return is_bypass(ctx, policy) && fits_clear;
-    const Sa* sa = ctx.sad->at(index);
-    return sa && p.ip_bytes <= inner_mtu(ctx.outer_mtu(*sa));
-  };
-  return fits_policy(d.policy) && (d.first_policy == d.policy || fits_policy(d.first_policy));
+bool fits_way(const Context& ctx, const Packet& p, const FlowDecision& d, PolicyIndex policy) {
+  const WayOut way{.out = d.out, .policy = policy, .gre_policy = d.gre_policy, .gre_out = d.gre_out};
+  const uint32_t mtu = mtu_of(ctx, way, p.tuple.family());
+  return p.ip_bytes <= mtu;
+}
+
+bool fits(const Context& ctx, const Packet& p, const FlowDecision& d) {
+  if (!(p.flags & kDontFragment) || p.ip_bytes <= ctx.tables->fits_everywhere_bytes) return true;
+  return fits_way(ctx, p, d, d.policy) && (d.first_policy == d.policy || fits_way(ctx, p, d, d.first_policy));
 }
 
 // The session takes note of the packet. False: the packet has to be walked (the session is over).
@@ -55,11 +61,19 @@ bool note_in_session(Context& ctx, const Packet& p, const FlowDecision& d, bool&
   return verdict != nat::Verdict::kOver;
 }
 
+// UDP for a port of ESP may be IKE as well.
+bool is_served_by(const Context& ctx, rte_mbuf* mbuf, LocalService service) {
+  return service != LocalService::kEsp || is_esp(ctx, mbuf);
+}
+
 // Whether the packet may be decided as its flow was, or is `invalid` in its session.
 bool serves(Context& ctx, rte_mbuf* mbuf, FlowDecision& d, bool& invalid) {
   const Packet& p = packet(mbuf);
-  return is_still_valid(ctx, p, d) && ip_header(mbuf).ttl > 1 && fits(ctx, mbuf, d) &&
-         note_in_session(ctx, p, d, invalid);
+  if (!is_still_valid(ctx, p, d)) return false;
+  if (d.service == LocalService::kNone && !(p.flags & kFromGateway) &&
+      (hop_limit(mbuf) <= 1 || !fits(ctx, p, d)))
+    return false;
+  return is_served_by(ctx, mbuf, d.service) && note_in_session(ctx, p, d, invalid);
 }
 
 bool replay(Context& ctx, rte_mbuf* mbuf, uint32_t index) {
@@ -69,7 +83,8 @@ bool replay(Context& ctx, rte_mbuf* mbuf, uint32_t index) {
   entry.used_ms = ctx.now_ms;
   p.flow = index;
   if (d.in_policy != kNoPolicy) ctx.stats->policies[d.in_policy.value].add(1, p.ip_bytes);
-  return apply_egress(ctx, mbuf, d);
+  p.service = d.service;
+  return d.service != LocalService::kNone || apply_egress(ctx, mbuf, d);
 }
 
 // Where a packet's entry should be; what earlier packets of the burst do to the cache may prove it wrong.
@@ -78,14 +93,10 @@ struct Guess {
   uint32_t index;
 };
 
-bool is_cacheable(const Packet& p) {
-  return !(p.flags & (kFragment | kIcmpError | kFromGateway));
-}
-
 // Every packet is a hit or a miss, and a miss is walked.
 bool look_up(Context& ctx, rte_mbuf* mbuf, const Guess& guess) {
   const Packet& p = packet(mbuf);
-  const uint32_t index = is_cacheable(p) ? ctx.flows->find(flow_key(p), guess.hash, guess.index) : kNone32;
+  const uint32_t index = may_record(p) ? ctx.flows->find(flow_key(p), guess.hash, guess.index) : kNone32;
   bool invalid = false;
   if (index == kNone32 || !serves(ctx, mbuf, (*ctx.flows)[index].decision, invalid)) {
     ctx.stats->flow_misses.add(1);
@@ -104,7 +115,7 @@ uint16_t flow_lookup(Context& ctx, MbufSpan burst) {
     ctx.flows->prefetch(guesses[i].hash);
   }
   for (size_t i = 0; i < burst.size(); ++i) guesses[i].index = ctx.flows->guess(guesses[i].hash);
-  if (ctx.tables->track_sessions)
+  if (ctx.tables->track_sessions[0] || ctx.tables->track_sessions[1])
     for (size_t i = 0; i < burst.size(); ++i)
       if (guesses[i].index != kNone32)
         ctx.sessions->prefetch_update((*ctx.flows)[guesses[i].index].decision.session);

@@ -1,4 +1,4 @@
-// Stage `parse`: Ethernet, VLAN, IPv4 and ports, each behind a length check.
+// Stage `parse`: Ethernet, VLAN, IPv4 or IPv6, and ports, each behind a length check.
 //
 // Only form is judged here; whether an address may be a source or a destination is asked once per flow, by
 // `route`. Configuration: the interface table (port and VLAN to interface, MAC address).
@@ -6,6 +6,7 @@
 
 #include <rte_prefetch.h>
 
+#include "dataplane/ipv6.hpp"
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "nat/checksum.hpp"
@@ -30,7 +31,7 @@ bool has_source_route(const Ipv4Header& ip) {
 }
 
 bool parse_icmp(Packet& p, const IcmpHeader& icmp) {
-  const bool error = is_icmp_error(icmp.type);
+  const bool error = p.tuple.protocol == kProtoIcmp ? is_icmp_error(icmp.type) : is_icmpv6_error(icmp.type);
   if (error) p.flags |= kIcmpError;
   p.tuple.source_port = error ? be16{} : icmp.id;
   p.tuple.destination_port = be16::from_host(static_cast<uint16_t>(icmp.type << 8 | icmp.code));
@@ -58,6 +59,7 @@ bool parse_l4(rte_mbuf* mbuf, Packet& p) {
       return true;
     }
     case kProtoIcmp:
+    case kProtoIcmpv6:
       if (l4_bytes < sizeof(IcmpHeader)) return stop(mbuf, DropReason::kL4Truncated);
       return parse_icmp(p, *reinterpret_cast<const IcmpHeader*>(l4));
     default:
@@ -65,9 +67,9 @@ bool parse_l4(rte_mbuf* mbuf, Packet& p) {
   }
 }
 
-DropReason check_header(rte_mbuf* mbuf, bool check_checksum) {
+DropReason check_ipv4(rte_mbuf* mbuf, bool check_checksum) {
   if (mbuf->data_len < sizeof(Ipv4Header)) return DropReason::kIpTruncated;
-  const Ipv4Header& ip = ip_header(mbuf);
+  const Ipv4Header& ip = ipv4_header(mbuf);
   if (ip.version() != 4) return DropReason::kIpBadVersion;
   const uint32_t header_bytes = ip.header_bytes();
   if (header_bytes < sizeof(Ipv4Header) || header_bytes > mbuf->data_len)
@@ -80,14 +82,66 @@ DropReason check_header(rte_mbuf* mbuf, bool check_checksum) {
   return DropReason::kNone;
 }
 
+bool parse_ipv4(rte_mbuf* mbuf, bool check_checksum) {
+  if (const DropReason fault = check_ipv4(mbuf, check_checksum); fault != DropReason::kNone)
+    return stop(mbuf, fault);
+  const Ipv4Header& ip = ipv4_header(mbuf);
+  Packet& p = packet(mbuf);
+  p.ip_bytes = ip.total_length.host();
+  rte_pktmbuf_trim(mbuf, mbuf->data_len - p.ip_bytes);
+  p.l4_offset = ip.header_bytes();
+  p.tuple.source = ip.source;
+  p.tuple.destination = ip.destination;
+  p.tuple.protocol = ip.protocol;
+  if (ip.dont_fragment()) p.flags |= kDontFragment;
+  if (ip.is_fragment()) p.flags |= kFragment;
+  return true;
+}
+
+DropReason check_ipv6(rte_mbuf* mbuf) {
+  if (mbuf->data_len < sizeof(Ipv6Header)) return DropReason::kIpTruncated;
+  const Ipv6Header& ip = ipv6_header(mbuf);
+  if (ip.version() != 6) return DropReason::kIpBadVersion;
+  const uint32_t total = sizeof ip + ip.payload_length.host();
+  if (total > mbuf->data_len || total > 65535) return DropReason::kIpBadLength;  // no jumbograms (RFC 2675)
+  // A mapped address on the wire would be taken for IPv4 everywhere behind this line.
+  if (ip.source.is_v4()) return DropReason::kIpBadSource;
+  if (ip.destination.is_v4()) return DropReason::kIpBadDestination;
+  return DropReason::kNone;
+}
+
+bool parse_ipv6(rte_mbuf* mbuf) {
+  if (const DropReason fault = check_ipv6(mbuf); fault != DropReason::kNone) return stop(mbuf, fault);
+  const Ipv6Header& ip = ipv6_header(mbuf);
+  Packet& p = packet(mbuf);
+  p.ip_bytes = static_cast<uint16_t>(sizeof ip + ip.payload_length.host());
+  rte_pktmbuf_trim(mbuf, mbuf->data_len - p.ip_bytes);
+  const Ipv6Headers headers = find_ipv6_headers(bytes(mbuf));
+  if (headers.bad) return stop(mbuf, DropReason::kIpBadExtension);
+  p.l4_offset = headers.l4_offset;
+  p.tuple.source = ip.source;
+  p.tuple.destination = ip.destination;
+  p.tuple.protocol = headers.protocol;
+  p.flags |= kDontFragment;
+  if (headers.is_fragment()) p.flags |= kFragment;
+  return true;
+}
+
 bool is_group(const MacAddress& mac) {
   return mac[0] & 1;
 }
 
+// ARP asks everybody, IPv6 asks groups (RFC 2464 section 7), and so do IPv4's routing protocols (RFC 1112
+// section 6.4).
+bool may_be_group(uint16_t ether_type, const MacAddress& mac) {
+  if (ether_type == kEtherTypeArp) return true;
+  if (ether_type == kEtherTypeIpv6) return mac[0] == 0x33 && mac[1] == 0x33;
+  return ether_type == kEtherTypeIpv4 && mac[0] == 0x01 && mac[1] == 0x00 && mac[2] == 0x5e;
+}
+
 // Takes the Ethernet header and a VLAN tag off. Returns false when the frame goes no further.
 bool parse_ethernet(Context& ctx, rte_mbuf* mbuf, uint16_t& ether_type) {
-  if (mbuf->nb_segs != 1 || mbuf->data_len < sizeof(EthernetHeader))
-    return stop(mbuf, DropReason::kEthernetTruncated);
+  if (mbuf->data_len < sizeof(EthernetHeader)) return stop(mbuf, DropReason::kEthernetTruncated);
   const auto& ethernet = *rte_pktmbuf_mtod(mbuf, const EthernetHeader*);
   const MacAddress destination = ethernet.destination;
   ether_type = ethernet.type.host();
@@ -105,7 +159,7 @@ bool parse_ethernet(Context& ctx, rte_mbuf* mbuf, uint16_t& ether_type) {
   p.in = index;
   const Interface& in = ctx.interface(p.in);
   if (!in.enabled) return stop(mbuf, DropReason::kInterfaceDown);
-  if (destination != in.mac && !(ether_type == kEtherTypeArp && is_group(destination)))
+  if (destination != in.mac && !(is_group(destination) && may_be_group(ether_type, destination)))
     return stop(mbuf, is_group(destination) ? DropReason::kIpMulticast : DropReason::kEthernetNotForUs);
   rte_pktmbuf_adj(mbuf, l2_bytes);
   return true;
@@ -136,39 +190,98 @@ class ReceivedCount {
   uint64_t packets_ = 0, bytes_ = 0;
 };
 
-bool parse_frame(Context& ctx, rte_mbuf* mbuf, ReceivedCount& received) {
-  Packet& p = packet(mbuf) = Packet{};
-  p.in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
+// Neighbour discovery never leaves its link, so that no other stage need know of it (RFC 4861).
+bool is_for_neighbor_discovery(rte_mbuf* mbuf) {
+  const Packet& p = packet(mbuf);
+  if (p.tuple.protocol != kProtoIcmpv6 || (p.flags & kFragment)) return false;
+  if (!is_neighbor_discovery(l4_header(mbuf)[0])) return false;
+  stop_for_main(mbuf, DropReason::kUsedNd);
+  return true;
+}
+
+// A frame that a device put into several buffers becomes one: those of the pool are large enough for every
+// interface's MTU. False: there is no buffer, or the frame is larger than that.
+bool gather(Context& ctx, rte_mbuf*& mbuf) {
+  rte_mbuf* whole = rte_pktmbuf_alloc(ctx.pool);
+  if (whole == nullptr) return stop(mbuf, DropReason::kNoMbuf);
+  const uint32_t frame_bytes = mbuf->pkt_len;
+  char* at =
+      frame_bytes <= UINT16_MAX ? rte_pktmbuf_append(whole, static_cast<uint16_t>(frame_bytes)) : nullptr;
+  if (at == nullptr) {
+    rte_pktmbuf_free(whole);
+    return stop(mbuf, DropReason::kIpBadLength);
+  }
+  if (const void* bytes = rte_pktmbuf_read(mbuf, 0, frame_bytes, at); bytes != at)
+    std::memcpy(at, bytes, frame_bytes);
+  whole->port = mbuf->port;
+  whole->ol_flags = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+  packet(whole) = packet(mbuf);
+  rte_pktmbuf_free(mbuf);
+  mbuf = whole;
+  return true;
+}
+
+bool parse_frame(Context& ctx, rte_mbuf*& mbuf, ReceivedCount& received) {
+  packet(mbuf) = Packet{};
+  packet(mbuf).in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
+  if (mbuf->nb_segs != 1 && !gather(ctx, mbuf)) return false;
+  Packet& p = packet(mbuf);
   uint16_t ether_type = 0;
   const uint32_t frame_bytes = mbuf->pkt_len;
   const bool goes_on = parse_ethernet(ctx, mbuf, ether_type);
   if (p.in != kNoInterface) received.add(p.in, frame_bytes);
   if (!goes_on) return false;
   if (ether_type == kEtherTypeArp) return stop_for_main(mbuf, DropReason::kUsedArp);
+  if (ether_type == kEtherTypeIpv6)
+    return parse_ip(mbuf, Family::kIpv6, false) && !is_for_neighbor_discovery(mbuf);
   if (ether_type != kEtherTypeIpv4) return stop(mbuf, DropReason::kEthernetUnknownType);
   const bool by_device = (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
-  return parse_ip(mbuf, !by_device);
+  return parse_ip(mbuf, Family::kIpv4, !by_device);
 }
 
 }  // namespace
 
-bool parse_ip(rte_mbuf* mbuf, bool check_checksum) {
-  if (const DropReason fault = check_header(mbuf, check_checksum); fault != DropReason::kNone)
-    return stop(mbuf, fault);
-  const Ipv4Header& ip = ip_header(mbuf);
+bool parse_ip(rte_mbuf* mbuf, Family family, bool check_checksum) {
   Packet& p = packet(mbuf);
-  p.ip_bytes = ip.total_length.host();
-  rte_pktmbuf_trim(mbuf, mbuf->data_len - p.ip_bytes);
-  p.l4_offset = ip.header_bytes();
   p.tuple = {};
-  p.tuple.source = ip.source;
-  p.tuple.destination = ip.destination;
-  p.tuple.protocol = ip.protocol;
-  p.flags &= ~(kFragment | kIcmpError);
+  p.flags &= ~(kFragment | kIcmpError | kDontFragment);
   p.tcp_flags = 0;
-  if (!ip.is_fragment()) return parse_l4(mbuf, p);
-  p.flags |= kFragment;
-  return true;
+  if (!(family == Family::kIpv4 ? parse_ipv4(mbuf, check_checksum) : parse_ipv6(mbuf))) return false;
+  return (p.flags & kFragment) || parse_l4(mbuf, p);
+}
+
+void set_traffic_class(rte_mbuf* mbuf, uint8_t value) {
+  if (!packet(mbuf).tuple.is_v4()) return ipv6_header(mbuf).set_traffic_class(value);
+  Ipv4Header& ip = ipv4_header(mbuf);
+  nat::ChecksumDelta delta;
+  delta.change(be16::from_host(ip.tos), be16::from_host(value));
+  ip.checksum = delta.apply(ip.checksum);
+  ip.tos = value;
+}
+
+void set_ip_length(rte_mbuf* mbuf, uint16_t total_bytes) {
+  if (!packet(mbuf).tuple.is_v4()) {
+    ipv6_header(mbuf).payload_length =
+        be16::from_host(static_cast<uint16_t>(total_bytes - sizeof(Ipv6Header)));
+    return;
+  }
+  Ipv4Header& ip = ipv4_header(mbuf);
+  nat::ChecksumDelta delta;
+  delta.change(ip.total_length, be16::from_host(total_bytes));
+  ip.checksum = delta.apply(ip.checksum);
+  ip.total_length = be16::from_host(total_bytes);
+}
+
+void rename_upper_layer(rte_mbuf* mbuf, uint8_t protocol) {
+  if (!packet(mbuf).tuple.is_v4()) {
+    bytes(mbuf)[find_ipv6_headers(bytes(mbuf)).protocol_field] = protocol;
+    return;
+  }
+  Ipv4Header& ip = ipv4_header(mbuf);
+  nat::ChecksumDelta delta;
+  delta.change(be16::from_host(ip.protocol), be16::from_host(protocol));
+  ip.checksum = delta.apply(ip.checksum);
+  ip.protocol = protocol;
 }
 
 uint16_t parse(Context& ctx, MbufSpan burst) {
@@ -176,7 +289,7 @@ uint16_t parse(Context& ctx, MbufSpan burst) {
   for (size_t i = 0; i < burst.size() && i < kAhead; ++i) rte_prefetch0(rte_pktmbuf_mtod(burst[i], void*));
   ReceivedCount received(*ctx.stats);
   size_t i = 0;
-  return partition(burst, [&](rte_mbuf* mbuf) {
+  return partition(burst, [&](rte_mbuf*& mbuf) {
     if (++i + kAhead <= burst.size()) {
       rte_mbuf* next = burst[i + kAhead - 1];
       rte_prefetch0(rte_pktmbuf_mtod(next, void*));

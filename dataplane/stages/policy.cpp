@@ -1,38 +1,78 @@
-// Stages `in_policy`, `out_policy`, `size` and `out_policy_after_snat`: the security policy database, asked
-// as XFRM asks it.
+// Stages `in_policy`, `out_policy`, `size`, `out_policy_after_snat` and `tunnel_interface`: the security
+// policy database, asked as XFRM asks it.
 //
 // Forwarded packets are checked against direction fwd, those for the gateway against in, both with the
 // addresses the packet came with. The out policy is looked up before source NAT and, if that changed
-// something, again after it; the second answer replaces the first. Configuration: SPD, SAD, interface MTUs.
+// something, again after it; the second answer replaces the first. Packets that are routed into a vti or gre
+// interface were protected by none of that; what protects them there is found last, with the addresses that
+// they leave with. Configuration: SPD, SAD, interface MTUs.
 #include <algorithm>
 
 #include "dataplane/pipeline.hpp"
 #include "dataplane/selector.hpp"
+#include "dataplane/stages/esp.hpp"
 #include "dataplane/stages/stop.hpp"
+#include "dataplane/stages/way_out.hpp"
 
 namespace espalier::dataplane {
 namespace {
 
-bool fits_template(const PolicyTemplate& wanted, const Sad::PathInfo& came_by) {
-  return (wanted.reqid.value == 0 || wanted.reqid == came_by.reqid) &&
-         (wanted.source.is_unspecified() || wanted.source == came_by.source) &&
-         (wanted.destination.is_unspecified() || wanted.destination == came_by.destination);
+bool matches(IpAddress wanted, IpAddress is) {
+  return wanted.is_unspecified() || wanted == is;
 }
 
-// XFRM's __xfrm_policy_check: selectors of the SAs first, then the policy, then its template.
+// xfrm_state_ok(): transport mode templates have no addresses of their own.
+bool fits(const PolicyTemplate& wanted, const PathInfo::Layer& layer) {
+  return (wanted.reqid.value == 0 || wanted.reqid == layer.reqid) && wanted.mode == layer.mode &&
+         (wanted.mode == EspMode::kTransport ||
+          (matches(wanted.source, layer.source) && matches(wanted.destination, layer.destination)));
+}
+
+// xfrm_policy_ok(): the layer from `from` on that the template takes; the layers behind it are left. False:
+// none, and the template is required.
+bool take_layer(const PolicyTemplate& wanted, const PathInfo& path, size_t& from) {
+  const bool optional = wanted.level == TemplateLevel::kUse;
+  if (optional && wanted.mode == EspMode::kTransport) return true;
+  for (size_t i = from; i < path.count; ++i) {
+    if (fits(wanted, path.layers[i])) {
+      from = i + 1;
+      return true;
+    }
+    if (path.layers[i].mode != EspMode::kTransport) break;
+  }
+  return optional;
+}
+
+// Templates are applied from the first on, so a packet comes by the SA of the last one first.
+bool fits_templates(const PolicyRecord& policy, const PathInfo& path) {
+  size_t from = 0;
+  for (size_t t = policy.templates; t-- > 0;)
+    if (!take_layer(policy.tmpl[t], path, from)) return false;
+  for (; from < path.count; ++from)
+    if (path.layers[from].mode != EspMode::kTransport) return false;
+  return true;
+}
+
+bool within_selectors(const PathInfo& path, const Tuple& tuple) {
+  return std::all_of(
+      path.layers.begin(), path.layers.begin() + path.count,
+      [&](const PathInfo::Layer& layer) { return !layer.selector || covers(*layer.selector, tuple); });
+}
+
+// XFRM's __xfrm_policy_check: selectors of the SAs first, then the policy, then its templates.
 DropReason judge_inbound(const Context& ctx, const Packet& p, const PolicyRecord* policy) {
-  const Sad::PathInfo* path = ctx.sad->path_info(p.path);
-  if (path && path->selector && !covers(*path->selector, p.tuple)) return DropReason::kInStateMismatch;
+  static constexpr PathInfo kNoPath{};
+  const PathInfo* path = p.path == kClear ? &kNoPath : ctx.sad->path_info(p.path);
+  if (path && !within_selectors(*path, p.tuple)) return DropReason::kInStateMismatch;
   if (!policy) return p.path == kClear ? DropReason::kNone : DropReason::kInNoPolicy;
   switch (policy->action) {
     case PolicyAction::kDiscard:
       return DropReason::kInPolicyBlock;
     case PolicyAction::kBypass:
-      return p.path == kClear ? DropReason::kNone : DropReason::kInTemplateMismatch;
     case PolicyAction::kProtect:
       break;
   }
-  return path && fits_template(policy->tmpl, *path) ? DropReason::kNone : DropReason::kInTemplateMismatch;
+  return path && fits_templates(*policy, *path) ? DropReason::kNone : DropReason::kInTemplateMismatch;
 }
 
 struct OutAnswer {
@@ -41,40 +81,92 @@ struct OutAnswer {
   DropReason reason = DropReason::kNone;
 };
 
-OutAnswer ask_out_policy(const Context& ctx, const Ipv4Tuple& tuple) {
-  const PolicyRecord* policy = ctx.tables->spd->lookup(Direction::kOut, tuple);
+// The SA of a transport mode template is for one pair of hosts.
+bool serves(const Sa& sa, const Tuple& tuple) {
+  if (!sa.covers(tuple)) return false;
+  return sa.mode() == EspMode::kTunnel ||
+         (sa.source() == tuple.source && sa.destination() == tuple.destination);
+}
+
+OutAnswer find_sa(const Context& ctx, const PolicyRecord* policy, const Tuple& tuple) {
   if (!policy || policy->action == PolicyAction::kBypass) return {.policy = policy};
   if (policy->action == PolicyAction::kDiscard)
     return {.policy = policy, .reason = DropReason::kOutPolicyBlock};
-  const SaIndex index = (*ctx.tables->policy_sas)[policy->index];
+  uint8_t at = 0;
+  const SaIndex index = next_sa(ctx, *policy, at);
+  if (at == policy->templates) return {.policy = policy};  // all of its templates are optional, and absent
   const Sa* sa = index == kNoSa ? nullptr : ctx.sad->at(index);
-  if (!sa || !sa->covers(tuple)) return {.policy = policy, .reason = DropReason::kOutNoState};
-  return {.policy = policy, .sa = sa};
+  const bool usable = sa && serves(*sa, tuple) && protected_mtu(ctx, *policy, tuple.family(), 65535) != 0;
+  return {.policy = policy,
+          .sa = usable ? sa : nullptr,
+          .reason = usable ? DropReason::kNone : DropReason::kOutNoState};
 }
 
-// The largest packet that may leave unfragmented by this SA, or in clear by the route.
-uint32_t way_mtu(const Context& ctx, const Decision& d, const Sa* sa) {
-  return sa ? inner_mtu(ctx.outer_mtu(*sa)) : ctx.interface(d.route.interface).mtu_bytes;
+OutAnswer ask_out_policy(const Context& ctx, const Tuple& tuple, InterfaceIndex out) {
+  return find_sa(ctx, ctx.tables->spd->lookup(Direction::kOut, tuple, out), tuple);
 }
 
 // ip_exceeds_mtu: DF counts; of a packet that came in fragments the largest one has to fit.
 bool exceeds(rte_mbuf* mbuf, uint32_t mtu_bytes) {
   const Packet& p = packet(mbuf);
-  if (p.ip_bytes <= mtu_bytes || !ip_header(mbuf).dont_fragment()) return false;
+  if (p.ip_bytes <= mtu_bytes || !(p.flags & kDontFragment)) return false;
   return !(p.flags & kReassembled) || p.fragment_limit > mtu_bytes;
 }
 
+// A packet of IPv6 may have 1280 bytes everywhere (RFC 8200 section 5); who has less cuts it himself.
+uint32_t least_mtu(const Packet& p, uint32_t mtu_bytes) {
+  return p.tuple.is_v4() ? mtu_bytes : std::max(mtu_bytes, kMinPathMtuIpv6);
+}
+
 bool too_big(Decision& d, rte_mbuf* mbuf, uint32_t mtu_bytes) {
-  d.answer = {.type = kIcmpUnreachable,
-              .code = kIcmpFragmentationNeeded,
-              .mtu_bytes = static_cast<uint16_t>(mtu_bytes)};
+  d.answer = {.reason = IcmpReason::kTooBig, .mtu_bytes = static_cast<uint16_t>(std::min(mtu_bytes, 65535u))};
+  // Its host hears it from the other end: an own address would be a martian there.
+  if (packet(mbuf).flags & kFromHost) d.answer_source = packet(mbuf).tuple.destination;
   return stop(mbuf, DropReason::kTooBig);
+}
+
+// Found on Linux's output path: the TTL is lowered already.
+bool fits_behind_ttl(const Context& ctx, rte_mbuf* mbuf, Decision& d) {
+  const uint32_t mtu = least_mtu(packet(mbuf), mtu_of(ctx, way_of(d), packet(mbuf).tuple.family()));
+  if (!exceeds(mbuf, mtu)) return true;
+  d.answer_after_ttl = true;
+  return too_big(d, mbuf, mtu);
+}
+
+// The packets of the gateway itself are never too big, but for those that its host made.
+bool is_measured(const Packet& p) {
+  return !(p.flags & kFromGateway) || (p.flags & kFromHost);
+}
+
+bool enter_vti(const Context& ctx, rte_mbuf* mbuf, Decision& d) {
+  const InterfaceIndex vti = d.route.interface;
+  const OutAnswer found =
+      find_sa(ctx, ctx.tables->spd->lookup(Direction::kOut, d.as_sent, vti, vti), d.as_sent);
+  d.policy = found.policy;
+  d.sa = found.sa;
+  if (found.reason != DropReason::kNone) return stop(mbuf, found.reason);
+  return found.sa != nullptr || stop(mbuf, DropReason::kVtiDown);
+}
+
+// The GRE packet asks for itself when it is made; here is asked how large it may become.
+bool enter_gre(const Context& ctx, rte_mbuf* mbuf, Decision& d, const GreTunnel& tunnel) {
+  const RouteResult way = ctx.tables->fib->lookup(tunnel.remote);
+  const Tuple outer{.source = tunnel.local, .destination = tunnel.remote, .protocol = kProtoGre};
+  const PolicyRecord* policy = ctx.tables->spd->lookup(Direction::kOut, outer, way.interface);
+  const bool is_protected = policy && policy->action == PolicyAction::kProtect;
+  if (tunnel.protect && !is_protected) return stop(mbuf, DropReason::kGreUnprotected);
+  if (way.verdict != RouteVerdict::kForward) return true;
+  d.gre_out = way.interface;
+  if (is_protected) d.gre_policy = policy;
+  return true;
 }
 
 }  // namespace
 
 bool in_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const Packet& p = packet(mbuf);
+  // What takes ESP off asks no policy; what it contains will be asked about.
+  if (d.way == Way::kToGateway && is_esp(ctx, mbuf)) return true;
   const Direction direction = d.way == Way::kToGateway ? Direction::kIn : Direction::kFwd;
   d.in_policy = ctx.tables->spd->lookup(direction, p.tuple);
   const DropReason reason = judge_inbound(ctx, p, d.in_policy);
@@ -82,36 +174,49 @@ bool in_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 }
 
 bool out_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
-  const OutAnswer found = ask_out_policy(ctx, d.before_snat);
+  if (packet(mbuf).flags & kEncrypted) return true;
+  const OutAnswer found = ask_out_policy(ctx, d.before_snat, d.route.interface);
   d.first_policy = d.policy = found.policy;
   d.first_sa = d.sa = found.sa;
   return found.reason == DropReason::kNone || stop(mbuf, found.reason);
 }
 
 bool size(Context& ctx, rte_mbuf* mbuf, Decision& d) {
-  const uint32_t mtu = way_mtu(ctx, d, d.sa);
-  return !exceeds(mbuf, mtu) || too_big(d, mbuf, mtu);
+  const Packet& p = packet(mbuf);
+  const uint32_t mtu = least_mtu(p, mtu_of(ctx, way_of(d), p.tuple.family()));
+  if (!exceeds(mbuf, mtu)) return true;
+  d.answer_after_ttl = d.sa && !p.tuple.is_v4();  // Linux asks on the output path of IPv6
+  return too_big(d, mbuf, mtu);
 }
 
 bool out_policy_after_snat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const bool snat =
       d.as_sent.source != d.before_snat.source || d.as_sent.source_port != d.before_snat.source_port;
-  if (snat) {
-    const OutAnswer found = ask_out_policy(ctx, d.as_sent);
-    d.looked_up_again = true;
-    d.policy = found.policy;
-    d.sa = found.sa;
-    if (found.reason != DropReason::kNone) return stop(mbuf, found.reason);
-  }
-  if (!d.sa && (packet(mbuf).flags & kAboutDecrypted)) return stop(mbuf, DropReason::kIcmpErrorClear);
-  if (!d.looked_up_again || d.way == Way::kFromGateway) return true;
-  const uint32_t mtu = way_mtu(ctx, d, d.sa);
-  if (!exceeds(mbuf, mtu)) return true;
-  // Linux finds this one on its output path: the TTL is lowered already, and the error is routed to the
-  // translated source.
-  d.answer_about = d.as_sent.source;
-  d.answer_after_ttl = true;
-  return too_big(d, mbuf, mtu);
+  if (!snat || (packet(mbuf).flags & kEncrypted)) return true;
+  const OutAnswer found = ask_out_policy(ctx, d.as_sent, d.route.interface);
+  d.looked_up_again = true;
+  d.policy = found.policy;
+  d.sa = found.sa;
+  if (found.reason != DropReason::kNone) return stop(mbuf, found.reason);
+  if (d.way == Way::kFromGateway) return true;
+  d.answer_about = d.as_sent.source;  // Linux routes the error to the translated source
+  if (!fits_behind_ttl(ctx, mbuf, d)) return false;
+  d.answer_about = {};
+  return true;
+}
+
+bool tunnel_interface(Context& ctx, rte_mbuf* mbuf, Decision& d) {
+  const Packet& p = packet(mbuf);
+  const TunnelTable& tunnels = *ctx.tables->tunnels;
+  d.into_tunnel = !d.sa && tunnels.is_tunnel(d.route.interface);
+  const GreTunnel* gre = d.sa ? nullptr : tunnels.gre(d.route.interface);
+  if (!d.sa && tunnels.is_vti(d.route.interface) && !enter_vti(ctx, mbuf, d)) return false;
+  if (gre && !enter_gre(ctx, mbuf, d, *gre)) return false;
+  const bool is_protected = d.sa || d.gre_policy || (p.flags & kEncrypted);
+  if (!is_protected && (p.flags & kAboutProtected)) return stop(mbuf, DropReason::kIcmpErrorClear);
+  if (!is_protected && (p.flags & kMustProtect)) return stop(mbuf, DropReason::kGreUnprotected);
+  const bool may_be_less = tunnels.is_tunnel(d.route.interface) || (p.flags & kFromHost);
+  return !may_be_less || !is_measured(p) || fits_behind_ttl(ctx, mbuf, d);
 }
 
 }  // namespace espalier::dataplane

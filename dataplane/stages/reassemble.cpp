@@ -31,11 +31,12 @@ bool add_fragment(Context& ctx, rte_mbuf*& mbuf) {
   packet(mbuf).reason = DropReason::kNone;
   // The first fragment may have come in under tables with more interfaces.
   if (!ctx.is_interface(packet(mbuf).in)) return stop(mbuf, DropReason::kInterfaceDown);
-  return parse_ip(mbuf, false);
+  return parse_ip(mbuf, is_ipv4(mbuf) ? Family::kIpv4 : Family::kIpv6, false);
 }
 
 bool must_be_whole(const Context& ctx, const Packet& p) {
-  return ctx.tables->whole_packets || ctx.tables->interfaces->is_own_address(p.tuple.destination);
+  return ctx.tables->wants_whole(p.tuple.family()) ||
+         ctx.tables->interfaces->is_own_address(p.tuple.destination);
 }
 
 }  // namespace
@@ -47,7 +48,7 @@ uint16_t reassemble(Context& ctx, MbufSpan burst) {
   for (rte_mbuf*& mbuf : burst) {
     const Packet& p = packet(mbuf);
     if (!(p.flags & kFragment) || !must_be_whole(ctx, p)) continue;
-    const WorkerId worker{static_cast<uint16_t>(fragment_hash(ip_header(mbuf)) % ctx.workers)};
+    const WorkerId worker{static_cast<uint16_t>(fragment_hash(mbuf) % ctx.workers)};
     if (worker != ctx.worker)
       stop_for_worker(mbuf, worker);
     else

@@ -38,6 +38,15 @@ inline bool stop_for_main(rte_mbuf* mbuf, DropReason reason) {
   return false;
 }
 
+// Back into the pipeline: it is another packet now.
+inline bool stop_again(rte_mbuf* mbuf, Entry entry) {
+  Packet& p = packet(mbuf);
+  p.reason = DropReason::kNoMbuf;  // should the list be full
+  p.exit = Exit::kAgain;
+  p.again = entry;
+  return false;
+}
+
 inline bool stop_for_worker(rte_mbuf* mbuf, WorkerId worker) {
   Packet& p = packet(mbuf);
   p.reason = DropReason::kHandoverFull;  // should the ring be full

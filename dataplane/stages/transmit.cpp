@@ -5,19 +5,13 @@
 #include <array>
 
 #include "dataplane/fragment.hpp"
+#include "dataplane/link_local.hpp"
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "dataplane/stages/unreachable.hpp"
 
 namespace espalier::dataplane {
 namespace {
-
-// The largest packet that may leave whole; what came in fragments leaves in fragments no larger (Linux).
-uint16_t output_limit(const Packet& p) {
-  uint32_t limit = p.mtu_bytes;
-  if ((p.flags & kReassembled) && p.fragment_limit) limit = std::min<uint32_t>(limit, p.fragment_limit);
-  return static_cast<uint16_t>(std::min<uint32_t>(limit, 65535));
-}
 
 // The neighbour was unknown when the flow was decided, or forgotten since: looks again, and tells the flow.
 void find_neighbor_again(Context& ctx, Packet& p) {
@@ -45,6 +39,10 @@ bool stop_without_next_hop(Context& ctx, rte_mbuf* mbuf, NeighborTable::State st
 bool send(Context& ctx, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
   MacAddress destination;
+  if (p.next_hop.is_multicast()) {
+    ctx.transmitter->send_ip(mbuf, ctx.interface(p.out), multicast_mac(p.next_hop));
+    return true;
+  }
   auto state = ctx.neighbors->resolve(NeighborRef{p.neighbor}, destination);
   if (state == NeighborTable::State::kGone) {
     find_neighbor_again(ctx, p);
@@ -60,7 +58,8 @@ bool send(Context& ctx, rte_mbuf* mbuf) {
 bool send_in_fragments(Context& ctx, rte_mbuf* whole) {
   std::array<rte_mbuf*, kMaxFragments> fragments;
   DropReason reason = DropReason::kNone;
-  const uint16_t count = fragment(whole, output_limit(packet(whole)), ctx.pool, fragments, reason);
+  const uint16_t count =
+      fragment(whole, output_limit(packet(whole)), ctx.next_fragment_id(), ctx.pool, fragments, reason);
   if (count == 0) return stop(whole, reason);
   ctx.stats->made.add(count - 1);
   for (uint16_t i = 0; i < count; ++i)

@@ -1,0 +1,70 @@
+// IP headers that the gateway puts around packets, for GRE and ESP.
+#pragma once
+
+#include "dataplane/packet.hpp"
+#include "nat/checksum.hpp"
+
+namespace espalier::dataplane {
+
+inline constexpr uint8_t kOuterHopLimit = 64;  // Linux: net.ipv4.ip_default_ttl, net.ipv6.conf.*.hop_limit
+
+// RFC 6040 section 4.1 in Linux's way: CE becomes ECT(0) outside.
+constexpr uint8_t encapsulated_traffic_class(uint8_t inner) {
+  return (inner & 3) == 3 ? (inner & ~3) | 2 : inner;
+}
+constexpr uint8_t encapsulated_ecn(uint8_t inner) {
+  return encapsulated_traffic_class(inner) & 3;
+}
+
+struct OuterFields {
+  IpAddress source;  // both of one family, which decides the header
+  IpAddress destination;
+  uint8_t traffic_class = 0;
+  uint8_t hop_limit = kOuterHopLimit;
+  uint8_t protocol = 0;
+  bool dont_fragment = false;  // IPv4
+  uint16_t id = 0;             // IPv4, host order
+};
+
+// Writes an IPv4 or IPv6 header without options to `at`, complete with its checksum. `total_bytes`: of the
+// packet.
+inline void write_outer_header(const OuterFields& fields, uint16_t total_bytes, uint8_t* at) {
+  if (fields.source.is_v4()) {
+    auto& ip = *reinterpret_cast<Ipv4Header*>(at);
+    ip = {.version_ihl = 0x45,
+          .tos = fields.traffic_class,
+          .total_length = be16::from_host(total_bytes),
+          .id = be16::from_host(fields.id),
+          .fragment = be16::from_host(fields.dont_fragment ? Ipv4Header::kDontFragment : 0),
+          .ttl = fields.hop_limit,
+          .protocol = fields.protocol,
+          .checksum = 0,
+          .source = fields.source.v4(),
+          .destination = fields.destination.v4()};
+    ip.checksum = nat::checksum({at, sizeof ip});
+    return;
+  }
+  *reinterpret_cast<Ipv6Header*>(at) = {
+      .version_class_flow = be32::from_host(6u << 28 | uint32_t{fields.traffic_class} << 20),
+      .payload_length = be16::from_host(static_cast<uint16_t>(total_bytes - sizeof(Ipv6Header))),
+      .next_header = fields.protocol,
+      .hop_limit = fields.hop_limit,
+      .source = fields.source,
+      .destination = fields.destination};
+}
+
+// Makes room for `bytes` in front of the packet and for an Ethernet header before them, by moving it within
+// its buffer where there is too little. False: the buffer is too small.
+inline bool make_headroom(rte_mbuf* mbuf, uint32_t bytes) {
+  const uint32_t wanted = bytes + kMaxL2Bytes;
+  if (rte_pktmbuf_headroom(mbuf) >= wanted) [[likely]]
+    return true;
+  const uint32_t shift = wanted - rte_pktmbuf_headroom(mbuf);
+  if (rte_pktmbuf_tailroom(mbuf) < shift) return false;
+  auto* data = rte_pktmbuf_mtod(mbuf, uint8_t*);
+  std::memmove(data + shift, data, mbuf->data_len);
+  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off + shift);
+  return true;
+}
+
+}  // namespace espalier::dataplane

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "control/shared/records.hpp"
-#include "crypto/wipe.hpp"
+#include "control/shared/vault.hpp"
 
 namespace espalier::dataplane {
 
@@ -24,7 +24,7 @@ struct Configuration {
   Configuration& operator=(Configuration&&) = default;
   ~Configuration() { wipe_keys(); }
   void wipe_keys() {
-    for (SaRecord& sa : sas) crypto::wipe(sa.key, sizeof sa.key), crypto::wipe(sa.salt, sizeof sa.salt);
+    for (SaRecord& sa : sas) espalier::wipe_keys(sa);
   }
   size_t records() const {
     return interfaces.size() + addresses.size() + routes.size() + neighbors.size() + nat_rules.size() +

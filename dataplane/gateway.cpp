@@ -54,7 +54,7 @@ PoolSizes PoolSizes::of(const GatewayOptions& options) {
   PoolSizes sizes;
   sizes.mbufs = options.mbufs;
   if (sizes.mbufs == 0)
-    sizes.mbufs = in_devices + in_mailboxes + in_caches + in_bursts + ArpResolver::kQueuedPacketsTotal;
+    sizes.mbufs = in_devices + in_mailboxes + in_caches + in_bursts + NeighborResolver::kQueuedPacketsTotal;
   sizes.room_bytes = std::max<uint16_t>(RTE_MBUF_DEFAULT_BUF_SIZE, mbuf_data_room(options.largest_mtu_bytes));
   sizes.jumbos = Reassembler::kDefaultContexts * 2u * options.workers;
   return sizes;
@@ -75,7 +75,7 @@ Gateway::Gateway(const GatewayOptions& options, const SharedMemory& memory, Open
       memory_(memory),
       open_port_(std::move(open_port)),
       rcu_(options.workers),
-      arp_(neighbors_),
+      resolver_(neighbors_),
       transmitter_(main_statistics()) {
   if (options_.rx_queues == 0) options_.rx_queues = options_.workers;
 }
@@ -133,7 +133,7 @@ Context Gateway::context_for(WorkerId id) {
 
 Result<std::unique_ptr<Worker>> Gateway::make_worker(WorkerId id) {
   const Seeds seeds = TRY(random_value<Seeds>());
-  auto engine = crypto::GcmEngine::create();
+  auto engine = crypto::EspEngine::create();
   if (!engine) return fail("{}", engine.error());
   Context context = context_for(id);
   context.random = nat::Random(seeds.nat);
@@ -141,7 +141,7 @@ Result<std::unique_ptr<Worker>> Gateway::make_worker(WorkerId id) {
   context.ip_id = static_cast<uint16_t>(id.value);
   Worker::Parts parts{.flows = std::make_unique<FlowCache>(options_.flow_entries, seeds.flow),
                       .reassembler = std::make_unique<Reassembler>(jumbo_pool_.get()),
-                      .gcm = std::move(*engine),
+                      .esp = std::move(*engine),
                       .mailbox = mailbox_pointers_[id.value]};
   return std::make_unique<Worker>(context, std::move(parts), WorkerShared{clock_, rcu_, published_});
 }
@@ -172,6 +172,7 @@ Result<void> Gateway::publish_empty() {
   tables->spd = std::make_shared<const Spd>(std::span<const PolicyRecord>{});
   tables->policy_sas = std::make_shared<PolicySas>(0);
   tables->rules = std::make_shared<const nat::RuleSet>();
+  tables->tunnels = std::make_shared<const TunnelTable>(std::span<const InterfaceRecord>{});
   publish(std::move(tables));
   return {};
 }

@@ -7,12 +7,15 @@
 
 #include <array>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
-#include "dataplane/arp.hpp"
 #include "dataplane/configuration.hpp"
+#include "dataplane/host/host_path.hpp"
+#include "dataplane/neighbor_resolver.hpp"
 #include "dataplane/sa_store.hpp"
+#include "dataplane/sa_watch.hpp"
 #include "dataplane/sequence_service.hpp"
 #include "dataplane/worker.hpp"
 
@@ -71,11 +74,21 @@ class Gateway {
   // not take the answers that they and everybody else wait for down with them.
   std::array<Mailbox*, 2> main_mailboxes() { return {arp_mailbox_.get(), main_mailbox_.get()}; }
 
+  // Further descriptors that poll_main() has work from when they are readable; -1: none.
+  std::array<int, 2> wait_fds() const {
+    return host_path_ ? host_path_->wait_fds() : std::array<int, 2>{-1, -1};
+  }
+  // What happened since the last call that espalierd wants to know: Acquire, Expire, Mapping. At most
+  // kMostEvents are kept.
+  std::vector<message::Slot> take_events() { return std::exchange(events_, {}); }
+
   // Rows for `show`; as message::Query says.
   std::vector<message::InterfaceRow> interface_rows(uint64_t& cursor, uint32_t limit) const;
   std::vector<message::RouteRow> route_rows(uint64_t& cursor, uint32_t limit) const;
   size_t neighbor_rows(uint64_t& cursor, std::span<message::NeighborRow> rows) const;
-  size_t session_rows(uint64_t& cursor, std::span<message::SessionRow> rows) const;
+  size_t session_rows(uint64_t& cursor, std::span<message::SessionRow> rows,
+                      const message::SessionFilter& filter = {}) const;
+  uint64_t count_sessions(uint64_t& cursor, const message::SessionFilter& filter) const;
 
   // Walks a synthetic packet through the first-packet stages on the live tables, changing nothing. One line
   // per stage, the last one says what would leave.
@@ -102,6 +115,9 @@ class Gateway {
   Result<std::shared_ptr<SharedPort>> plan_port(const InterfaceRecord& record, MtuChanges& mtus);
   Result<std::shared_ptr<const InterfaceTable>> plan_interfaces(const Configuration& wanted,
                                                                 const PortSet& ports);
+  Result<HostPath::Plan> plan_host(const Configuration& wanted, const InterfaceTable& interfaces);
+  std::vector<RouteRecord> all_routes(const Configuration& configuration) const;
+  const LinkState& tunnel_link(const InterfaceRecord& record);
   void carry_out(Plan plan);
   void publish(std::unique_ptr<const Snapshot> next);
   void route_sas(Snapshot& tables) const;
@@ -111,16 +127,34 @@ class Gateway {
 
   // gateway_main.cpp
   void begin_round();
-  void handle_punted(rte_mbuf* mbuf, ArpOutput& output);
-  void carry_out(ArpOutput& output);
+  void handle_punted(rte_mbuf* mbuf, NeighborOutput& output);
+  void carry_out(NeighborOutput& output);
   void answer_unreachable(rte_mbuf* mbuf);
   void drop_waiting(uint32_t epoch_before, bool interfaces_changed);
-  void report(const std::vector<ArpConflict>& conflicts);
-  void send_arp(const ArpFrame& frame);
+  void report(const std::vector<AddressConflict>& conflicts);
+  void send_frame(const NeighborFrame& frame);
   void follow_links();
+  void drop_by_main(rte_mbuf* mbuf, DropReason reason);
+  void hand_to_worker(rte_mbuf* made);
+
+  // gateway_tunnels.cpp
+  void follow_sas();
+  bool follow_vtis();
+  void choose_sas_anew();
+  void send_keepalive(const Sa& sa);
+  void acquire(rte_mbuf* mbuf);
+  template <class Event>
+  void tell(const Event& event);
+
+  // gateway_host.cpp
+  void to_host(rte_mbuf* mbuf);
+  uint32_t from_host();
+  void from_host(std::span<const uint8_t> sent, InterfaceIndex out);
+  void follow_kernel_routes();
+
+  // gateway_rows.cpp
   message::InterfaceRow interface_row(const Interface& interface) const;
   message::RouteRow route_row(const RouteEntry& entry) const;
-  void drop_by_main(rte_mbuf* mbuf, DropReason reason);
 
   GatewayOptions options_;
   SharedMemory memory_;
@@ -135,7 +169,7 @@ class Gateway {
   std::unique_ptr<nat::SessionTable> sessions_;
   std::unique_ptr<SaStore> sas_;
   NeighborTable neighbors_;
-  ArpResolver arp_;
+  NeighborResolver resolver_;
   std::unique_ptr<Mailbox> arp_mailbox_;
   std::unique_ptr<Mailbox> main_mailbox_;
   std::vector<std::unique_ptr<Mailbox>> mailboxes_;
@@ -147,6 +181,14 @@ class Gateway {
   Transmitter transmitter_;
   Context context_;  // the main lcore's, for ICMP errors
   std::vector<std::unique_ptr<Worker>> workers_;
+  SaWatch sa_watch_;
+  std::map<std::string, LinkState, std::less<>>
+      tunnel_links_;                     // of vti and gre interfaces, by name; only grows
+  std::unique_ptr<HostPath> host_path_;  // made when it is first wanted
+  std::vector<RouteRecord> imported_routes_;
+  static constexpr size_t kMostEvents = 1024;
+  std::vector<message::Slot> events_;
+  std::map<uint32_t, uint64_t> acquire_due_ms_;  // by PolicyIndex or, behind them, vti
   uint64_t tick_due_ms_ = 0;
   uint64_t next_conflict_report_ms_ = 0;
   std::unique_ptr<SequenceService> sequence_service_;

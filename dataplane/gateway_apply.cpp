@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "dataplane/consequences.hpp"
 #include "dataplane/gateway.hpp"
 
 namespace espalier::dataplane {
@@ -24,97 +25,13 @@ const LinkState& always_up() {
   return *link;
 }
 
-template <class Record>
-bool same_bytes(const std::vector<Record>& a, const std::vector<Record>& b) {
-  static_assert(std::is_trivially_copyable_v<Record>);
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [](const Record& x, const Record& y) {
-           return std::memcmp(&x, &y, sizeof(Record)) == 0;
-         });
-}
-
-// What a change of routes can touch: the prefixes that came or went.
-void add_changed_routes(const std::vector<RouteRecord>& before, const std::vector<RouteRecord>& after,
-                        std::vector<ChangedRegion>& regions) {
-  const auto same = [](const RouteRecord& a, const RouteRecord& b) {
-    return a.kind == b.kind && a.prefix == b.prefix && a.via == b.via && a.interface == b.interface;
-  };
-  const auto add_missing = [&](const auto& these, const auto& those) {
-    for (const RouteRecord& route : these)
-      if (std::none_of(those.begin(), those.end(),
-                       [&](const RouteRecord& other) { return same(route, other); }))
-        regions.push_back({.source = {}, .destination = route.prefix});
-  };
-  add_missing(before, after);
-  add_missing(after, before);
-}
-
-// What a change of policies can touch. Flows remember positions in the list: if these move, everything.
-void add_changed_policies(const std::vector<PolicyRecord>& before, const std::vector<PolicyRecord>& after,
-                          std::vector<ChangedRegion>& regions) {
-  const size_t common = std::min(before.size(), after.size());
-  for (size_t i = 0; i < common; ++i) {
-    if (std::memcmp(&before[i], &after[i], sizeof(PolicyRecord)) == 0) continue;
-    for (const Selector& s : {before[i].selector, after[i].selector})
-      regions.push_back({s.source, s.destination});
-  }
-  for (const auto* list : {&before, &after})
-    for (size_t i = common; i < list->size(); ++i)
-      regions.push_back({(*list)[i].selector.source, (*list)[i].selector.destination});
-}
-
-std::vector<ChangedRegion> changed_regions(const Configuration& before, const Configuration& after) {
-  if (!same_bytes(before.interfaces, after.interfaces) || !same_bytes(before.addresses, after.addresses) ||
-      !same_bytes(before.nat_rules, after.nat_rules) || before.settings.sessions != after.settings.sessions)
-    return {kEverything};
-  std::vector<ChangedRegion> regions;
-  add_changed_routes(before.routes, after.routes, regions);
-  add_changed_policies(before.policies, after.policies, regions);
-  if (regions.size() > ChangeLog::kRegions / 2) return {kEverything};
-  return regions;
-}
-
-// Flows remember their policy and not its SA, and an SA's selector is asked about their first packet only.
-bool may_cover_less(const SaStore::Change& change, const std::vector<SaRecord>& wanted) {
-  if (change.added.size() != change.claimed.size()) return true;  // an SA changes in its slot
-  const bool come_or_go = !change.added.empty() || !change.removed.empty();
-  return come_or_go && std::any_of(wanted.begin(), wanted.end(), [](const SaRecord& sa) {
-           return sa.direction == Direction::kOut && (sa.flags & kSaHasSelector);
-         });
-}
-
-// Fragments have no ports to compare: a policy that names some could be passed by in clear.
-bool name_ports(const std::vector<PolicyRecord>& policies) {
-  return std::any_of(policies.begin(), policies.end(), [](const PolicyRecord& p) {
-    return !p.selector.source_port.is_any() || !p.selector.destination_port.is_any();
-  });
-}
-
-Result<void> check_positions(const Configuration& wanted) {
-  for (size_t i = 0; i < wanted.interfaces.size(); ++i)
-    if (wanted.interfaces[i].index.value != i) return fail("interface {} is not at its place", i);
-  for (size_t i = 0; i < wanted.policies.size(); ++i)
-    if (wanted.policies[i].index.value != i) return fail("policy {} is not at its place", i);
-  const auto known = [&](InterfaceIndex i) { return i.value < wanted.interfaces.size(); };
-  for (const AddressRecord& r : wanted.addresses)
-    if (!known(r.interface)) return fail("an address names interface {}", r.interface.value);
-  for (const NeighborRecord& r : wanted.neighbors)
-    if (!known(r.interface)) return fail("a neighbour names interface {}", r.interface.value);
-  for (const RouteRecord& r : wanted.routes)
-    if ((r.kind == RouteKind::kNextHop || r.kind == RouteKind::kInterface) && !known(r.interface))
-      return fail("route {} names interface {}", r.index.value, r.interface.value);
-  for (const NatRuleRecord& r : wanted.nat_rules)
-    if (r.interface != kNoInterface && !known(r.interface))
-      return fail("NAT rule {} names interface {}", r.number, r.interface.value);
-  return {};
-}
-
 }  // namespace
 
 struct Gateway::Plan {
   std::unique_ptr<Snapshot> tables;
   SaStore::Change sas;
   MtuChanges mtus;
+  std::optional<HostPath::Plan> host;
 };
 
 Result<std::shared_ptr<SharedPort>> Gateway::plan_port(const InterfaceRecord& record, MtuChanges& mtus) {
@@ -145,6 +62,13 @@ Result<std::shared_ptr<const PortSet>> Gateway::plan_ports(const Configuration& 
   return std::make_shared<const PortSet>(std::move(ports), options_.workers);
 }
 
+// A vti has a link while it has SAs (follow_vtis), a gre interface always.
+const LinkState& Gateway::tunnel_link(const InterfaceRecord& record) {
+  LinkState& link = tunnel_links_[std::string(record.name.view())];
+  if (record.kind == InterfaceKind::kGre) link.up.store(true, std::memory_order_relaxed);
+  return link;
+}
+
 Result<std::shared_ptr<const InterfaceTable>> Gateway::plan_interfaces(const Configuration& wanted,
                                                                        const PortSet& ports) {
   std::vector<Interface> interfaces;
@@ -154,8 +78,11 @@ Result<std::shared_ptr<const InterfaceTable>> Gateway::plan_interfaces(const Con
     made.index = record.index;
     made.kind = record.kind;
     made.enabled = record.enabled != 0;
+    made.protect = record.protect != 0;
+    made.dad = record.dad != 0;
     made.name = record.name;
     made.mtu_bytes = record.mtu_bytes;
+    made.mss_clamp_bytes = record.mss_clamp_bytes;
     made.link = &always_up();
     if (record.kind == InterfaceKind::kPort) {
       const SharedPort& port = *ports.ports[next_port++];
@@ -171,12 +98,14 @@ Result<std::shared_ptr<const InterfaceTable>> Gateway::plan_interfaces(const Con
       made.link = parent.link;
       made.vlan_id = record.vlan_id;
       made.enabled = made.enabled && parent.enabled;
+    } else if (record.kind != InterfaceKind::kDummy) {
+      made.link = &tunnel_link(record);
     }
     interfaces.push_back(std::move(made));
   }
   for (const AddressRecord& record : wanted.addresses)
     interfaces[record.interface.value].addresses.push_back(record.prefix);
-  return std::make_shared<const InterfaceTable>(std::move(interfaces));
+  return std::make_shared<const InterfaceTable>(std::move(interfaces), tables_->interfaces.get());
 }
 
 Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t generation) {
@@ -184,21 +113,30 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   if (wanted.settings.session_limit > sessions_->capacity())
     return fail("nat.limits.sessions is {}, and the dataplane was started with room for {}: start it anew",
                 wanted.settings.session_limit, sessions_->capacity());
-  Plan plan{.tables = std::make_unique<Snapshot>(), .sas = {}, .mtus = {}};
+  Plan plan{.tables = std::make_unique<Snapshot>(), .sas = {}, .mtus = {}, .host = {}};
   Snapshot& next = *plan.tables;
   next.generation = generation;
   next.settings = wanted.settings;
   next.ports = TRY(plan_ports(wanted, plan.mtus));
   next.interfaces = TRY(plan_interfaces(wanted, *next.ports));
-  next.fib = TRY(Fib::build(wanted.routes, *next.interfaces));
+  next.fib = TRY(Fib::build(all_routes(wanted), *next.interfaces));
+  next.tunnels = std::make_shared<const TunnelTable>(wanted.interfaces);
+  next.encap_ports = TRY(encap_ports(wanted));
   next.rules = std::make_shared<const nat::RuleSet>(wanted.nat_rules);
-  next.track_sessions =
-      wanted.settings.sessions == SettingsRecord::Sessions::kAlways || next.rules->needs_sessions();
+  const bool always = wanted.settings.sessions == SettingsRecord::Sessions::kAlways;
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    const auto f = static_cast<size_t>(family);
+    next.track_sessions[f] = always || next.rules->needs_sessions(family);
+    next.whole_packets[f] = next.track_sessions[f] || name_ports(wanted.policies, family);
+  }
+  next.esp_through_nat = nat_touches_esp(wanted);
+  next.fits_everywhere_bytes = fits_everywhere(wanted, *next.interfaces);
+  next.host_path = wanted.settings.host_path != 0;
   next.spd = same_bytes(running_.policies, wanted.policies) ? tables_->spd
                                                             : std::make_shared<const Spd>(wanted.policies);
   next.policy_sas = std::make_shared<PolicySas>(wanted.policies.size());
-  next.whole_packets = next.track_sessions || name_ports(wanted.policies);
   plan.sas = TRY(sas_->plan(wanted.sas));
+  if (next.host_path || host_path_) plan.host = TRY(plan_host(wanted, *next.interfaces));
   const std::vector<ChangedRegion> everything{kEverything};
   next.changes = tables_->changes.with(
       may_cover_less(plan.sas, wanted.sas) ? everything : changed_regions(running_, wanted));
@@ -235,17 +173,28 @@ void Gateway::route_sas(Snapshot& tables) const {
 void Gateway::carry_out(Plan plan) {
   plan.mtus.keep();
   const SaStore::Retired replaced = sas_->install(plan.sas);
+  sas_->sad().intern_chains(plan.tables->spd->policies());
   route_sas(*plan.tables);
   // SAs that are on their way out are no longer chosen, but can be found until every worker has the new
   // tables.
   sas_->sad().assign_policies(plan.tables->spd->policies(), *plan.tables->policy_sas, plan.sas.removed);
   publish(std::move(plan.tables));
+  if (plan.host) host_path_->carry_out(std::move(*plan.host));
   const SaStore::Retired removed = sas_->remove(plan.sas);
   rcu_.synchronize();
   sas_->release(plan.sas);
 }
 
+std::vector<RouteRecord> Gateway::all_routes(const Configuration& configuration) const {
+  std::vector<RouteRecord> routes = configuration.routes;
+  routes.insert(routes.end(), imported_routes_.begin(), imported_routes_.end());
+  return routes;
+}
+
 Result<void> Gateway::apply(Configuration wanted, uint64_t generation) {
+  add_vti_policies(wanted);
+  if (!same_bytes(running_.interfaces, wanted.interfaces))
+    imported_routes_.clear();  // they name other interfaces
   Plan next = TRY(plan(wanted, generation));
   const bool timeouts_fit = sessions_->apply(wanted.settings);
   if (!timeouts_fit) {
@@ -255,12 +204,14 @@ Result<void> Gateway::apply(Configuration wanted, uint64_t generation) {
   const uint32_t epoch_before = tables_->changes.epoch();
   carry_out(std::move(next));
   drop_waiting(epoch_before, !same_bytes(running_.interfaces, wanted.interfaces));
-  ArpOutput output;
-  const size_t refused = arp_.reconfigure(tables_->interfaces, wanted.neighbors, clock_.now_ms(), output);
+  NeighborOutput output;
+  const size_t refused =
+      resolver_.reconfigure(tables_->interfaces, wanted.neighbors, clock_.now_ms(), output);
   if (refused) spdlog::warn("subsystem=net {} static neighbours do not fit into the table", refused);
   carry_out(output);
   wanted.wipe_keys();
   running_ = std::move(wanted);
+  follow_vtis();
   sequence_service_->reserve_now(kReservePatience);  // new static keys have no numbers yet
   return {};
 }

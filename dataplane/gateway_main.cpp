@@ -1,4 +1,5 @@
-// The main lcore's rounds: punted packets, ARP, links; and what `show` asks for.
+// The main lcore's rounds: punted packets, neighbours, links. Tunnels and the host path have files of their
+// own.
 #include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
@@ -12,6 +13,11 @@ namespace espalier::dataplane {
 namespace {
 
 constexpr uint64_t kTickMs = 100;
+
+std::pair<IpAddress, IpAddress> addresses_on_wire(rte_mbuf* mbuf) {
+  if (is_ipv4(mbuf)) return {ipv4_header(mbuf).source, ipv4_header(mbuf).destination};
+  return {ipv6_header(mbuf).source, ipv6_header(mbuf).destination};
+}
 
 }  // namespace
 
@@ -27,26 +33,40 @@ void Gateway::drop_by_main(rte_mbuf* mbuf, DropReason reason) {
   rte_pktmbuf_free(mbuf);
 }
 
-void Gateway::handle_punted(rte_mbuf* mbuf, ArpOutput& output) {
-  Packet& p = packet(mbuf);
-  // The configuration may have changed while the packet waited.
-  if (p.reason == DropReason::kUsedArp) {
-    if (p.in.value < tables_->interfaces->size()) arp_.handle(p.in, bytes(mbuf), clock_.now_ms(), output);
-    return drop_by_main(mbuf, DropReason::kUsedArp);
+// The configuration may have changed while the packet waited.
+void Gateway::handle_punted(rte_mbuf* mbuf, NeighborOutput& output) {
+  const Packet& p = packet(mbuf);
+  const bool is_known = p.in != kNoInterface && p.in.value < tables_->interfaces->size();
+  switch (p.reason) {
+    case DropReason::kUsedArp:
+      if (is_known) resolver_.handle_arp(p.in, bytes(mbuf), clock_.now_ms(), output);
+      return drop_by_main(mbuf, p.reason);
+    case DropReason::kUsedNd:
+      if (!is_known) return drop_by_main(mbuf, p.reason);
+      return drop_by_main(mbuf, resolver_.handle_nd(p.in, bytes(mbuf), p.l4_offset, clock_.now_ms(), output));
+    case DropReason::kUsedHost:
+      return to_host(mbuf);
+    case DropReason::kOutNoState:
+    case DropReason::kVtiDown:
+      return acquire(mbuf);
+    default:
+      break;
   }
   if (p.out.value >= tables_->interfaces->size()) return drop_by_main(mbuf, DropReason::kEgressDown);
-  arp_.queue_packet(mbuf, clock_.now_ms(), output);
+  resolver_.queue_packet(mbuf, clock_.now_ms(), output);
 }
 
-// Errors are made here and sent by a worker, which has the way for the gateway's own packets. What the
-// gateway makes is counted at the first interface.
+// What is made here is sent by a worker, which has the way for the gateway's own packets.
+void Gateway::hand_to_worker(rte_mbuf* made) {
+  packet(made).again = Entry::kMade;
+  if (!mailboxes_.front()->push(made)) drop_by_main(made, DropReason::kHandoverFull);
+}
+
 void Gateway::answer_unreachable(rte_mbuf* mbuf) {
+  if (packet(mbuf).in == kNoInterface) return;
   answer_host_unreachable(context_, mbuf);
-  for (rte_mbuf* error : context_.made.span()) {
-    packet(error).in = InterfaceIndex{0};
-    if (!mailboxes_.front()->push(error)) drop_by_main(error, DropReason::kHandoverFull);
-  }
-  context_.made.clear();
+  for (rte_mbuf* error : context_.again.span()) hand_to_worker(error);
+  context_.again.clear();
 }
 
 // Packets that wait for a next hop were decided with the tables before: what a change touches must not leave
@@ -56,19 +76,20 @@ void Gateway::drop_waiting(uint32_t epoch_before, bool interfaces_changed) {
   const auto is_stale = [&](rte_mbuf* mbuf) {
     if (interfaces_changed) return true;
     const Packet& p = packet(mbuf);
-    if (p.reason == DropReason::kUsedArp) return false;
-    const Ipv4Header& sent = ip_header(mbuf);
-    const std::pair<Ipv4Address, Ipv4Address> pairs[] = {{p.tuple.source, p.tuple.destination},
-                                                         {p.tuple.source, sent.destination},
-                                                         {sent.source, sent.destination}};
+    if (p.reason == DropReason::kUsedArp || p.reason == DropReason::kUsedNd ||
+        p.reason == DropReason::kUsedHost)
+      return false;
+    const auto [source, destination] = addresses_on_wire(mbuf);
+    const std::pair<IpAddress, IpAddress> pairs[] = {
+        {p.tuple.source, p.tuple.destination}, {p.tuple.source, destination}, {source, destination}};
     return tables_->changes.touched_since(epoch_before, pairs);
   };
   const auto drop = [&](rte_mbuf* mbuf) {
     if (interfaces_changed) packet(mbuf).in = kNoInterface;
     drop_by_main(mbuf, packet(mbuf).reason);
   };
-  for (rte_mbuf* mbuf : arp_.take_queued(is_stale)) drop(mbuf);
-  ArpOutput output;
+  for (rte_mbuf* mbuf : resolver_.take_queued(is_stale)) drop(mbuf);
+  NeighborOutput output;
   std::array<rte_mbuf*, kBurst> punted;
   for (Mailbox* mailbox : main_mailboxes())
     while (const uint16_t count = mailbox->pop(punted))
@@ -78,15 +99,16 @@ void Gateway::drop_waiting(uint32_t epoch_before, bool interfaces_changed) {
 }
 
 // At most one line a second: whoever conflicts may do so quickly.
-void Gateway::report(const std::vector<ArpConflict>& conflicts) {
+void Gateway::report(const std::vector<AddressConflict>& conflicts) {
   if (conflicts.empty() || clock_.now_ms() < next_conflict_report_ms_) return;
   next_conflict_report_ms_ = clock_.now_ms() + 1000;
-  const ArpConflict& c = conflicts.front();
-  spdlog::warn("subsystem=net {}: {:02x} also uses our address {}",
-               (*tables_->interfaces)[c.interface].name.view(), fmt::join(c.mac, ":"), to_text(c.address));
+  const AddressConflict& c = conflicts.front();
+  spdlog::warn("subsystem=net {}: {:02x} also uses our address {}{}",
+               (*tables_->interfaces)[c.interface].name.view(), fmt::join(c.mac, ":"), to_text(c.address),
+               c.refused ? ", which is not used here therefore" : "");
 }
 
-void Gateway::send_arp(const ArpFrame& frame) {
+void Gateway::send_frame(const NeighborFrame& frame) {
   rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_.get());
   main_statistics().made.add(1);
   if (!mbuf) {
@@ -95,14 +117,15 @@ void Gateway::send_arp(const ArpFrame& frame) {
   }
   packet(mbuf) = Packet{};
   packet(mbuf).in = frame.interface;
-  std::memcpy(rte_pktmbuf_append(mbuf, sizeof frame.packet), &frame.packet, sizeof frame.packet);
-  transmitter_.send_frame(mbuf, (*tables_->interfaces)[frame.interface], frame.destination, kEtherTypeArp);
+  std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.payload.size())), frame.payload.data(),
+              frame.payload.size());
+  transmitter_.send_frame(mbuf, (*tables_->interfaces)[frame.interface], frame.destination, frame.ether_type);
 }
 
-void Gateway::carry_out(ArpOutput& output) {
+void Gateway::carry_out(NeighborOutput& output) {
   begin_round();
   report(output.conflicts);
-  for (const ArpFrame& frame : output.frames) send_arp(frame);
+  for (const NeighborFrame& frame : output.frames) send_frame(frame);
   for (rte_mbuf* mbuf : output.ready) {
     MacAddress destination;
     const Packet& p = packet(mbuf);
@@ -119,15 +142,30 @@ void Gateway::carry_out(ArpOutput& output) {
   output = {};
 }
 
+// Routes read the state of links by themselves; what flows remember of them is asked anew when one changed.
 void Gateway::follow_links() {
-  for (const auto& port : tables_->ports->ports)
-    if (port->port.poll_link()) port->link.up.store(port->port.is_link_up(), std::memory_order_relaxed);
+  bool changed = false;
+  for (const auto& port : tables_->ports->ports) {
+    if (!port->port.poll_link()) continue;
+    const bool up = port->port.is_link_up();
+    changed |= port->link.up.exchange(up, std::memory_order_relaxed) != up;
+  }
+  changed |= follow_vtis();
+  if (changed) {
+    auto next = std::make_unique<Snapshot>(*tables_);
+    next->changes = tables_->changes.with(std::vector<ChangedRegion>{kEverything});
+    route_sas(*next);
+    publish(std::move(next));
+  }
+  if (host_path_)
+    for (const Interface& interface : *tables_->interfaces)
+      host_path_->set_link(interface.index, interface.is_up());
   // One reference is ours; the others are sleeping workers'.
   std::erase_if(retired_ports_, [](const auto& port) { return port.use_count() == 1; });
 }
 
 uint32_t Gateway::poll_main() {
-  ArpOutput output;
+  NeighborOutput output;
   std::array<rte_mbuf*, kBurst> punted;
   uint32_t handled = 0;
   for (Mailbox* mailbox : main_mailboxes()) {
@@ -140,83 +178,13 @@ uint32_t Gateway::poll_main() {
   if (now >= tick_due_ms_) {
     tick_due_ms_ = now + kTickMs;
     main_statistics().heartbeat.add(1);
+    follow_sas();
     follow_links();
-    arp_.tick(now, output);
+    resolver_.tick(now, output);
   }
+  handled += from_host();
   carry_out(output);
   return handled;
-}
-
-message::InterfaceRow Gateway::interface_row(const Interface& interface) const {
-  message::InterfaceRow row;
-  row.index = interface.index;
-  row.admin_up = interface.enabled;
-  row.link_up = interface.link->up.load(std::memory_order_relaxed);
-  row.mtu_bytes = interface.mtu_bytes;
-  row.mac = interface.mac;
-  row.name = interface.name;
-  for (const auto& port : tables_->ports->ports) {
-    if (port->port.id() != interface.port) continue;
-    row.rx_queues = port->port.rx_queues();
-    row.tx_queues = port->port.tx_queues();
-    rte_eth_link link{};
-    if (rte_eth_link_get_nowait(interface.port, &link) == 0 && link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN)
-      row.speed_mbps = link.link_speed;
-    row.tx_checksum = port->port.computes_ipv4_checksum();
-  }
-  return row;
-}
-
-message::RouteRow Gateway::route_row(const RouteEntry& entry) const {
-  message::RouteRow row;
-  row.record.index = entry.route;
-  row.record.prefix = entry.prefix;
-  row.record.via = entry.via;
-  row.record.interface = entry.interface;
-  row.connected = entry.route == kNoRoute;
-  switch (entry.verdict) {
-    case RouteVerdict::kBlackhole:
-      row.record.kind = RouteKind::kBlackhole;
-      break;
-    case RouteVerdict::kUnreachable:
-    case RouteVerdict::kNoRoute:
-      row.record.kind = RouteKind::kUnreachable;
-      break;
-    case RouteVerdict::kProhibit:
-      row.record.kind = RouteKind::kProhibit;
-      break;
-    case RouteVerdict::kForward:
-    case RouteVerdict::kLocal:
-      row.record.kind = entry.via.is_unspecified() ? RouteKind::kInterface : RouteKind::kNextHop;
-      break;
-  }
-  row.usable = entry.interface == kNoInterface || (*tables_->interfaces)[entry.interface].is_up();
-  return row;
-}
-
-std::vector<message::RouteRow> Gateway::route_rows(uint64_t& cursor, uint32_t limit) const {
-  std::vector<message::RouteRow> rows;
-  const auto entries = tables_->fib->entries();
-  for (; cursor < entries.size() && rows.size() < limit; ++cursor) rows.push_back(route_row(entries[cursor]));
-  if (cursor >= entries.size()) cursor = 0;
-  return rows;
-}
-
-std::vector<message::InterfaceRow> Gateway::interface_rows(uint64_t& cursor, uint32_t limit) const {
-  std::vector<message::InterfaceRow> rows;
-  const InterfaceTable& interfaces = *tables_->interfaces;
-  for (; cursor < interfaces.size() && rows.size() < limit; ++cursor)
-    rows.push_back(interface_row(interfaces[InterfaceIndex{static_cast<uint16_t>(cursor)}]));
-  if (cursor >= interfaces.size()) cursor = 0;
-  return rows;
-}
-
-size_t Gateway::neighbor_rows(uint64_t& cursor, std::span<message::NeighborRow> rows) const {
-  return arp_.rows(cursor, clock_.now_ms(), rows, cursor);
-}
-
-size_t Gateway::session_rows(uint64_t& cursor, std::span<message::SessionRow> rows) const {
-  return sessions_->list(cursor, rows, clock_.now_ms());
 }
 
 }  // namespace espalier::dataplane

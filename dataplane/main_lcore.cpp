@@ -112,7 +112,7 @@ Result<void> MainLcore::run() {
 }
 
 void MainLcore::sleep() {
-  std::array<pollfd, 6> fds;
+  std::array<pollfd, 8> fds;
   nfds_t count = 0;
   const auto watch = [&](int fd) {
     if (fd >= 0) fds[count++] = {.fd = fd, .events = POLLIN, .revents = 0};
@@ -123,6 +123,7 @@ void MainLcore::sleep() {
       may_sleep = mailbox->prepare_to_wait() && may_sleep;
       watch(mailbox->wait_fd());
     }
+    for (const int fd : gateway_->wait_fds()) watch(fd);
   }
   if (channel_ && !channel_->broken()) {
     may_sleep = channel_->prepare_to_wait() && may_sleep;
@@ -146,6 +147,7 @@ bool MainLcore::serve_channel() {
   if (outbox_sent_ < outbox_.size()) return false;  // espalierd has to read first
   outbox_.clear();
   outbox_sent_ = 0;
+  for (const message::Slot& event : gateway_->take_events()) send(event);
   message::Slot slot;
   const crypto::WipeAtExit wipe(slot);
   int taken = 0;
@@ -197,10 +199,14 @@ void MainLcore::send_rows(std::span<const Row> rows, const message::Header& head
 void MainLcore::answer_query(const message::Query& query, const message::Header& header) {
   uint64_t cursor = query.cursor;
   const uint32_t limit = std::min(query.limit, kRowsPerQuery);
+  if (query.count_only) {
+    const uint64_t count = gateway_->count_sessions(cursor, query.filter);
+    return acknowledge(header, {}, cursor, count);
+  }
   if (query.kind == message::QueryKind::kSessions) {
     std::array<message::SessionRow, kRowsPerQuery> rows;
-    send_rows(std::span<const message::SessionRow>(rows.data(),
-                                                   gateway_->session_rows(cursor, {rows.data(), limit})),
+    send_rows(std::span<const message::SessionRow>(
+                  rows.data(), gateway_->session_rows(cursor, {rows.data(), limit}, query.filter)),
               header);
   } else if (query.kind == message::QueryKind::kNeighbors) {
     std::array<message::NeighborRow, kRowsPerQuery> rows;
@@ -223,10 +229,12 @@ void MainLcore::answer_explain(const message::Explain& question, const message::
   acknowledge(header, lines ? Result<void>{} : std::unexpected(lines.error()));
 }
 
-void MainLcore::acknowledge(const message::Header& header, const Result<void>& result, uint64_t cursor) {
+void MainLcore::acknowledge(const message::Header& header, const Result<void>& result, uint64_t cursor,
+                            uint64_t count) {
   message::Ack ack;
   ack.ok = result.has_value();
   ack.cursor = cursor;
+  ack.count = count;
   if (!result) ack.text.assign(std::string_view(result.error().text).substr(0, 239));
   send(message::make(ack, header.request_id, header.generation));
 }

@@ -43,7 +43,8 @@ class MainLcore {
   void answer_explain(const message::Explain& question, const message::Header& header);
   template <class Row>
   void send_rows(std::span<const Row> rows, const message::Header& header);
-  void acknowledge(const message::Header& header, const Result<void>& result, uint64_t cursor = 0);
+  void acknowledge(const message::Header& header, const Result<void>& result, uint64_t cursor = 0,
+                   uint64_t count = 0);
   void send(const message::Slot& slot);
   void sleep();
 

@@ -14,17 +14,33 @@ std::string describe(const SaRecord& r) {
 }
 
 SaRecord without_key(SaRecord record) {
-  crypto::wipe(record.key, sizeof record.key);
-  crypto::wipe(record.salt, sizeof record.salt);
+  wipe_keys(record);
   return record;
 }
 
-// Records have padding bytes only where they are value-initialised, so their bytes can be compared.
+// All but the keys, for which the fingerprint stands.
 bool same_properties(const SaRecord& a, const SaRecord& b) {
-  return a.spi == b.spi && a.direction == b.direction && a.algorithm == b.algorithm && a.reqid == b.reqid &&
-         a.flags == b.flags && a.replay_window == b.replay_window && a.source == b.source &&
-         a.destination == b.destination && a.selector == b.selector && a.name.view() == b.name.view();
+  return a.spi == b.spi && a.direction == b.direction && a.mode == b.mode && a.algorithm == b.algorithm &&
+         a.reqid == b.reqid && a.flags == b.flags && a.replay_window == b.replay_window &&
+         a.source == b.source && a.destination == b.destination &&
+         a.encap_source_port == b.encap_source_port && a.encap_destination_port == b.encap_destination_port &&
+         a.keepalive_s == b.keepalive_s && a.vti == b.vti && a.last_sequence == b.last_sequence &&
+         a.limits == b.limits && a.selector == b.selector && a.name.view() == b.name.view();
 }
+
+crypto::EspSuite suite_of(const EspAlgorithm& algorithm) {
+  return {.cipher = static_cast<crypto::Cipher>(algorithm.cipher),
+          .integrity = static_cast<crypto::Integrity>(algorithm.integrity),
+          .key_bytes = algorithm.key_bytes,
+          .icv_bytes = algorithm.icv_bytes};
+}
+// Two enums of one meaning: crypto/ knows nothing of ours.
+static_assert(static_cast<int>(EspCipher::kChaCha20Poly1305) ==
+                  static_cast<int>(crypto::Cipher::kChaCha20Poly1305) &&
+              static_cast<int>(EspCipher::kAesCbc) == static_cast<int>(crypto::Cipher::kAesCbc) &&
+              static_cast<int>(EspCipher::kAesGcm) == static_cast<int>(crypto::Cipher::kAesGcm) &&
+              static_cast<int>(EspIntegrity::kHmacSha512) ==
+                  static_cast<int>(crypto::Integrity::kHmacSha512));
 
 SaIdentity identity_of(const SaRecord& r, const KeyFingerprint& fingerprint) {
   return {.fingerprint = fingerprint,
@@ -35,7 +51,8 @@ SaIdentity identity_of(const SaRecord& r, const KeyFingerprint& fingerprint) {
 }
 
 Result<KeyFingerprint> fingerprint_of(const SaRecord& r) {
-  const auto made = crypto::fingerprint({r.key, key_bytes(r.algorithm)}, r.salt);
+  const auto made = crypto::fingerprint({r.key, r.algorithm.key_bytes}, {r.salt, r.algorithm.salt_bytes()},
+                                        {r.auth_key, r.algorithm.auth_key_bytes()});
   if (!made) return fail("{}: {}", describe(r), made.error());
   return *made;
 }
@@ -46,8 +63,9 @@ SaStore::Change::~Change() {
   for (Added& a : added) a.record = without_key(a.record);
 }
 
-SaStore::SaStore(Vault& vault, SaCells& cells, uint16_t workers, crypto::GcmEngine engine)
+SaStore::SaStore(Vault& vault, SaCells& cells, uint16_t workers, crypto::EspEngine engine)
     : vault_(vault),
+      cells_(cells),
       reserver_(cells),
       engine_(std::move(engine)),
       window_locks_(workers > 1 ? cells.capacity() : 0),
@@ -56,7 +74,7 @@ SaStore::SaStore(Vault& vault, SaCells& cells, uint16_t workers, crypto::GcmEngi
 Result<std::unique_ptr<SaStore>> SaStore::open(Vault& vault, SaCells& cells, uint16_t workers) {
   if (vault.capacity() < cells.capacity())
     return fail("the vault has {} places for {} SA cells", vault.capacity(), cells.capacity());
-  auto engine = crypto::GcmEngine::create();
+  auto engine = crypto::EspEngine::create();
   if (!engine) return fail("{}", engine.error());
   std::unique_ptr<SaStore> store(new SaStore(vault, cells, workers, std::move(*engine)));
   store->directory_ = TRY(SaDirectory::rebuild(cells, store->reserver_));
@@ -88,15 +106,16 @@ Result<void> SaStore::add(const SaRecord& record, const KeyFingerprint& fingerpr
     const auto known = directory_->find(identity);
     return known && installed_.contains(*known);
   }();
-  const uint32_t window = record.direction == Direction::kIn ? record.replay_window : 0;
-  // What an earlier process left in use: no worker uses it, so its window may be of another size now.
-  if (const auto left = directory_->find(identity);
-      left && !was_in_use && identity.static_key && directory_->window(*left, nullptr).size() != window)
-    directory_->release(*left);
-  const auto claim = directory_->claim(identity, window);
+  const bool inbound = record.direction == Direction::kIn;
+  const auto claim = directory_->claim({.identity = identity,
+                                        .replay_window = inbound ? record.replay_window : 0,
+                                        .esn = (record.flags & kSaEsn) != 0,
+                                        .last_sequence = record.last_sequence});
   if (!claim) return fail("{}: {}", describe(record), claim.error().text);
   if (!was_in_use) change.claimed.push_back(claim->index);
-  auto key = engine_.expand_key({record.key, key_bytes(record.algorithm)});
+  auto key = engine_.make_key(
+      suite_of(record.algorithm), (record.flags & kSaEsn) != 0, {record.key, record.algorithm.key_bytes},
+      {record.salt, record.algorithm.salt_bytes()}, {record.auth_key, record.algorithm.auth_key_bytes()});
   if (!key) return fail("{}: {}", describe(record), key.error());
   WindowLock* lock = window_locks_.empty() ? nullptr : &window_locks_[claim->index.value];
   change.added.push_back({.sa = std::make_unique<const Sa>(claim->index, record, sad_.intern_path(record),

@@ -50,6 +50,11 @@ class SaStore {
 
   Sad& sad() { return sad_; }
   const Sad& sad() const { return sad_; }
+  // The SA's cell: where its peer is, since when it is in use.
+  LearnedPeer& peer(SaIndex index) const { return directory_->peer(index); }
+  uint32_t installed_s(SaIndex index) const {
+    return cells_.cell(index).owner.installed_s.load(std::memory_order_relaxed);
+  }
   SequenceReserver& reserver() { return reserver_; }
 
  private:
@@ -57,15 +62,16 @@ class SaStore {
     SaRecord record;  // without its key
     KeyFingerprint fingerprint;
   };
-  SaStore(Vault& vault, SaCells& cells, uint16_t workers, crypto::GcmEngine engine);
+  SaStore(Vault& vault, SaCells& cells, uint16_t workers, crypto::EspEngine engine);
   Result<void> add(const SaRecord& record, const KeyFingerprint& fingerprint, Change& change);
   Result<void> check_window(const SaRecord& record, SaIndex index) const;
   bool is_installed(const SaRecord& record, const KeyFingerprint& fingerprint, SaIndex index) const;
 
   Vault& vault_;
+  SaCells& cells_;
   SequenceReserver reserver_;
   std::optional<SaDirectory> directory_;
-  crypto::GcmEngine engine_;
+  crypto::EspEngine engine_;
   std::vector<WindowLock> window_locks_;  // by slot; none when there is one worker
   Sad sad_;
   std::map<SaIndex, Installed> installed_;

@@ -42,16 +42,19 @@ uint32_t Worker::receive() {
   return total;
 }
 
+// Packets of other workers, parsed already; and what the main lcore made.
 uint32_t Worker::take_handed_over() {
   std::array<rte_mbuf*, kBurst> burst;
   const uint16_t count = parts_.mailbox->pop(burst);
   // A packet may have been parsed with the tables before these, which had more interfaces.
   const uint16_t known = partition(MbufSpan(burst.data(), count), [&](rte_mbuf* mbuf) {
-    return packet(mbuf).in.value < context_.tables->interfaces->size() ||
+    const Packet& p = packet(mbuf);
+    if (p.flags & kFromGateway) return dataplane::stop_again(mbuf, Entry::kMade);
+    return p.in.value < context_.tables->interfaces->size() ||
            dataplane::stop(mbuf, DropReason::kInterfaceDown);
   });
   for (uint16_t i = known; i < count; ++i) leave(context_, burst[i]);
-  if (known) run_pipeline(context_, MbufSpan(burst.data(), known), Entry::kHandedOver);
+  if (count) run_pipeline(context_, MbufSpan(burst.data(), known), Entry::kHandedOver);
   return count;
 }
 

@@ -1,0 +1,84 @@
+#include "dataplane/sa_watch.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+bool reached(uint64_t limit, uint64_t value) {
+  return limit != 0 && value >= limit;
+}
+
+uint64_t packets_of(const Sa& sa) {
+  return sa.counters().packets.load(std::memory_order_relaxed);
+}
+uint64_t bytes_of(const Sa& sa) {
+  return sa.counters().bytes.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
+// Packets and bytes over a hard limit are the workers' to notice, exactly; time is not theirs.
+void SaWatch::look_at_limits(const SaStore& store, const Sa& sa, Seen& seen, uint32_t now_s,
+                             Findings& findings) {
+  const SaLimits& limits = sa.limits();
+  CellCounters& counters = sa.counters();
+  const uint32_t since = store.installed_s(sa.index());
+  const uint64_t age_s = since == 0 || now_s < since ? 0 : now_s - since;
+  if (reached(limits.hard_seconds, age_s)) counters.expire(kExpiredHard);
+  if (reached(limits.soft_seconds, age_s) || reached(limits.soft_packets, packets_of(sa)) ||
+      reached(limits.soft_bytes, bytes_of(sa)))
+    counters.expire(kExpiredSoft);
+  for (const Expired limit : {kExpiredSoft, kExpiredHard}) {
+    if (!counters.has_expired(limit) || (seen.told & limit)) continue;
+    seen.told |= limit;
+    findings.any_gone |= limit == kExpiredHard;
+    findings.expired.push_back({.spi = sa.spi(),
+                                .direction = sa.direction(),
+                                .hard = static_cast<uint8_t>(limit == kExpiredHard),
+                                .name = sa.name()});
+  }
+}
+
+void SaWatch::look_at_peer(const SaStore& store, const Sa& sa, Findings& findings) {
+  const auto peer = sa.peer_watch().take();
+  if (!peer) return;
+  LearnedPeer& learned = store.peer(sa.index());
+  const auto before =
+      learned.get().value_or(LearnedPeer::Endpoint{sa.source(), sa.encap_source_port().host()});
+  learned.learn({peer->address, peer->port.host()});
+  findings.moved.push_back({.spi = sa.spi(),
+                            .old_port = before.port,
+                            .new_port = peer->port.host(),
+                            .old_address = before.address,
+                            .new_address = peer->address,
+                            .name = sa.name()});
+}
+
+// RFC 3948 section 2.3: only when nothing else was sent for that long.
+void SaWatch::look_at_silence(const Sa& sa, Seen& seen, uint64_t now_ms, Findings& findings) {
+  const uint64_t sequence = sa.outbound().next_sequence.load(std::memory_order_relaxed);
+  if (sequence != seen.sequence) {
+    seen.sequence = sequence;
+    seen.sent_ms = now_ms;
+  }
+  if (now_ms - seen.sent_ms < sa.keepalive_s() * uint64_t{1000}) return;
+  seen.sent_ms = now_ms;
+  findings.silent.push_back(&sa);
+}
+
+SaWatch::Findings SaWatch::look(const SaStore& store, uint64_t now_ms, uint32_t now_s) {
+  Findings findings;
+  store.sad().for_each([&](const Sa& sa) {
+    const bool encap_in = sa.direction() == Direction::kIn && sa.has(kSaEncap);
+    const bool encap_out = sa.direction() == Direction::kOut && sa.has(kSaEncap) && sa.keepalive_s() != 0;
+    const bool limited = !(sa.limits() == SaLimits{});
+    if (!encap_in && !encap_out && !limited) return;
+    Seen& seen = seen_.try_emplace(sa.index(), Seen{.spi = sa.spi(), .sent_ms = now_ms}).first->second;
+    if (seen.spi != sa.spi()) seen = Seen{.spi = sa.spi(), .sent_ms = now_ms};
+    if (limited) look_at_limits(store, sa, seen, now_s, findings);
+    if (encap_in) look_at_peer(store, sa, findings);
+    if (encap_out) look_at_silence(sa, seen, now_ms, findings);
+  });
+  return findings;
+}
+
+}  // namespace espalier::dataplane

@@ -1,0 +1,42 @@
+// What happens to SAs while they are used: limits that are reached, peers that move behind their NATs, NATs
+// that have to be kept open. Workers note it in passing (sad.hpp, sa_cells.hpp); here it is looked at ten
+// times a second.
+//
+// Owner: main lcore.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "control/shared/messages.hpp"
+#include "dataplane/sa_store.hpp"
+
+namespace espalier::dataplane {
+
+class SaWatch {
+ public:
+  // What came of a look.
+  struct Findings {
+    std::vector<message::Expire> expired;
+    std::vector<message::Mapping> moved;
+    std::vector<const Sa*> silent;  // whose NAT needs a keepalive now
+    bool any_gone = false;          // an SA expired: policies have to choose anew
+  };
+  // `now_ms` is the gateway's clock, `now_s` is boot_time_s().
+  Findings look(const SaStore& store, uint64_t now_ms, uint32_t now_s);
+
+ private:
+  struct Seen {
+    Spi spi;            // whose this is: slots are given to others
+    uint32_t told = 0;  // limits (Expired) that were reported
+    uint64_t sequence = 0;
+    uint64_t sent_ms = 0;  // when it last sent something, packets or keepalives
+  };
+  void look_at_limits(const SaStore& store, const Sa& sa, Seen& seen, uint32_t now_s, Findings& findings);
+  void look_at_peer(const SaStore& store, const Sa& sa, Findings& findings);
+  void look_at_silence(const Sa& sa, Seen& seen, uint64_t now_ms, Findings& findings);
+
+  std::map<SaIndex, Seen> seen_;
+};
+
+}  // namespace espalier::dataplane

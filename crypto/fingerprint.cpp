@@ -29,13 +29,15 @@ bool update(EVP_MD_CTX* context, std::span<const uint8_t> part) {
 }  // namespace
 
 std::expected<Fingerprint, std::string> fingerprint(std::span<const uint8_t> key,
-                                                    std::span<const uint8_t> salt) {
+                                                    std::span<const uint8_t> salt,
+                                                    std::span<const uint8_t> auth_key) {
   const std::unique_ptr<EVP_MD_CTX, FreeContext> context(::EVP_MD_CTX_new());
   Fingerprint result;
   const auto* domain = reinterpret_cast<const uint8_t*>(kDomain.data());
   if (!context || ::EVP_DigestInit_ex(context.get(), ::EVP_sha256(), nullptr) != 1 ||
       !update(context.get(), {domain, kDomain.size()}) || !update(context.get(), key) ||
-      !update(context.get(), salt) || ::EVP_DigestFinal_ex(context.get(), result.data(), nullptr) != 1)
+      !update(context.get(), salt) || (!auth_key.empty() && !update(context.get(), auth_key)) ||
+      ::EVP_DigestFinal_ex(context.get(), result.data(), nullptr) != 1)
     return std::unexpected(fmt::format("SHA-256: {}", ::ERR_error_string(::ERR_get_error(), nullptr)));
   return result;
 }

@@ -3,9 +3,6 @@
 // A worker owns one GcmEngine. A GcmKey is expanded once, when its SA is installed, never changes afterwards
 // and may be read by all workers at once. encrypt() and decrypt() take a run of packets of one SA: the
 // variant is chosen once per run, and the key's tables stay in the cache from packet to packet.
-//
-// Nothing but decrypt() can make the proof (Authenticated) that a replay window asks for before it accepts a
-// sequence number, so that "window first, authentication later" does not compile.
 #pragma once
 
 #include <intel-ipsec-mb.h>
@@ -18,38 +15,12 @@
 #include <span>
 #include <string>
 
+#include "crypto/verdict.hpp"
+
 namespace espalier::crypto {
 
 inline constexpr size_t kGcmTagBytes = 16;  // RFC 4106 section 6: the full tag
 inline constexpr size_t kGcmIvBytes = 12;   // salt, then the explicit IV (RFC 4106 section 4)
-
-// That a packet's tag was right. Made by decrypt() only, reached by Verdict::proof().
-class Authenticated {
- public:
-  Authenticated(const Authenticated&) = delete;
-  Authenticated& operator=(const Authenticated&) = delete;
-
- private:
-  friend class Verdict;
-  constexpr Authenticated() = default;
-};
-
-// What decrypt() says about one packet; not authentic until it does.
-class Verdict {
- public:
-  bool authentic() const { return authentic_; }
-  // Null when not authentic. Points to a constant; no lifetime to care for.
-  const Authenticated* proof() const { return authentic_ ? &kProof : nullptr; }
-
- private:
-  friend class GcmEngine;
-  explicit Verdict(bool authentic) : authentic_(authentic) {}
-  static constexpr Authenticated kProof{};
-  bool authentic_ = false;
-
- public:
-  Verdict() = default;
-};
 
 // An expanded key with its GHASH tables (about 1 KB). Immutable, wiped when it dies or is moved from.
 class GcmKey {

@@ -14,8 +14,8 @@ namespace {
 
 using Bytes = std::vector<uint8_t>;
 
-Fingerprint of(const Bytes& key, const Bytes& salt) {
-  return fingerprint(key, salt).value();
+Fingerprint of(const Bytes& key, const Bytes& salt, const Bytes& auth_key = {}) {
+  return fingerprint(key, salt, auth_key).value();
 }
 
 // The state file is keyed by this: it must never change. Made with
@@ -26,6 +26,22 @@ TEST(FingerprintOfKey, IsStable) {
                              0x21, 0x19, 0x86, 0x53, 0xc9, 0xfe, 0xd0, 0xc4, 0x6f, 0xc9, 0xde,
                              0x49, 0xcf, 0xec, 0x9c, 0x2b, 0x05, 0x82, 0x8c, 0xb6, 0xe0};
   EXPECT_EQ(of(Bytes(16), {'a', 'b', 'c', 'd'}), expected);
+}
+
+// (printf '\0\0\0\035espalier sa key fingerprint 1\0\0\0\020'; head -c16 /dev/zero; printf
+// '\0\0\0\0\0\0\0\024'; head -c20 /dev/zero) | sha256sum
+TEST(FingerprintOfKey, CoversTheIntegrityKey) {
+  const Fingerprint expected{0x63, 0x18, 0x0a, 0x93, 0x69, 0x65, 0x9a, 0x76, 0x4f, 0x9b, 0x7c,
+                             0xf9, 0x31, 0x7c, 0x62, 0x30, 0x11, 0x90, 0x17, 0x75, 0x0f, 0xe3,
+                             0xc6, 0xd3, 0x56, 0x15, 0xe1, 0xba, 0x12, 0x40, 0xe9, 0xf4};
+  EXPECT_EQ(of(Bytes(16), {}, Bytes(20)), expected);
+  const std::set<Fingerprint> all{of(Bytes(16), {}),
+                                  of(Bytes(16), {}, Bytes(20)),
+                                  of(Bytes(16), {}, Bytes(32)),
+                                  of(Bytes(16), {}, Bytes(20, 1)),
+                                  of({}, {}, Bytes(20)),
+                                  of(Bytes(16), Bytes(20))};
+  EXPECT_EQ(all.size(), 6u);
 }
 
 TEST(FingerprintOfKey, TellsKeysSaltsAndTheirBorderApart) {

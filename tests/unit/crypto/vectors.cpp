@@ -21,6 +21,29 @@ Bytes from_hex(const std::string& text) {
   return bytes;
 }
 
+template <class Vector>
+using Fields = std::map<std::string, Bytes Vector::*>;
+
+template <class Vector>
+std::vector<Vector> read_vectors(const std::string& path, const Fields<Vector>& fields) {
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  std::vector<Vector> vectors;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    const size_t sign = line.find(" =");
+    if (sign == std::string::npos) throw std::runtime_error("not understood: " + line);
+    const std::string name = line.substr(0, sign);
+    const std::string value = line.size() > sign + 3 ? line.substr(sign + 3) : "";
+    if (name == "name") {
+      vectors.emplace_back().name = value;
+    } else {
+      vectors.back().*fields.at(name) = from_hex(value);
+    }
+  }
+  return vectors;
+}
+
 void require(int result) {
   if (result != 1) throw std::runtime_error("OpenSSL");
 }
@@ -40,25 +63,29 @@ const EVP_CIPHER* cipher_for(size_t key_bytes) {
 }  // namespace
 
 std::vector<GcmVector> read_gcm_vectors(const std::string& path) {
-  const std::map<std::string, Bytes GcmVector::*> fields{
-      {"key", &GcmVector::key}, {"nonce", &GcmVector::nonce},           {"plaintext", &GcmVector::plaintext},
-      {"aad", &GcmVector::aad}, {"ciphertext", &GcmVector::ciphertext}, {"tag", &GcmVector::tag}};
-  std::ifstream file(path);
-  if (!file) throw std::runtime_error("cannot read " + path);
-  std::vector<GcmVector> vectors;
-  for (std::string line; std::getline(file, line);) {
-    if (line.empty() || line[0] == '#') continue;
-    const size_t sign = line.find(" =");
-    if (sign == std::string::npos) throw std::runtime_error("not understood: " + line);
-    const std::string name = line.substr(0, sign);
-    const std::string value = line.size() > sign + 3 ? line.substr(sign + 3) : "";
-    if (name == "name") {
-      vectors.emplace_back().name = value;
-    } else {
-      vectors.back().*fields.at(name) = from_hex(value);
-    }
-  }
-  return vectors;
+  return read_vectors<GcmVector>(path, {{"key", &GcmVector::key},
+                                        {"nonce", &GcmVector::nonce},
+                                        {"plaintext", &GcmVector::plaintext},
+                                        {"aad", &GcmVector::aad},
+                                        {"ciphertext", &GcmVector::ciphertext},
+                                        {"tag", &GcmVector::tag}});
+}
+
+std::vector<CbcVector> read_cbc_vectors(const std::string& path) {
+  return read_vectors<CbcVector>(path, {{"key", &CbcVector::key},
+                                        {"header", &CbcVector::header},
+                                        {"iv", &CbcVector::iv},
+                                        {"plaintext", &CbcVector::plaintext},
+                                        {"ciphertext", &CbcVector::ciphertext}});
+}
+
+std::vector<HmacVector> read_hmac_vectors(const std::string& path) {
+  return read_vectors<HmacVector>(path, {{"key", &HmacVector::key},
+                                         {"data", &HmacVector::data},
+                                         {"sha1", &HmacVector::sha1},
+                                         {"sha256", &HmacVector::sha256},
+                                         {"sha384", &HmacVector::sha384},
+                                         {"sha512", &HmacVector::sha512}});
 }
 
 Sealed seal_by_openssl(const Bytes& key, const Bytes& nonce, const Bytes& aad, const Bytes& plaintext) {

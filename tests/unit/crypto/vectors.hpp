@@ -20,7 +20,26 @@ struct GcmVector {
   Bytes tag;
 };
 
+struct CbcVector {
+  std::string name;
+  Bytes key;
+  Bytes header;  // SPI and sequence number
+  Bytes iv;
+  Bytes plaintext;
+  Bytes ciphertext;
+};
+
+struct HmacVector {
+  std::string name;
+  Bytes key;
+  Bytes data;
+  Bytes sha1, sha256, sha384, sha512;  // empty: not given for this hash
+};
+
+// `path`: of a file in the tests' data folder.
 std::vector<GcmVector> read_gcm_vectors(const std::string& path);
+std::vector<CbcVector> read_cbc_vectors(const std::string& path);
+std::vector<HmacVector> read_hmac_vectors(const std::string& path);
 
 // AES-GCM by OpenSSL EVP, which shares nothing with IPsec-MB. `nonce` 12 bytes, key 16, 24 or 32.
 struct Sealed {

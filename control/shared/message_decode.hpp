@@ -16,7 +16,8 @@ namespace espalier::message {
 // An Sa carries keys: whoever holds a FromDaemon wipes it after use.
 using FromDaemon = std::variant<ConfigBegin, Interface, Address, Route, Neighbor, NatRule, Policy, Sa,
                                 ConfigCommit, ConfigAbort, Query, Explain>;
-using FromDataplane = std::variant<Ack, InterfaceRow, RouteRow, NeighborRow, SessionRow, TextRow>;
+using FromDataplane =
+    std::variant<Ack, InterfaceRow, RouteRow, NeighborRow, SessionRow, TextRow, Acquire, Expire, Mapping>;
 
 std::expected<FromDaemon, std::string_view> decode_from_daemon(const Slot& slot);
 std::expected<FromDataplane, std::string_view> decode_from_dataplane(const Slot& slot);

@@ -16,6 +16,11 @@ namespace espalier::record_check {
 
 using Finding = std::optional<std::string_view>;
 
+// Which algorithms exist; for who reads a configuration, too. AES-GCM with keys of 16, 24 or 32 bytes and an
+// ICV of 8, 12 or 16 (RFC 4106); ChaCha20-Poly1305 (RFC 7634); AES-CBC (RFC 3602) or NULL (RFC 2410) with an
+// HMAC, cut to 12 bytes or more (RFC 2404: 12 for SHA-1, RFC 4868: half of the others).
+Finding check(EspAlgorithm algorithm);
+
 Finding check(const SettingsRecord& record);
 Finding check(const InterfaceRecord& record);
 Finding check(const AddressRecord& record);
@@ -34,5 +39,8 @@ Finding check(const message::RouteRow& row);
 Finding check(const message::NeighborRow& row);
 Finding check(const message::SessionRow& row);
 Finding check(const message::TextRow& row);
+Finding check(const message::Acquire& event);
+Finding check(const message::Expire& event);
+Finding check(const message::Mapping& event);
 
 }  // namespace espalier::record_check

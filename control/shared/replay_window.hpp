@@ -10,8 +10,11 @@
 // the words that are reused are cleared, then `top`, then the number's bit. Whatever a killed process leaves
 // behind, a number that was accepted is below `floor` or has its bit; and no fresh number is ever refused.
 //
-// Numbers are 64 bits wide; without ESN they end at 2^32-1. Size 0 checks nothing (RFC 4303: the receiver has
-// not enabled anti-replay), and accepts number 0 too, as Linux does.
+// Numbers are 64 bits wide, and a packet carries the low 32. Without ESN they end at 2^32-1: what comes after
+// is too old. With ESN the high half is inferred from where the window is (guess_extended_number), and the
+// Ticket tells it, because the ICV covers it; so a number that fell out of the window is taken for one of the
+// next 2^32, and it is the ICV that refuses it, as in Linux. Size 0 checks nothing (RFC 4303: the receiver
+// has not enabled anti-replay), and accepts number 0 too, as Linux does; there is no ESN without a window.
 #pragma once
 
 #include <immintrin.h>
@@ -65,6 +68,21 @@ class WindowLock {
   std::atomic<bool> taken_{false};
 };
 
+// The last number of an SA with ESN. 2^64-1 itself is never used, so that every number has a next one.
+inline constexpr uint64_t kLastExtendedNumber = 0xffff'ffff'ffff'fffe;
+
+// RFC 4303 appendix A2.2: the 64-bit number whose low half a packet carries, when the highest accepted number
+// is `top` and the window has `size` numbers (at least 1). The RFC's cases come to this: of the 2^32 numbers
+// that begin with the window's bottom exactly one ends in `low`. std::nullopt: it would lie before the SA's
+// first number or behind its last.
+constexpr std::optional<uint64_t> guess_extended_number(uint64_t top, uint32_t size, uint32_t low) {
+  const uint64_t bottom = top - size + 1;  // below 0, that is huge, while the window reaches before number 0
+  const uint64_t number = bottom + (low - static_cast<uint32_t>(bottom));  // the difference modulo 2^32
+  const bool wrapped = number < bottom;
+  if (wrapped != (top < bottom) || number > kLastExtendedNumber) return std::nullopt;
+  return number;
+}
+
 // This process's view of one window: made by SaDirectory::window() from values that were checked, never from
 // what shared memory says at the moment of use. Thread: any worker; small, copyable.
 class ReplayWindow {
@@ -102,30 +120,40 @@ class ReplayWindow {
     const ReplayWindow& window_;
   };
 
-  // `words`: replay_words(size) of them, at least 1 if size is not 0. `lock`: null when one worker only ever
-  // commits to this window. `state`, `words` and `lock` must outlive the view.
-  ReplayWindow(ReplayState* state, std::atomic<uint64_t>* words, uint32_t size, WindowLock* lock)
+  // `words`: replay_words(size) of them, at least 1 if size is not 0; size is not 0 with `esn`. `lock`: null
+  // when one worker only ever commits to this window. `state`, `words` and `lock` must outlive the view.
+  ReplayWindow(ReplayState* state, std::atomic<uint64_t>* words, uint32_t size, bool esn, WindowLock* lock)
       : state_(state),
         words_(words),
         lock_(lock),
         size_(size),
-        mask_(size == 0 ? 0 : replay_words(size) - 1) {}
+        mask_(size == 0 ? 0 : replay_words(size) - 1),
+        esn_(esn) {}
 
   uint32_t size() const { return size_; }
+  bool esn() const { return esn_; }
 
-  // Before decryption, without lock: std::nullopt when the number was seen or is too old.
-  [[nodiscard]] std::optional<Ticket> check(SeqNo number) const {
-    if (!is_new(number.value)) return std::nullopt;
-    return Ticket(number.value);
+  // Before decryption, without lock. `low`: what the packet carries, host order. std::nullopt when the number
+  // was seen or is too old. The high half of the ticket's number is what the ICV was made with.
+  [[nodiscard]] std::optional<Ticket> check(uint32_t low) const {
+    const uint64_t top = state_->top.load(std::memory_order_acquire);
+    uint64_t number = low;
+    if (esn_) {
+      const auto extended = guess_extended_number(top, size_, low);
+      if (!extended) return std::nullopt;
+      number = *extended;
+    }
+    if (!is_new(number, top)) return std::nullopt;
+    return Ticket(number);
   }
 
  private:
   std::atomic<uint64_t>& word_of(uint64_t number) const { return words_[number / 64 & mask_]; }
   static uint64_t bit_of(uint64_t number) { return uint64_t{1} << number % 64; }
 
-  bool is_new(uint64_t number) const {
-    if (size_ == 0) return true;
-    if (number > state_->top.load(std::memory_order_acquire)) return true;
+  // `top` was loaded before anything else here is.
+  bool is_new(uint64_t number, uint64_t top) const {
+    if (size_ == 0 || number > top) return true;
     if (number < state_->floor.load(std::memory_order_acquire)) return false;
     return (word_of(number).load(std::memory_order_acquire) & bit_of(number)) == 0;
   }
@@ -138,7 +166,7 @@ class ReplayWindow {
       if (number > top) state_->top.store(number, std::memory_order_relaxed);
       return true;
     }
-    if (!is_new(number)) return false;
+    if (!is_new(number, top)) return false;
     if (number > top) advance(top, number);
     auto& word = word_of(number);
     word.store(word.load(std::memory_order_relaxed) | bit_of(number), std::memory_order_release);
@@ -163,24 +191,7 @@ class ReplayWindow {
   WindowLock* lock_;
   uint32_t size_;
   uint32_t mask_;
+  bool esn_;
 };
-
-// RFC 4303 appendix A2.2: the high half of the 64-bit number whose low half a packet carries, when the
-// highest accepted number is `top` and the window has `size` numbers (at least 1). std::nullopt: only a
-// number before the SA's first would fit.
-constexpr std::optional<uint64_t> guess_extended_number(uint64_t top, uint32_t size, uint32_t low) {
-  const auto top_low = static_cast<uint32_t>(top);
-  const auto top_high = static_cast<uint32_t>(top >> 32);
-  const uint32_t bottom_low = top_low - size + 1;  // modulo 2^32
-  uint32_t high = top_high;
-  if (top_low >= size - 1) {  // case A: the window lies in one subspace
-    if (low < bottom_low) ++high;
-    if (high < top_high) return std::nullopt;  // after 2^64-1
-  } else if (low >= bottom_low) {              // case B: the window began in the one before
-    if (top_high == 0) return std::nullopt;
-    --high;
-  }
-  return uint64_t{high} << 32 | low;
-}
 
 }  // namespace espalier

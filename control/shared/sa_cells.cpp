@@ -20,7 +20,7 @@ constexpr uint32_t kMaxWindowWords = 1u << 28;
 
 using BootId = std::array<char, 36>;
 
-struct alignas(256) Header {
+struct alignas(128) Header {
   uint64_t magic = 0;
   uint32_t layout = 0;
   uint32_t cell_bytes = 0;
@@ -28,7 +28,7 @@ struct alignas(256) Header {
   SequenceFile::FileId numbers_id{};  // of the sa-numbers file that belongs to it
   BootId boot{};
 };
-static_assert(sizeof(Header) == sizeof(SaCell));
+static_assert(sizeof(Header) % alignof(SaCell) == 0);
 
 size_t file_bytes(CellGeometry geometry) {
   return sizeof(Header) + geometry.capacity * sizeof(SaCell) + geometry.window_words * sizeof(uint64_t);
@@ -72,8 +72,7 @@ Result<Header> read_header(const Fd& fd) {
 std::unexpected<Error> foreign(const std::string& cells, const std::string& numbers) {
   return fail(
       "{} does not belong to {}, so nobody knows which numbers static keys have used; put the right file "
-      "back, "
-      "or give all static SAs new keys and remove both",
+      "back, or give all static SAs new keys and remove both",
       cells, numbers);
 }
 
@@ -171,7 +170,8 @@ Result<SaCells> SaCells::create(const std::string& path, CellGeometry geometry, 
 }
 
 // Static keys as the disk remembers them: outbound goes on with the first number that was certainly not used,
-// inbound accepts nothing up to the last number that was saved.
+// inbound accepts nothing up to the last number that was saved. Whether they have ESN the disk does not know,
+// and SaDirectory's claim() says.
 Result<void> SaCells::restore() {
   for (const auto& [index, entry] : TRY(numbers_.read())) {
     SaCell& cell = cells_[index.value];
@@ -179,6 +179,7 @@ Result<void> SaCells::restore() {
     cell.owner.checksum = crc32c(&entry.identity, sizeof entry.identity);
     cell.outbound.next_sequence = entry.number;
     cell.outbound.sequence_limit = entry.number;
+    cell.outbound.sequence_end = kExtendedSequenceEnd;
     cell.window.reset(entry.number);
     cell.owner.state = CellState::kRemembered;
   }

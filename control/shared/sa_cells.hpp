@@ -1,17 +1,15 @@
-// SA cells: what changes with every packet of an SA and must outlive the processes - the next sequence
-// number, the replay window, counters, the learned path MTU. They hold no keys. Cell i belongs to vault
-// record i.
+// SA cells: what changes while an SA is used and must outlive the processes - the next sequence number, the
+// replay window, counters, which limits were reached, the learned path MTU and peer. They hold no keys. Cell
+// i belongs to vault record i.
 //
 // A static key lives longer than any memfd: if espalierd and the dataplane die together the vault is gone,
 // and the configuration brings the same keys back. Using a number twice with one key breaks AES-GCM, so the
 // cells are a file. Two files, because no worker may ever wait for a disk:
 //   RUNTIME_DIR/sa-cells   mapped; workers count in it; exact for as long as the machine is up. It belongs on
-//   a
-//                          memory file system: a page that is written to a disk is write-protected meanwhile,
-//                          and the next counter that goes up in it waits for the journal.
+//                          a memory file system: a page that is written to a disk is write-protected
+//                          meanwhile, and the next counter that goes up in it waits for the journal.
 //   STATE_DIR/sa-numbers   (sequence_file.hpp) written and synced by a service thread: up to where numbers
-//   may
-//                          have been used. It is what is left after a power failure or a reboot.
+//                          may have been used. It is what is left after a power failure or a reboot.
 // The first is thrown away and filled from the second when it is of another boot, or absent.
 //
 // espalierd creates and locks both; the dataplane attaches to the descriptors. Workers use cells through
@@ -25,6 +23,7 @@
 #include <string>
 
 #include "control/shared/fd.hpp"
+#include "control/shared/learned_peer.hpp"
 #include "control/shared/replay_window.hpp"
 #include "control/shared/sequence_file.hpp"
 
@@ -43,13 +42,18 @@ struct SequenceRun {
   SequenceStop stop = SequenceStop::kNone;  // not kNone: why granted is less than asked
 };
 
-// Without ESN numbers end at 2^32-1.
-inline constexpr uint64_t kSequenceEnd = uint64_t{1} << 32;
+// The first number that an SA does not have (RFC 4303 section 3.3.3).
+inline constexpr uint64_t kSequenceEnd = uint64_t{1} << 32;                // without ESN
+inline constexpr uint64_t kExtendedSequenceEnd = kLastExtendedNumber + 1;  // with it
+constexpr uint64_t sequence_end(bool esn) {
+  return esn ? kExtendedSequenceEnd : kSequenceEnd;
+}
 
 struct alignas(64) OutboundCell {
   std::atomic<uint64_t> next_sequence;   // the next number to use; from 1
-  std::atomic<uint64_t> sequence_limit;  // the first that may not be used
-  uint64_t reserved[6];
+  std::atomic<uint64_t> sequence_limit;  // the first that is not reserved; of an IKE key: sequence_end
+  std::atomic<uint64_t> sequence_end;    // kSequenceEnd or kExtendedSequenceEnd
+  uint64_t reserved[5];
 
   // Takes up to n numbers that no one else got or will get. They count as used from now on, whether or not
   // their packets leave. Any worker, several at once. A compare-and-swap rather than fetch_add, so that a run
@@ -57,38 +61,69 @@ struct alignas(64) OutboundCell {
   SequenceRun take(uint32_t n) {
     uint64_t next = next_sequence.load(std::memory_order_relaxed);
     for (;;) {
-      const uint64_t limit = sequence_limit.load(std::memory_order_acquire);
+      const uint64_t end = sequence_end.load(std::memory_order_relaxed);
+      const uint64_t limit = std::min(sequence_limit.load(std::memory_order_acquire), end);
       const uint64_t left = next < limit ? limit - next : 0;
       const auto granted = static_cast<uint32_t>(std::min<uint64_t>(n, left));
-      const auto stop = granted == n            ? SequenceStop::kNone
-                        : limit >= kSequenceEnd ? SequenceStop::kExhausted
-                                                : SequenceStop::kNotReserved;
+      const auto stop = granted == n   ? SequenceStop::kNone
+                        : limit == end ? SequenceStop::kExhausted
+                                       : SequenceStop::kNotReserved;
       if (granted == 0) return {next, 0, stop};
       if (next_sequence.compare_exchange_weak(next, next + granted, std::memory_order_relaxed))
         return {next, granted, stop};
     }
   }
+
+  // No number below `first` is given any more. Any thread, beside take().
+  void skip_to(uint64_t first) {
+    uint64_t next = next_sequence.load(std::memory_order_relaxed);
+    while (next < first && !next_sequence.compare_exchange_weak(next, first, std::memory_order_relaxed)) {
+    }
+  }
 };
 static_assert(sizeof(OutboundCell) == 64);
 
-// Several workers add, anyone reads; relaxed. They start at 0 with a new key.
+// Limits (SaLimits) that an SA has reached; bits.
+enum Expired : uint32_t { kExpiredSoft = 1, kExpiredHard = 2 };
+
+// What workers count and note; several of them, anyone reads; relaxed. All start at 0 with a new key: one
+// that was expired stays so over restarts, and when its SA is taken out of the configuration and put in
+// again.
 struct alignas(64) CellCounters {
+  // Touched by every run of packets.
   std::atomic<uint64_t> packets;
-  std::atomic<uint64_t> bytes;  // of inner packets
+  std::atomic<uint64_t> bytes;           // of inner packets
+  std::atomic<uint32_t> expired_limits;  // Expired
+  std::atomic<uint32_t> last_used_s;     // by boot_time_s(); 0: never
+  std::atomic<uint32_t>
+      path_mtu_bytes;  // of the outer path, as learned; 0: nothing. Written by whom the ICMP message reaches
+  uint32_t reserved[9];
+  // Packets that were dropped.
   std::atomic<uint64_t> replay;
   std::atomic<uint64_t> icv;
   std::atomic<uint64_t> malformed;
   std::atomic<uint64_t> mismatch;  // the outer source is not the SA's peer
   std::atomic<uint64_t> no_reserve;
-  std::atomic<uint32_t>
-      path_mtu_bytes;  // of the outer path, as learned; 0: nothing. Written by whom the ICMP message reaches
-  uint32_t reserved;
+  std::atomic<uint64_t> expired;  // by a hard limit
+  uint64_t reserved_drops[2];
 
   static void add(std::atomic<uint64_t>& counter, uint64_t n) {
     counter.fetch_add(n, std::memory_order_relaxed);
   }
+  bool has_expired(Expired limit) const {
+    return (expired_limits.load(std::memory_order_relaxed) & limit) != 0;
+  }
+  // True for the one caller that was first: it reports the event.
+  bool expire(Expired limit) {
+    return (expired_limits.fetch_or(limit, std::memory_order_relaxed) & limit) == 0;
+  }
+  // `now_s` by boot_time_s(): one store a second, however many packets there are.
+  void note_use(uint32_t now_s) {
+    if (last_used_s.load(std::memory_order_relaxed) != now_s)
+      last_used_s.store(now_s, std::memory_order_relaxed);
+  }
 };
-static_assert(sizeof(CellCounters) == 64);
+static_assert(sizeof(CellCounters) == 128 && offsetof(CellCounters, replay) == 64);
 
 // Seconds since the machine was booted, those of suspension too (CLOCK_BOOTTIME): cells are never older.
 uint32_t boot_time_s();
@@ -108,14 +143,17 @@ struct alignas(64) CellIdentity {
 };
 static_assert(sizeof(CellIdentity) == 64);
 
-struct alignas(256) SaCell {
+// By pairs of cache lines, which a CPU fetches together: no two SAs share one.
+struct alignas(128) SaCell {
   CellIdentity owner;
   OutboundCell outbound;
   CellCounters counters;
   ReplayState window;
+  LearnedPeer peer;  // inbound, behind a NAT
 };
-static_assert(sizeof(SaCell) == 256 && offsetof(SaCell, outbound) == 64 &&
-              offsetof(SaCell, counters) == 128 && offsetof(SaCell, window) == 192);
+static_assert(sizeof(SaCell) == 384 && offsetof(SaCell, outbound) == 64 &&
+              offsetof(SaCell, counters) == 128 && offsetof(SaCell, window) == 256 &&
+              offsetof(SaCell, peer) == 320);
 
 struct CellGeometry {
   uint32_t capacity = 4096;          // cells
@@ -124,7 +162,7 @@ struct CellGeometry {
 
 class SaCells {
  public:
-  static constexpr uint32_t kLayout = 1;  // for the handover
+  static constexpr uint32_t kLayout = 2;  // for the handover
 
   // espalierd: opens or creates both files and takes an exclusive lock that lasts until every process has
   // closed them. An existing sa-numbers file keeps its own capacity; `geometry` is for new files. Errors:

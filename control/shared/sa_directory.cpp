@@ -19,19 +19,39 @@ uint32_t checksum_of(const SaIdentity& identity) {
   return crc32c(&identity, sizeof identity);
 }
 
+constexpr uint32_t kEsnBit = 1u << 31;
+
 uint64_t pack(WindowShape shape) {
-  return uint64_t{shape.offset} << 32 | shape.size;
+  return uint64_t{shape.offset} << 32 | (shape.esn ? kEsnBit : 0) | shape.size;
 }
 
-WindowShape unpack(uint64_t shape) {
-  return {static_cast<uint32_t>(shape >> 32), static_cast<uint32_t>(shape)};
+WindowShape unpack(uint64_t packed) {
+  const auto low = static_cast<uint32_t>(packed);
+  return {static_cast<uint32_t>(packed >> 32), low & ~kEsnBit, (low & kEsnBit) != 0};
+}
+
+Result<void> check_request(const CellRequest& request) {
+  const bool inbound = request.identity.direction == Direction::kIn;
+  if (request.replay_window > kMaxReplayWindow)
+    return fail("a replay window of {} packets, {} at most", request.replay_window, kMaxReplayWindow);
+  if (inbound && request.esn && request.replay_window == 0)
+    return fail("extended sequence numbers need a replay window (RFC 4303 section 2.2.1)");
+  if (request.last_sequence >= sequence_end(request.esn))
+    return fail("there are no numbers behind {}", request.last_sequence);
+  return {};
+}
+
+// Only static keys wait for a disk.
+void set_end(OutboundCell& cell, const CellRequest& request) {
+  const uint64_t end = sequence_end(request.esn);
+  cell.sequence_end.store(end, std::memory_order_relaxed);
+  if (request.identity.static_key == 0) cell.sequence_limit.store(end, std::memory_order_release);
 }
 
 std::unexpected<Error> damaged(SaIndex index, const char* what) {
   return fail(
       "SA cell {} is damaged ({}), and the numbers that its key has used are lost; give all static SAs new "
-      "keys, "
-      "then remove sa-cells and sa-numbers",
+      "keys, then remove sa-cells and sa-numbers",
       index.value, what);
 }
 
@@ -53,8 +73,11 @@ std::vector<SequenceReserver::Due> SequenceReserver::due_reservations(uint64_t l
     if (identity.direction != Direction::kOut || cell.owner.state.load() != CellState::kInUse) continue;
     const uint64_t next = cell.outbound.next_sequence.load();
     const uint64_t limit = cell.outbound.sequence_limit.load();
-    const uint64_t wanted = std::min(next + block, kSequenceEnd);
-    if (wanted > limit && limit < next + low_water) due.push_back({i, index, {identity, wanted}});
+    const uint64_t end = cell.outbound.sequence_end.load();
+    if (next >= end) continue;
+    const uint64_t wanted = next + std::min(block, end - next);
+    const uint64_t left = limit > next ? limit - next : 0;
+    if (wanted > limit && left < low_water) due.push_back({i, index, {identity, wanted}});
   }
   return due;
 }
@@ -141,7 +164,8 @@ SaDirectory::SaDirectory(SaCells& cells, SequenceReserver& reserver)
     : cells_(&cells),
       reserver_(&reserver),
       windows_(static_cast<uint32_t>(cells.window_area().size())),
-      shapes_(cells.capacity()) {}
+      shapes_(cells.capacity()),
+      claimed_(cells.capacity()) {}
 
 Result<SaDirectory> SaDirectory::rebuild(SaCells& cells, SequenceReserver& reserver) {
   SaDirectory directory(cells, reserver);
@@ -161,8 +185,9 @@ Result<void> SaDirectory::adopt(SaIndex index) {
   if (cell.owner.checksum != checksum_of(identity)) return damaged(index, "identity");
   if (identity.direction != Direction::kOut && identity.direction != Direction::kIn)
     return damaged(index, "direction");
+  const uint64_t end = cell.outbound.sequence_end;
   if (identity.direction == Direction::kOut &&
-      (cell.outbound.next_sequence == 0 || cell.outbound.sequence_limit > kSequenceEnd))
+      (cell.outbound.next_sequence == 0 || (end != kSequenceEnd && end != kExtendedSequenceEnd)))
     return damaged(index, "sequence numbers");
   if (identity.direction == Direction::kIn) TRY(adopt_window(index));
   if (!by_identity_.emplace(identity, index).second) return damaged(index, "a second cell has its key");
@@ -174,7 +199,8 @@ Result<void> SaDirectory::adopt_window(SaIndex index) {
   const ReplayState& window = cells_->cell(index).window;
   const WindowShape shape = unpack(window.shape.load());
   if (window.floor.load() == 0) return damaged(index, "replay window");
-  if (shape.size > kMaxReplayWindow || !windows_.adopt(shape.offset, replay_words(shape.size)))
+  if (shape.size > kMaxReplayWindow || (shape.esn && shape.size == 0) ||
+      !windows_.adopt(shape.offset, replay_words(shape.size)))
     return damaged(index, "place of the replay window");
   shapes_[index.value] = shape;
   return {};
@@ -190,16 +216,19 @@ bool SaDirectory::in_use(SaIndex index) const {
   return index.value < cells_->capacity() && cells_->cell(index).owner.state.load() == CellState::kInUse;
 }
 
-Result<CellClaim> SaDirectory::claim(const SaIdentity& identity, uint32_t replay_window) {
-  if (identity.direction == Direction::kOut) replay_window = 0;
-  if (replay_window > kMaxReplayWindow)
-    return fail("a replay window of {} packets, {} at most", replay_window, kMaxReplayWindow);
-  if (was_used_by_the_peer(identity))
+Result<CellClaim> SaDirectory::claim(const CellRequest& request) {
+  TRY(check_request(request));
+  CellRequest wanted = request;
+  wanted.identity = canonical(request.identity);
+  if (wanted.identity.direction == Direction::kOut) wanted.replay_window = 0;
+  if (was_used_by_the_peer(wanted.identity))
     return fail(
         "its key has been used for the other direction, so its numbers begin with some that were used: "
         "a new key is needed (RFC 4106 section 3.1)");
-  const auto known = find(identity);
-  return known ? claim_again(*known, identity, replay_window) : claim_new(canonical(identity), replay_window);
+  const auto known = find(wanted.identity);
+  const auto claim = known ? claim_again(*known, wanted) : claim_new(wanted);
+  if (claim) claimed_[claim->index.value] = true;
+  return claim;
 }
 
 // All identities of a fingerprint are in one bucket: it alone makes the hash.
@@ -210,36 +239,55 @@ bool SaDirectory::was_used_by_the_peer(const SaIdentity& identity) const {
   });
 }
 
-Result<CellClaim> SaDirectory::claim_again(SaIndex index, const SaIdentity& identity,
-                                           uint32_t replay_window) {
+Result<CellClaim> SaDirectory::claim_again(SaIndex index, const CellRequest& request) {
   SaCell& cell = cells_->cell(index);
-  if (cell.owner.identity.static_key != identity.static_key)
+  if (cell.owner.identity.static_key != request.identity.static_key)
     return fail("SA cell {}: one key is used by a static and by an IKE SA", index.value);
-  if (shapes_[index.value].size != replay_window) {
-    if (in_use(index)) return fail("SA cell {}: in use with another replay window", index.value);
-    TRY(give_window(index, replay_window));
-  }
+  TRY(go_on(index, request));
   if (!in_use(index)) cell.owner.installed_s.store(boot_time_s(), std::memory_order_relaxed);
   cell.owner.state.store(CellState::kInUse, std::memory_order_release);
   return CellClaim{index, true};
 }
 
+// The numbers of a known key: they may only go up.
+Result<void> SaDirectory::go_on(SaIndex index, const CellRequest& request) {
+  SaCell& cell = cells_->cell(index);
+  if (request.identity.direction == Direction::kOut) {
+    cell.outbound.skip_to(request.last_sequence + 1);
+    set_end(cell.outbound, request);
+    return {};
+  }
+  const uint64_t top = cell.window.top.load();
+  const bool moves = request.last_sequence > top;
+  const bool resized = request.replay_window != shapes_[index.value].size;
+  if (claimed_[index.value] && resized)
+    return fail("SA cell {}: in use with another replay window", index.value);
+  if (claimed_[index.value] && moves)
+    return fail("SA cell {}: in use, and its window cannot be moved behind {}", index.value,
+                request.last_sequence);
+  if (moves || resized) return give_window(index, request, std::max(top, request.last_sequence));
+  set_shape(index, {shapes_[index.value].offset, request.replay_window, request.esn});
+  return {};
+}
+
 // Until its state is published the cell is free, whatever is in it.
-Result<CellClaim> SaDirectory::claim_new(const SaIdentity& identity, uint32_t replay_window) {
+Result<CellClaim> SaDirectory::claim_new(const CellRequest& request) {
   if (free_.empty())
     return fail("all {} SA cells are in use, or remember static keys of earlier configurations",
                 cells_->capacity());
   const SaIndex index = free_.back();
+  const SaIdentity& identity = request.identity;
   SaCell& cell = cells_->cell(index);
-  cell.window.top.store(0);
-  TRY(give_window(index, replay_window));
+  TRY(give_window(index, request, request.last_sequence));
   free_.pop_back();
   cell.owner.identity = identity;
   cell.owner.checksum = checksum_of(identity);
   cell.owner.installed_s.store(boot_time_s(), std::memory_order_relaxed);
-  cell.outbound.next_sequence = 1;
-  cell.outbound.sequence_limit = identity.static_key != 0 ? 1 : kSequenceEnd;
+  cell.outbound.next_sequence = request.last_sequence + 1;
+  cell.outbound.sequence_limit = request.last_sequence + 1;
+  set_end(cell.outbound, request);
   std::memset(static_cast<void*>(&cell.counters), 0, sizeof cell.counters);
+  cell.peer.forget();
   by_identity_.emplace(identity, index);
   KILL_POINT("sa_directory.before_claim");
   cell.owner.state.store(CellState::kInUse, std::memory_order_release);
@@ -247,24 +295,28 @@ Result<CellClaim> SaDirectory::claim_new(const SaIdentity& identity, uint32_t re
   return CellClaim{index, false};
 }
 
-// A cell that no worker uses gets a clean window of another size. What was accepted stays accepted: nothing
-// up to the top is taken any more. Without a shape while it is under way, so that a kill leaves no half-made
-// one.
-Result<void> SaDirectory::give_window(SaIndex index, uint32_t size) {
-  WindowShape& shape = shapes_[index.value];
+// A cell that no worker uses gets a clean window that takes nothing up to `seen`, which is no lower than what
+// was accepted. Without a shape while it is under way, so that a kill leaves no half-made one.
+Result<void> SaDirectory::give_window(SaIndex index, const CellRequest& request, uint64_t seen) {
+  const WindowShape old = shapes_[index.value];
+  const uint32_t size = request.replay_window;
   ReplayState& window = cells_->cell(index).window;
   const uint32_t words = replay_words(size);
   const auto offset = words == 0 ? std::optional<uint32_t>(0) : windows_.allocate(words);
   if (!offset)
     return fail("no room for a replay window of {} packets among the {} words for all windows", size,
                 cells_->window_area().size());
-  window.shape.store(0, std::memory_order_release);
-  if (shape.size != 0) windows_.free(shape.offset, replay_words(shape.size));
-  window.reset(window.top.load());
+  set_shape(index, {});
+  if (old.size != 0) windows_.free(old.offset, replay_words(old.size));
+  window.reset(seen);
   for (auto& word : cells_->window_area().subspan(*offset, words)) word.store(0, std::memory_order_release);
-  shape = {*offset, size};
-  window.shape.store(pack(shape), std::memory_order_release);
+  set_shape(index, {*offset, size, request.esn});
   return {};
+}
+
+void SaDirectory::set_shape(SaIndex index, WindowShape shape) {
+  shapes_[index.value] = shape;
+  cells_->cell(index).window.shape.store(pack(shape), std::memory_order_release);
 }
 
 // Of a remembered window the top stays: what comes back starts above it.
@@ -273,10 +325,10 @@ void SaDirectory::release(SaIndex index) {
   SaCell& cell = cells_->cell(index);
   const bool remembered = cell.owner.identity.static_key != 0;
   cell.owner.state.store(remembered ? CellState::kRemembered : CellState::kFree, std::memory_order_release);
-  cell.window.shape.store(0, std::memory_order_release);
-  WindowShape& shape = shapes_[index.value];
+  const WindowShape shape = shapes_[index.value];
+  set_shape(index, {});
   if (shape.size != 0) windows_.free(shape.offset, replay_words(shape.size));
-  shape = {};
+  claimed_[index.value] = false;
   if (remembered) return;
   by_identity_.erase(cell.owner.identity);
   free_.push_back(index);
@@ -284,7 +336,8 @@ void SaDirectory::release(SaIndex index) {
 
 ReplayWindow SaDirectory::window(SaIndex index, WindowLock* lock) const {
   const WindowShape shape = shapes_[index.value];
-  return {&cells_->cell(index).window, cells_->window_area().data() + shape.offset, shape.size, lock};
+  return {&cells_->cell(index).window, cells_->window_area().data() + shape.offset, shape.size, shape.esn,
+          lock};
 }
 
 }  // namespace espalier

@@ -77,11 +77,21 @@ class WindowAllocator {
   size_t first_gap_ = 0;  // no free block is below it
 };
 
-// Where a window's words lie in the area.
+// Where a window's words lie in the area, and how it reads numbers.
 struct WindowShape {
   uint32_t offset = 0;  // in words
   uint32_t size = 0;    // in numbers; 0: no window
+  bool esn = false;
   friend bool operator==(WindowShape, WindowShape) = default;
+};
+
+// What an SA wants of its cell.
+struct CellRequest {
+  SaIdentity identity;
+  uint32_t replay_window =
+      0;  // 0..kMaxReplayWindow; inbound, and at least 1 with esn; outbound: not looked at
+  bool esn = false;
+  uint64_t last_sequence = 0;  // below sequence_end(esn)
 };
 
 struct CellClaim {
@@ -100,12 +110,15 @@ class SaDirectory {
   std::optional<SaIndex> find(const SaIdentity& identity) const;
   bool in_use(SaIndex index) const;
 
-  // Takes the cell of this key, or a free one. `replay_window`: 0..kMaxReplayWindow, inbound only. The same
-  // claim twice gives the same cell. A new static outbound key has no numbers until the reserver's next
-  // extend(). Errors: no free cell, no room for the window, the key was used for the other direction, by
-  // whose numbers it must not be used again, or the cell is in use with another window size (release it
-  // first, when no worker uses it any more).
-  Result<CellClaim> claim(const SaIdentity& identity, uint32_t replay_window);
+  // Takes the cell of this key, or a free one. A key that has no cell yet starts behind last_sequence; one
+  // that has goes on where it was, or behind last_sequence if that is higher: never lower. The same claim
+  // twice gives the same cell. A new static outbound key has no numbers until the reserver's next extend().
+  // Whether it has ESN can change while workers use the cell; numbers beyond 2^32-1 are then the end of an SA
+  // that has it no more. What an earlier process left in use is used by no one now. Errors: a request that
+  // cannot be, no free cell, no room for the window, the key was used for the other direction, by whose
+  // numbers it must not be used again, or an inbound cell was claimed and wants another window size or a
+  // last_sequence above its window (release it first, when no worker uses it any more).
+  Result<CellClaim> claim(const CellRequest& request);
 
   // When no worker uses the cell any more. A static key's numbers stay remembered. Does nothing to a free
   // cell.
@@ -115,6 +128,7 @@ class SaDirectory {
   ReplayWindow window(SaIndex index, WindowLock* lock) const;
   OutboundCell& outbound(SaIndex index) const { return cells_->cell(index).outbound; }
   CellCounters& counters(SaIndex index) const { return cells_->cell(index).counters; }
+  LearnedPeer& peer(SaIndex index) const { return cells_->cell(index).peer; }  // inbound
 
  private:
   struct HashIdentity {
@@ -123,15 +137,18 @@ class SaDirectory {
   SaDirectory(SaCells& cells, SequenceReserver& reserver);
   Result<void> adopt(SaIndex index);
   Result<void> adopt_window(SaIndex index);
-  Result<void> give_window(SaIndex index, uint32_t size);
+  Result<void> give_window(SaIndex index, const CellRequest& request, uint64_t seen);
+  void set_shape(SaIndex index, WindowShape shape);
   bool was_used_by_the_peer(const SaIdentity& identity) const;
-  Result<CellClaim> claim_again(SaIndex index, const SaIdentity& identity, uint32_t replay_window);
-  Result<CellClaim> claim_new(const SaIdentity& identity, uint32_t replay_window);
+  Result<CellClaim> claim_again(SaIndex index, const CellRequest& request);
+  Result<CellClaim> claim_new(const CellRequest& request);
+  Result<void> go_on(SaIndex index, const CellRequest& request);
 
   SaCells* cells_;
   SequenceReserver* reserver_;
   WindowAllocator windows_;
   std::vector<WindowShape> shapes_;  // of all cells; what shared memory says is read once, and checked
+  std::vector<bool> claimed_;        // by this process: its workers may use the cell
   std::unordered_map<SaIdentity, SaIndex, HashIdentity> by_identity_;
   std::vector<SaIndex> free_;  // the lowest index last
 };

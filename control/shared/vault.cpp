@@ -76,6 +76,12 @@ struct alignas(64) Vault::Record {
   Copy<sizeof(Image) / 8> copies[2];
 };
 
+void wipe_keys(SaRecord& record) {
+  ::explicit_bzero(record.key, sizeof record.key);
+  ::explicit_bzero(record.salt, sizeof record.salt);
+  ::explicit_bzero(record.auth_key, sizeof record.auth_key);
+}
+
 Result<Vault> Vault::create(uint32_t capacity) {
   if (capacity == 0) return fail("a vault for no SA");
   auto segment = TRY(Segment::create("espalier-vault", sizeof(Header) + size_t{capacity} * sizeof(Record)));

@@ -17,9 +17,12 @@
 
 namespace espalier {
 
+// Overwrites all that is secret in a record: key, salt and authentication key.
+void wipe_keys(SaRecord& record);
+
 class Vault {
  public:
-  static constexpr uint32_t kLayout = 1;  // for the handover
+  static constexpr uint32_t kLayout = 2;  // for the handover
 
   // A new empty vault for `capacity` records (at least 1).
   static Result<Vault> create(uint32_t capacity);
@@ -37,7 +40,7 @@ class Vault {
   // the copy that no longer counts; the next commit() or clear() of this record wipes it.)
   Result<void> clear(SaIndex index);
   // The record, std::nullopt where there is none. Error: torn or damaged, or beyond the capacity. The caller
-  // wipes the key in what he gets.
+  // wipes the keys in what he gets (wipe_keys).
   Result<std::optional<SaRecord>> read(SaIndex index) const;
 
  private:

@@ -27,11 +27,26 @@ void require(bool condition) {
 // What a receiver relies on after decode said yes.
 void check_accepted(const message::FromDaemon& decoded) {
   if (const auto* sa = std::get_if<message::Sa>(&decoded)) {
-    require(sa->record.replay_window <= kMaxReplayWindow && key_bytes(sa->record.algorithm) != 0);
+    const EspAlgorithm& algorithm = sa->record.algorithm;
+    require(sa->record.replay_window <= kMaxReplayWindow && algorithm.key_bytes <= kMaxKeyBytes);
+    require(algorithm.icv_bytes >= 8 && algorithm.auth_key_bytes() <= kMaxAuthKeyBytes);
+    require(sa->record.source.family() == sa->record.destination.family());
     require(sa->record.name.length <= sizeof sa->record.name.bytes);
   }
-  if (const auto* route = std::get_if<message::Route>(&decoded)) require(route->record.prefix.length <= 32);
+  if (const auto* route = std::get_if<message::Route>(&decoded)) {
+    require(route->record.prefix.length <= 128);
+    require(route->record.next_hop_count <= RouteRecord::kMaxNextHops);
+  }
+  if (const auto* policy = std::get_if<message::Policy>(&decoded))
+    require(policy->record.templates <= PolicyRecord::kMaxTemplates);
   if (const auto* explain = std::get_if<message::Explain>(&decoded)) require(explain->size_bytes >= 28);
+}
+
+void check_accepted(const message::FromDataplane& decoded) {
+  if (const auto* route = std::get_if<message::RouteRow>(&decoded))
+    require(route->record.next_hop_count <= RouteRecord::kMaxNextHops);
+  if (const auto* expire = std::get_if<message::Expire>(&decoded))
+    require(expire->direction != Direction::kFwd && expire->name.length <= sizeof expire->name.bytes);
 }
 
 }  // namespace
@@ -52,7 +67,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   uint64_t received = 0;
   for (; consumer.receive(slot); ++received) {
     if (const auto decoded = message::decode_from_daemon(slot)) check_accepted(*decoded);
-    if (const auto decoded = message::decode_from_dataplane(slot)) require(decoded->index() < 6);
+    if (const auto decoded = message::decode_from_dataplane(slot)) check_accepted(*decoded);
   }
   require(received <= kSlots && consumer.broken() == (head > kSlots));
   return 0;

@@ -14,14 +14,30 @@ Ack ack(uint8_t ok) {
 }
 
 TEST(Decode, AMessageComesOutAsItWentIn) {
-  const auto decoded =
-      decode_from_daemon(make(Query{.kind = QueryKind::kSessions, .cursor = 5, .limit = 6}, 1, 2));
+  const auto decoded = decode_from_daemon(
+      make(Query{.kind = QueryKind::kSessions, .cursor = 5, .limit = 6, .filter = {}}, 1, 2));
   ASSERT_TRUE(decoded);
   const auto* query = std::get_if<Query>(&*decoded);
   ASSERT_NE(query, nullptr);
   EXPECT_EQ(query->cursor, 5u);
   EXPECT_TRUE(std::holds_alternative<ConfigAbort>(*decode_from_daemon(make(ConfigAbort{}, 1, 2))));
   EXPECT_TRUE(std::holds_alternative<Ack>(*decode_from_dataplane(make(ack(1), 1, 2))));
+}
+
+TEST(Decode, EventsComeFromTheDataplane) {
+  Expire expire{.spi = Spi(0x1000), .direction = Direction::kIn, .hard = 1, .name = {}};
+  const auto decoded = decode_from_dataplane(make(expire, 0, 7));
+  ASSERT_TRUE(decoded) << decoded.error();
+  EXPECT_EQ(std::get<Expire>(*decoded).hard, 1);
+  expire.hard = 2;
+  EXPECT_EQ(decode_from_dataplane(make(expire, 0, 7)).error(), "hard is neither 0 nor 1");
+  Acquire acquire;
+  acquire.policy = PolicyIndex(5);
+  EXPECT_TRUE(std::holds_alternative<Acquire>(*decode_from_dataplane(make(acquire, 0, 7))));
+  acquire.policy = kNoPolicy;
+  EXPECT_EQ(decode_from_dataplane(make(acquire, 0, 7)).error(), "acquire without policy and VTI");
+  EXPECT_EQ(decode_from_dataplane(make(Mapping{}, 0, 7)).error(), "SPI below 256");
+  EXPECT_EQ(decode_from_daemon(make(expire, 0, 7)).error(), "unknown message type");
 }
 
 TEST(Decode, EachDirectionHasItsOwnMessages) {
@@ -37,7 +53,8 @@ TEST(Decode, VersionSizeAndValuesAreChecked) {
   slot = make(Query{}, 1, 2);
   slot.header.payload_bytes += 1;
   EXPECT_EQ(decode_from_daemon(slot).error(), "wrong payload size");
-  EXPECT_EQ(decode_from_daemon(make(Query{.limit = 0}, 1, 2)).error(), "query limit out of range");
+  EXPECT_EQ(decode_from_daemon(make(Query{.limit = 0, .filter = {}}, 1, 2)).error(),
+            "query limit out of range");
   SaRecord sa;
   sa.spi = Spi(7);
   EXPECT_EQ(decode_from_daemon(make(Sa{sa}, 1, 2)).error(), "SPI below 256");

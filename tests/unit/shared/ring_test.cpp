@@ -13,7 +13,8 @@ namespace espalier {
 namespace {
 
 message::Slot numbered(uint64_t n) {
-  return message::make(message::Query{.kind = message::QueryKind::kRoutes, .cursor = n * n}, n, 0);
+  return message::make(message::Query{.kind = message::QueryKind::kRoutes, .cursor = n * n, .filter = {}}, n,
+                       0);
 }
 
 bool is_numbered(const message::Slot& slot, uint64_t n) {

@@ -20,7 +20,10 @@ using test::Shared;
 class MappedWindow {
  public:
   explicit MappedWindow(uint32_t size)
-      : size_(size), state_(1), words_(replay_words(size)), view_(&state_[0], &words_[0], size, nullptr) {
+      : size_(size),
+        state_(1),
+        words_(replay_words(size)),
+        view_(&state_[0], &words_[0], size, false, nullptr) {
     state_[0].reset(0);
   }
   const ReplayWindow& view() const { return view_; }
@@ -51,15 +54,15 @@ class WindowKill : public testing::TestWithParam<uint32_t> {
     test::step_through([&] { test::offer(window_.view(), number); },
                        [&] {
                          for (const uint64_t seen : accepted_)
-                           ASSERT_FALSE(window_.view().check(SeqNo(seen))) << seen;
+                           ASSERT_FALSE(window_.view().check(static_cast<uint32_t>(seen))) << seen;
                          const uint64_t low = new_top >= size ? new_top - size + 1 : 1;
                          for (uint64_t fresh = low; fresh < new_top + 130; ++fresh) {
                            const bool was_seen = fresh == number || accepted_.contains(fresh);
-                           ASSERT_TRUE(was_seen || window_.view().check(SeqNo(fresh)))
+                           ASSERT_TRUE(was_seen || window_.view().check(static_cast<uint32_t>(fresh)))
                                << fresh << ", lowest " << low;
                          }
                        });
-    ASSERT_FALSE(window_.view().check(SeqNo(number)));
+    ASSERT_FALSE(window_.view().check(static_cast<uint32_t>(number)));
     accepted_.insert(number);
   }
   MappedWindow window_{GetParam()};
@@ -124,8 +127,7 @@ TEST(WindowKillAtRandom, NoNumberIsAcceptedTwice) {
 
 TEST(OutboundKill, AtEveryInstructionOfTake) {
   Shared<OutboundCell> cell(1);
-  cell[0].next_sequence = 1;
-  cell[0].sequence_limit = 1000;
+  test::start_outbound(cell[0], 1, 1000);
   Shared<std::atomic<uint64_t>> sent(1);  // the highest number that left
   for (int i = 0; i < 3; ++i) {
     test::step_through(
@@ -136,6 +138,29 @@ TEST(OutboundKill, AtEveryInstructionOfTake) {
         [&] { ASSERT_GT(cell[0].next_sequence, sent[0]); });
   }
   EXPECT_EQ(cell[0].next_sequence, 22u);
+}
+
+// A kill leaves the old peer or the new one, and who comes next can learn another.
+TEST(LearnedPeerKill, AtEveryInstructionOfLearn) {
+  const LearnedPeer::Endpoint before{Ipv4Address::from_host(0xc0000201), 4500};
+  const LearnedPeer::Endpoint after{Ipv4Address::from_host(0xcb007109), 61001};
+  Shared<LearnedPeer> peer(1);
+  Shared<LearnedPeer> heir(1);
+  EXPECT_EQ(peer[0].get(), std::nullopt);
+  peer[0].learn(before);
+  bool changed = false;
+  test::step_through([&] { peer[0].learn(after); },
+                     [&] {
+                       const auto seen = peer[0].get();
+                       ASSERT_EQ(seen, changed || seen == after ? after : before);
+                       changed = seen == after;
+                       std::memcpy(static_cast<void*>(&heir[0]), &peer[0], sizeof(LearnedPeer));
+                       heir[0].learn({after.address, 7});
+                       ASSERT_EQ(heir[0].get(), (LearnedPeer::Endpoint{after.address, 7}));
+                     });
+  EXPECT_EQ(peer[0].get(), after);
+  peer[0].forget();
+  EXPECT_EQ(peer[0].get(), std::nullopt);
 }
 
 // A dataplane with two workers and a service thread, killed again and again. `sent` counts the packets that
@@ -150,7 +175,7 @@ class DataplaneKill : public testing::Test {
     SequenceReserver reserver(cells);
     SaDirectory directory = must(SaDirectory::rebuild(cells, reserver));
     OutboundCell& cell =
-        directory.outbound(must(directory.claim(test::identity_of(1, Direction::kOut), 0)).index);
+        directory.outbound(must(directory.claim({.identity = test::identity_of(1, Direction::kOut)})).index);
     const std::jthread second([&] { send(cell, 5); });
     const std::jthread service([&] {
       for (;;) must(reserver.extend(2000, 4000));

@@ -27,7 +27,8 @@ void run_in_threads(Work work) {
 }
 
 struct SharedWindow {
-  explicit SharedWindow(uint32_t size) : words(replay_words(size)), view(&state, words.data(), size, &lock) {
+  explicit SharedWindow(uint32_t size)
+      : words(replay_words(size)), view(&state, words.data(), size, false, &lock) {
     state.reset(0);
   }
   ReplayState state{};
@@ -51,7 +52,8 @@ std::vector<std::atomic<int>> offer_all(SharedWindow& window, uint64_t numbers) 
       std::shuffle(run.begin(), run.end(), random);
       tickets.clear();
       for (const uint64_t number : run)
-        if (auto ticket = window.view.check(SeqNo(number))) tickets.push_back(std::move(*ticket));
+        if (auto ticket = window.view.check(static_cast<uint32_t>(number)))
+          tickets.push_back(std::move(*ticket));
       next_run.arrive_and_wait();
       ReplayWindow::Run commits(window.view);
       for (auto& ticket : tickets) {
@@ -84,8 +86,7 @@ TEST(WindowRace, EachNumberIsAcceptedAtMostOnceInASmallWindow) {
 TEST(OutboundRace, EachNumberIsGivenOnceAndNoneIsLost) {
   constexpr uint64_t kLimit = 3000000;
   OutboundCell cell{};
-  cell.next_sequence = 1;
-  cell.sequence_limit = 1000;
+  test::start_outbound(cell, 1, 1000);
   std::vector<std::atomic<uint8_t>> given(kLimit);
   std::atomic<int> working{kThreads};
   std::thread reserver([&] {
@@ -119,7 +120,7 @@ TEST(WindowInterleaved, OneOfTwoWorkersGetsTheNumber) {
   test::real_proof();
   const test::Shared<State> shared(1);
   State& state = shared[0];
-  const ReplayWindow window(&state.window, state.words, 64, &state.lock);
+  const ReplayWindow window(&state.window, state.words, 64, false, &state.lock);
   const auto prepare = [&] {
     state.window.reset(0);
     for (auto& word : state.words) word = 0;
@@ -139,10 +140,7 @@ TEST(OutboundInterleaved, TwoWorkersGetDifferentNumbers) {
   };
   const test::Shared<State> shared(1);
   State& state = shared[0];
-  const auto prepare = [&] {
-    state.cell.next_sequence = 1;
-    state.cell.sequence_limit = 10;
-  };
+  const auto prepare = [&] { test::start_outbound(state.cell, 1, 10); };
   const auto verify = [&] {
     const auto& [cell, first, second] = state;
     ASSERT_EQ(first.granted + second.granted, 9u);
@@ -153,6 +151,34 @@ TEST(OutboundInterleaved, TwoWorkersGetDifferentNumbers) {
                 prepare, [&] { state.first = state.cell.take(6); },
                 [&] { state.second = state.cell.take(7); }, verify),
             30u);
+}
+
+// The main lcore learns a new peer while workers and espalierd look: each sees one peer or the other, never
+// one's address with the other's port.
+TEST(LearnedPeerRace, ReadersSeeWholePeers) {
+  const auto peer = [](uint32_t n) {
+    const uint64_t half = n * 0x9e3779b97f4a7c15;
+    return LearnedPeer::Endpoint{{be64::from_raw(half), be64::from_raw(~half)}, static_cast<uint16_t>(n)};
+  };
+  LearnedPeer learned{};
+  learned.learn(peer(1));
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    for (uint32_t n = 1; !stop; n = n % 60000 + 1) learned.learn(peer(n));
+  });
+  std::atomic<int> torn{0}, changes{0};
+  run_in_threads([&](int) {
+    uint16_t last = 0;
+    for (int i = 0; i < 200000; ++i) {
+      const auto seen = learned.get();
+      if (!seen || *seen != peer(seen->port)) ++torn;
+      if (seen && seen->port != last) ++changes, last = seen->port;
+    }
+  });
+  stop = true;
+  writer.join();
+  EXPECT_EQ(torn, 0);
+  EXPECT_GT(changes, 10);
 }
 
 }  // namespace

@@ -103,9 +103,15 @@ const crypto::Authenticated& real_proof() {
 }
 
 bool offer(const ReplayWindow& window, uint64_t number) {
-  auto ticket = window.check(SeqNo(number));
-  if (!ticket) return false;
+  auto ticket = window.check(static_cast<uint32_t>(number));
+  if (!ticket || ticket->number().value != number) return false;
   return ReplayWindow::Run(window).commit(std::move(*ticket), real_proof());
+}
+
+void start_outbound(OutboundCell& cell, uint64_t next, uint64_t limit, bool esn) {
+  cell.next_sequence = next;
+  cell.sequence_limit = limit;
+  cell.sequence_end = sequence_end(esn);
 }
 
 TemporaryDirectory::TemporaryDirectory() {

@@ -17,7 +17,8 @@ namespace espalier::test {
 // From a packet that really was sealed and opened; there is no other way to get one.
 const crypto::Authenticated& real_proof();
 
-// check() and commit() in one, as a single worker does it.
+// check() and commit() in one, as a single worker does it. False as well where the window took the number's
+// low half for another number's: then the ICV would have been made with another high half.
 bool offer(const ReplayWindow& window, uint64_t number);
 
 class TemporaryDirectory {
@@ -49,6 +50,9 @@ class Shared {
   size_t bytes_;
   void* at_;
 };
+
+// A fresh cell with numbers up to `limit` - 1 reserved.
+void start_outbound(OutboundCell& cell, uint64_t next, uint64_t limit, bool esn = false);
 
 // A static key's identity; `seed` stands for the key.
 SaIdentity identity_of(uint32_t seed, Direction direction, bool static_key = true, uint32_t spi = 0x1000);

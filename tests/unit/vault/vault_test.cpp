@@ -21,6 +21,7 @@ SaRecord record_of(uint8_t seed) {
   record.spi = Spi(0x1000u + seed);
   std::ranges::fill(record.key, seed);
   std::ranges::fill(record.salt, static_cast<uint8_t>(seed + 1));
+  std::ranges::fill(record.auth_key, seed);
   record.name.assign("peer" + std::to_string(seed));
   return record;
 }
@@ -28,7 +29,7 @@ SaRecord record_of(uint8_t seed) {
 bool same(const std::optional<SaRecord>& a, const std::optional<SaRecord>& b) {
   if (!a || !b) return a.has_value() == b.has_value();
   return a->spi == b->spi && std::ranges::equal(a->key, b->key) && std::ranges::equal(a->salt, b->salt) &&
-         a->name.view() == b->name.view();
+         std::ranges::equal(a->auth_key, b->auth_key) && a->name.view() == b->name.view();
 }
 
 // The vault's bytes by a mapping of the test's own.
@@ -94,6 +95,15 @@ TEST(Vault, ReplacedAndClearedKeysAreNowhereInMemory) {
   EXPECT_TRUE(bytes.contain_key(0x66));
   must(vault.clear(kIndex));
   EXPECT_FALSE(bytes.contain_key(0x66));
+}
+
+TEST(Vault, WipedKeysAreGone) {
+  SaRecord record = record_of(0x55);
+  wipe_keys(record);
+  const std::span bytes(reinterpret_cast<const uint8_t*>(&record), sizeof record);
+  EXPECT_EQ(std::ranges::count(bytes, 0x55), 1);  // of the SPI
+  EXPECT_EQ(std::ranges::count(bytes, 0x56), 0);
+  EXPECT_EQ(record.name.view(), record_of(0x55).name.view());
 }
 
 TEST(Vault, ForeignSegmentsAreRefused) {

@@ -1,26 +1,52 @@
 // `explain`: one synthetic packet through the first-packet stages on the live tables. The stages are the
 // workers' own; only the words are made here, from the decision they leave behind. Main lcore.
-#include <arpa/inet.h>
-
 #include "control/shared/text.hpp"
 #include "dataplane/gateway.hpp"
 #include "dataplane/stages/first_packet.hpp"
+#include "dataplane/stages/outer_header.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
-#include "nat/checksum.hpp"
 
 namespace espalier::dataplane {
 namespace {
 
-std::string text(const Ipv4Tuple& t) {
-  if (t.protocol == kProtoTcp || t.protocol == kProtoUdp)
-    return fmt::format("{} {}:{} > {}:{}", t.protocol == kProtoTcp ? "TCP" : "UDP", to_text(t.source),
-                       t.source_port.host(), to_text(t.destination), t.destination_port.host());
-  if (t.protocol == kProtoIcmp)
-    return fmt::format("ICMP type {} code {} id {} {} > {}", t.destination_port.host() >> 8,
-                       t.destination_port.host() & 255, t.source_port.host(), to_text(t.source),
-                       to_text(t.destination));
+std::string text(const Tuple& t) {
+  if (t.protocol == kProtoTcp || t.protocol == kProtoUdp) {
+    const auto end = [](IpAddress address, be16 port) {
+      return fmt::format(address.is_v4() ? "{}:{}" : "[{}]:{}", to_text(address), port.host());
+    };
+    return fmt::format("{} {} > {}", t.protocol == kProtoTcp ? "TCP" : "UDP", end(t.source, t.source_port),
+                       end(t.destination, t.destination_port));
+  }
+  if (t.protocol == kProtoIcmp || t.protocol == kProtoIcmpv6)
+    return fmt::format("{} type {} code {} id {} {} > {}", t.protocol == kProtoIcmp ? "ICMP" : "ICMPv6",
+                       t.destination_port.host() >> 8, t.destination_port.host() & 255, t.source_port.host(),
+                       to_text(t.source), to_text(t.destination));
+  if (t.protocol == kProtoGre) return fmt::format("GRE {} > {}", to_text(t.source), to_text(t.destination));
+  if (t.protocol == kProtoEsp) return fmt::format("ESP {} > {}", to_text(t.source), to_text(t.destination));
   return fmt::format("protocol {} {} > {}", t.protocol, to_text(t.source), to_text(t.destination));
+}
+
+std::string_view text(IcmpReason reason) {
+  switch (reason) {
+    case IcmpReason::kNone:
+      return "none";
+    case IcmpReason::kNetUnreachable:
+      return "ICMP network unreachable";
+    case IcmpReason::kHostUnreachable:
+      return "ICMP host unreachable";
+    case IcmpReason::kProhibited:
+      return "ICMP administratively prohibited";
+    case IcmpReason::kPortUnreachable:
+      return "ICMP port unreachable";
+    case IcmpReason::kProtocolUnreachable:
+      return "ICMP protocol unreachable";
+    case IcmpReason::kTimeExceeded:
+      return "ICMP time exceeded";
+    case IcmpReason::kTooBig:
+      return "ICMP fragmentation needed or packet too big";
+  }
+  return "";
 }
 
 std::string_view text(PolicyAction a) {
@@ -41,15 +67,17 @@ std::string text(const PolicyRecord& p) {
 }
 
 std::string text(const Sa& sa) {
-  return fmt::format("SA {} SPI {:#x} {} > {} reqid {}", sa.name().view(), sa.spi().value,
-                     to_text(sa.source()), to_text(sa.destination()), sa.reqid().value);
+  return fmt::format("SA {} SPI {:#x} {} > {} reqid {}{}{}", sa.name().view(), sa.spi().value,
+                     to_text(sa.source()), to_text(sa.destination()), sa.reqid().value,
+                     sa.mode() == EspMode::kTransport ? ", transport mode" : "",
+                     sa.has(kSaEncap) ? ", in UDP" : "");
 }
 
 // What each stage found, as a sentence. Everything comes from the decision.
 class Narrator {
  public:
   Narrator(const Snapshot& tables, const Sad& sad, rte_mbuf* mbuf, const Decision& d)
-      : tables_(tables), sad_(sad), p_(packet(mbuf)), ttl_(ip_header(mbuf).ttl), d_(d) {}
+      : tables_(tables), sad_(sad), p_(packet(mbuf)), ttl_(hop_limit(mbuf)), d_(d) {}
 
   // `stopped`: the packet ended in this stage, by the packet's reason.
   std::string say(DecideStage stage, bool stopped) const {
@@ -61,16 +89,23 @@ class Narrator {
     if (stage == out_policy) return outbound(d_.first_policy, d_.first_sa);
     if (stage == size) return bytes(stopped);
     if (stage == source_nat) return stopped ? no_translation() : nat(NatKind::kSource);
+    if (stage == tunnel_interface) return tunnel(stopped);
     return d_.looked_up_again ? "source NAT changed the packet, asked again: " + outbound(d_.policy, d_.sa)
                               : "source NAT changed nothing: the first answer stands";
   }
 
   std::string leaving() const {
-    const auto name = [&](InterfaceIndex i) { return (*tables_.interfaces)[i].name.view(); };
-    if (d_.way == Way::kToGateway) return "delivered to the gateway itself";
+    if (d_.way == Way::kToGateway) return delivery();
+    if (d_.into_tunnel && !d_.sa)
+      return fmt::format("leaves by {} as GRE, which {}: {}", name(d_.route.interface),
+                         d_.gre_policy ? text(*d_.gre_policy) : "no policy protects: IN CLEAR",
+                         text(d_.as_sent));
     if (!d_.sa)
       return fmt::format("leaves IN CLEAR by {} to {}: {}", name(d_.route.interface),
                          to_text(d_.route.next_hop), text(d_.as_sent));
+    if (d_.sa->mode() == EspMode::kTransport)
+      return fmt::format("leaves as ESP by {} to {}: {}, around {}", name(d_.route.interface),
+                         to_text(d_.route.next_hop), text(*d_.sa), text(d_.as_sent));
     const RouteResult& outer = tables_.outer_route(*d_.sa).route;
     if (outer.verdict != RouteVerdict::kForward)
       return fmt::format("dropped ({}): the ESP packet has {}", info(reason_of(outer.verdict)).name,
@@ -80,6 +115,27 @@ class Narrator {
   }
 
  private:
+  std::string_view name(InterfaceIndex i) const { return (*tables_.interfaces)[i].name.view(); }
+
+  std::string delivery() const {
+    if (p_.tuple.protocol == kProtoEsp)
+      return "delivered to the gateway itself: decrypted, if an SA has its SPI";
+    if (p_.tuple.protocol == kProtoGre)
+      return "delivered to the gateway itself: unwrapped, if it is for a gre interface";
+    return tables_.host_path ? "delivered to the gateway itself or its host"
+                             : "delivered to the gateway itself";
+  }
+
+  std::string tunnel(bool stopped) const {
+    if (stopped && p_.reason != DropReason::kTooBig) return why();
+    if (!d_.into_tunnel) return "not into a vti or gre interface";
+    if (stopped)
+      return fmt::format("{} takes {} bytes unfragmented", name(d_.route.interface), d_.answer.mtu_bytes);
+    if (d_.sa) return fmt::format("{}: {}, {}", name(d_.route.interface), text(*d_.policy), text(*d_.sa));
+    return fmt::format("{}: GRE, {}", name(d_.route.interface),
+                       d_.gre_policy ? text(*d_.gre_policy) : "no policy protects it");
+  }
+
   std::string why() const { return std::string(info(p_.reason).help); }
 
   std::string bytes(bool stopped) const {
@@ -93,7 +149,7 @@ class Narrator {
   }
 
   std::string session() const {
-    if (!tables_.track_sessions) return "sessions are not tracked: no NAT rule needs them";
+    if (!tables_.tracks(p_.tuple.family())) return "sessions are not tracked: no NAT rule needs them";
     if (p_.flags & kInvalid) return "belongs to no session and cannot start one";
     if (d_.pending) return "a new flow";
     if (!d_.session) return "no session";
@@ -103,8 +159,8 @@ class Narrator {
 
   std::string nat(NatKind kind) const {
     const bool source = kind == NatKind::kSource;
-    const Ipv4Tuple& before = source ? d_.before_snat : p_.tuple;
-    const Ipv4Tuple& after = source ? d_.as_sent : d_.before_snat;
+    const Tuple& before = source ? d_.before_snat : p_.tuple;
+    const Tuple& after = source ? d_.as_sent : d_.before_snat;
     const std::string change =
         before == after ? "unchanged" : fmt::format("{} becomes {}", text(before), text(after));
     if (!d_.pending) return d_.session ? "as the session has it: " + change : change;
@@ -121,8 +177,9 @@ class Narrator {
   std::string way() const {
     switch (d_.route.verdict) {
       case RouteVerdict::kForward:
-        return fmt::format("forwarded by {} to {}", (*tables_.interfaces)[d_.route.interface].name.view(),
-                           to_text(d_.route.next_hop));
+        if (!(*tables_.interfaces)[d_.route.interface].has_wire())
+          return fmt::format("forwarded by {}", name(d_.route.interface));
+        return fmt::format("forwarded by {} to {}", name(d_.route.interface), to_text(d_.route.next_hop));
       case RouteVerdict::kLocal:
         return fmt::format("{} is the gateway's own", to_text(d_.before_snat.destination));
       case RouteVerdict::kNoRoute:
@@ -134,7 +191,7 @@ class Narrator {
     return "";
   }
 
-  static std::string no_way(RouteVerdict verdict, Ipv4Address destination) {
+  static std::string no_way(RouteVerdict verdict, IpAddress destination) {
     switch (verdict) {
       case RouteVerdict::kBlackhole:
         return "a blackhole route";
@@ -151,10 +208,11 @@ class Narrator {
   }
 
   std::string inbound() const {
-    const Sad::PathInfo* path = sad_.path_info(p_.path);
-    const std::string came =
-        path ? fmt::format("came by an SA with reqid {} from {}", path->reqid.value, to_text(path->source))
-             : "came in clear";
+    const PathInfo* path = sad_.path_info(p_.path);
+    std::string came = path ? "came by" : "came in clear";
+    for (size_t i = 0; path && i < path->count; ++i)
+      came += fmt::format("{} an SA with reqid {} from {}", i ? ", inside" : "", path->layers[i].reqid.value,
+                          to_text(path->layers[i].source));
     return came + ", " + (d_.in_policy ? text(*d_.in_policy) : "no policy matches");
   }
 
@@ -180,7 +238,7 @@ message::TextRow row(std::string_view stage, std::string_view line) {
 
 void write_l4(const message::Explain& q, uint8_t* l4) {
   const be16 ports[2] = {be16::from_host(q.source_port), be16::from_host(q.destination_port)};
-  if (q.protocol == kProtoIcmp) {
+  if (q.protocol == kProtoIcmp || q.protocol == kProtoIcmpv6) {
     reinterpret_cast<IcmpHeader*>(l4)->type = q.icmp_type;
     reinterpret_cast<IcmpHeader*>(l4)->id = ports[0];
   } else if (q.protocol == kProtoTcp || q.protocol == kProtoUdp) {
@@ -192,23 +250,23 @@ void write_l4(const message::Explain& q, uint8_t* l4) {
 // The packet that is asked about, large enough for every header that a stage may read.
 Result<void> build(const message::Explain& q, rte_mbuf* mbuf) {
   packet(mbuf) = Packet{};
-  const uint16_t bytes = std::max<uint16_t>(q.size_bytes, sizeof(Ipv4Header) + sizeof(TcpHeader));
+  const Family family = q.destination.family();
+  const size_t ip_bytes = family == Family::kIpv4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header);
+  const auto bytes = std::max(q.size_bytes, static_cast<uint16_t>(ip_bytes + sizeof(TcpHeader)));
   auto* at = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, bytes));
   if (!at)
     return fail("{} bytes are more than a packet buffer holds; {} fit", bytes, rte_pktmbuf_tailroom(mbuf));
   std::memset(at, 0, bytes);
-  Ipv4Header& ip = *reinterpret_cast<Ipv4Header*>(at);
-  ip.version_ihl = 0x45;
-  ip.total_length = be16::from_host(bytes);
-  ip.fragment = be16::from_host(q.dont_fragment ? Ipv4Header::kDontFragment : 0);
-  ip.ttl = q.ttl;
-  ip.protocol = q.protocol;
-  ip.source = q.source;
-  ip.destination = q.destination;
-  write_l4(q, at + sizeof ip);
+  write_outer_header({.source = q.source,
+                      .destination = q.destination,
+                      .hop_limit = q.ttl,
+                      .protocol = q.protocol,
+                      .dont_fragment = q.dont_fragment != 0},
+                     bytes, at);
+  write_l4(q, at + ip_bytes);
   packet(mbuf).in = q.in;
-  if (q.in == kNoInterface) packet(mbuf).flags = kFromGateway;
-  if (parse_ip(mbuf, false)) return {};
+  if (q.in == kNoInterface) packet(mbuf).flags = kFromGateway | kFromHost;
+  if (parse_ip(mbuf, family, false)) return {};
   const DropReasonInfo& why = info(packet(mbuf).reason);
   return fail("such a packet is dropped before any table is asked ({}): {}", why.name, why.help);
 }
@@ -222,11 +280,17 @@ Result<void> Gateway::take_path(const message::Explain& question, Packet& p) {
     if (sa.direction() == Direction::kIn && sa.spi() == question.sa_spi) found = &sa;
   });
   if (!found) return fail("no inbound SA has the SPI {:#x}", question.sa_spi.value);
-  p.path = found->path();
+  p.flags |= kCameProtected;
+  if (found->vti() != kNoInterface)
+    p.in = found->vti();  // judged by the vti's own policies, and in clear from then on
+  else
+    p.path = found->path();
   return {};
 }
 
 Result<std::vector<message::TextRow>> Gateway::explain(const message::Explain& question) {
+  if (question.source.family() != question.destination.family())
+    return fail("source and destination are not of one family");
   if (question.in != kNoInterface && question.in.value >= tables_->interfaces->size())
     return fail("there is no interface {}", question.in.value);
   const std::unique_ptr<rte_mbuf, void (*)(rte_mbuf*)> mbuf(rte_pktmbuf_alloc(pool_.get()), rte_pktmbuf_free);
@@ -253,11 +317,11 @@ Result<std::vector<message::TextRow>> Gateway::explain(const message::Explain& q
     lines.push_back(row("result", narrator.leaving()));
   else
     lines.push_back(row("result", fmt::format("dropped ({}): {}", why.name, why.help)));
-  if (!goes_on && d.answer.type && d.way != Way::kFromGateway)
-    lines.push_back(
-        row("answer", fmt::format("ICMP type {} code {} from {}{}", d.answer.type, d.answer.code,
-                                  to_text(error_source(ctx, packet(mbuf.get()), d)),
-                                  d.answer.mtu_bytes ? fmt::format(", MTU {}", d.answer.mtu_bytes) : "")));
+  if (!goes_on && d.answer.reason != IcmpReason::kNone)
+    lines.push_back(row(
+        "answer",
+        fmt::format("{} from {}{}", text(d.answer.reason), to_text(error_source(ctx, packet(mbuf.get()), d)),
+                    d.answer.mtu_bytes ? fmt::format(", MTU {}", d.answer.mtu_bytes) : "")));
   return lines;
 }
 

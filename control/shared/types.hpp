@@ -203,10 +203,10 @@ inline constexpr uint8_t kProtoAny = 0;  // in selectors and rules: every protoc
 // are as nf_conntrack has them: source_port = the query's identifier, destination_port = (type << 8 | code).
 // For GRE with a key, and for ESP, both are 0.
 struct Tuple {
-  IpAddress source;
-  IpAddress destination;
-  be16 source_port;
-  be16 destination_port;
+  IpAddress source{};
+  IpAddress destination{};
+  be16 source_port{};
+  be16 destination_port{};
   uint8_t protocol = 0;
   uint8_t reserved[3] = {};
   constexpr bool is_v4() const { return destination.is_v4(); }

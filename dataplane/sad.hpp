@@ -30,7 +30,7 @@ inline constexpr uint64_t kPathMtuLifetimeMs = 600'000;
 struct EspShape {
   uint8_t outer_bytes = sizeof(Ipv4Header);  // outer IP header; 0 in transport mode
   uint8_t udp_bytes = 0;                     // with encapsulation in UDP
-  uint8_t iv_bytes = kGcmIvBytes;
+  uint8_t iv_bytes = 8;
   uint8_t icv_bytes = 16;
   uint8_t align_bytes = 4;  // of payload with padding and trailer
 

@@ -89,7 +89,7 @@ bool admit(Run& run, rte_mbuf* mbuf) {
   if (sa.has(kSaEncap) != (p.tuple.protocol == kProtoUdp))
     return refuse(mbuf, counters.mismatch, DropReason::kEspEncapMismatch);
   if (!is_from_peer(sa, p)) return refuse(mbuf, counters.mismatch, DropReason::kEspWrongPeer);
-  auto ticket = sa.window().check(SeqNo{esp_header(mbuf).sequence.host()});
+  auto ticket = sa.window().check(esp_header(mbuf).sequence.host());
   if (!ticket) return refuse(mbuf, counters.replay, DropReason::kEspReplay);
   uint8_t* esp = esp_start(mbuf);
   const auto esp_bytes = static_cast<uint32_t>(rte_pktmbuf_mtod(mbuf, uint8_t*) + p.ip_bytes - esp);

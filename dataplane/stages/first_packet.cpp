@@ -156,7 +156,7 @@ IpAddress error_source(const Context& ctx, const Packet& p, const Decision& d) {
   if (d.before_snat.destination != p.tuple.destination && d.answer_about.is_unspecified())
     return p.tuple.destination;
   const IpAddress about = d.answer_about.is_unspecified() ? p.tuple.source : d.answer_about;
-  const RouteResult back = about.is_link_local() ? ctx.tables->fib->lookup_on_link(about, p.in)
+  const RouteResult back = about.is_link_local() ? ctx.route_on_link(about, p.in)
                                                  : ctx.tables->fib->lookup(about, flow_hash(p.tuple));
   if (back.verdict == RouteVerdict::kLocal) return about;  // translated to an address of the gateway
   const InterfaceIndex interface = back.verdict == RouteVerdict::kForward ? back.interface : p.in;

@@ -51,15 +51,14 @@ bool route_multicast(const Context& ctx, rte_mbuf* mbuf, Decision& d) {
                      ((ctx.tables->host_path && is_for_this_link(group)) || ctx.interface(p.in).hears(group));
   if (!heard) return stop(mbuf, DropReason::kIpMulticast);
   d.way = Way::kToGateway;
-  d.route = {.verdict = RouteVerdict::kLocal, .interface = p.in};
+  d.route = {.verdict = RouteVerdict::kLocal, .interface = p.in, .next_hop = group};
   return true;
 }
 
 // Link-local addresses have no meaning on another link (RFC 4291 section 2.5.6).
 RouteResult find_route(const Context& ctx, const Packet& p, const Decision& d) {
   const IpAddress destination = d.before_snat.destination;
-  if (destination.is_link_local())
-    return ctx.tables->fib->lookup_on_link(destination, (p.flags & kFromGateway) ? p.out : p.in);
+  if (destination.is_link_local()) return ctx.route_on_link(destination, (p.flags & kFromGateway) ? p.out : p.in);
   return ctx.tables->fib->lookup(destination, flow_hash(d.before_snat));
 }
 

@@ -3,157 +3,122 @@
 #include <nmmintrin.h>
 
 #include <algorithm>
-#include <bit>
-#include <cassert>
 #include <cstring>
 #include <utility>
 
+#include "dataplane/ipv6.hpp"
 #include "dataplane/reassembly_context.hpp"
-#include "nat/checksum.hpp"
 
 namespace espalier::dataplane {
 namespace {
 
-constexpr uint32_t kMaxIpBytes = 65535;
-constexpr uint8_t kCongestionExperienced = 3;
+DatagramKey ipv4_key(rte_mbuf* mbuf) {
+  const Ipv4Header& header = ipv4_header(mbuf);
+  return {.source = header.source,
+          .destination = header.destination,
+          .id = header.id.raw(),
+          .path = packet(mbuf).path,
+          .protocol = header.protocol};
+}
 
-// Calls visit(index, mask) for each word of a bitmap that the bits [first, end) touch.
-template <class Visit>
-void for_each_word(uint32_t first, uint32_t end, Visit visit) {
-  for (uint32_t word = first / 64; word * 64 < end; ++word) {
-    uint64_t mask = ~uint64_t{0};
-    if (word == first / 64) mask &= ~uint64_t{0} << (first % 64);
-    if (end - word * 64 < 64) mask &= ~(~uint64_t{0} << (end % 64));
-    visit(word, mask);
-  }
+DatagramKey ipv6_key(rte_mbuf* mbuf, const Ipv6FragmentHeader& fragment) {
+  const Ipv6Header& header = ipv6_header(mbuf);
+  return {.source = header.source,
+          .destination = header.destination,
+          .id = fragment.id.raw(),
+          .path = packet(mbuf).path,
+          .link = header.source.is_link_local() ? packet(mbuf).in : kNoInterface};
+}
+
+const Ipv6FragmentHeader& fragment_header(rte_mbuf* mbuf, const Ipv6Headers& headers) {
+  return *rte_pktmbuf_mtod_offset(mbuf, const Ipv6FragmentHeader*, headers.fragment_header);
+}
+
+// The headers of an IPv6 fragment; `bad` when it is none.
+Ipv6Headers fragment_headers(rte_mbuf* mbuf) {
+  Ipv6Headers headers = find_ipv6_headers(bytes(mbuf));
+  headers.bad |= !headers.is_fragment();
+  return headers;
+}
+
+// False when the packet is shorter than its headers say.
+bool parse_ipv4(rte_mbuf* mbuf, FragmentPiece& piece) {
+  const Ipv4Header& header = ipv4_header(mbuf);
+  piece.key = ipv4_key(mbuf);
+  piece.header_bytes = piece.payload_at = header.header_bytes();
+  piece.total_bytes = header.total_length.host();
+  piece.offset = header.fragment_offset_bytes();
+  piece.is_last = !header.more_fragments();
+  piece.ecn = header.ecn();
+  piece.dont_fragment = header.dont_fragment();
+  return header.is_fragment() && piece.header_bytes >= sizeof header;
+}
+
+bool parse_ipv6(rte_mbuf* mbuf, FragmentPiece& piece) {
+  const Ipv6Header& header = ipv6_header(mbuf);
+  const uint32_t total_bytes = sizeof header + header.payload_length.host();
+  if (mbuf->data_len < sizeof header || total_bytes > mbuf->data_len) return false;
+  const Ipv6Headers headers = fragment_headers(mbuf);
+  if (headers.bad) return false;
+  const Ipv6FragmentHeader& fragment = fragment_header(mbuf, headers);
+  piece.key = ipv6_key(mbuf, fragment);
+  piece.header_bytes = headers.fragment_header;
+  piece.payload_at = headers.fragment_header + sizeof fragment;
+  piece.total_bytes = static_cast<uint16_t>(total_bytes);
+  piece.offset = fragment.offset_bytes();
+  piece.is_last = !fragment.more_fragments();
+  piece.next_header_field = headers.fragment_field;
+  piece.next_header = fragment.next_header;
+  piece.ecn = header.traffic_class() & 3;
+  return piece.header_bytes <= Reassembler::kMaxHeaderBytes;
 }
 
 // False when no datagram can have such a fragment.
 bool parse(rte_mbuf* mbuf, FragmentPiece& piece) {
   if (mbuf->data_len < sizeof(Ipv4Header)) return false;
-  const Ipv4Header& header = ip_header(mbuf);
-  assert(header.is_fragment());
   piece.mbuf = mbuf;
-  piece.header = &header;
-  piece.header_bytes = header.header_bytes();
-  piece.total_bytes = header.total_length.host();
-  if (piece.header_bytes < sizeof(Ipv4Header) || piece.total_bytes <= piece.header_bytes ||
-      piece.total_bytes > mbuf->data_len)
-    return false;
-  const uint32_t payload_bytes = piece.total_bytes - piece.header_bytes;
-  piece.is_last = !header.more_fragments();
-  piece.offset = header.fragment_offset_bytes();
+  if (!(is_ipv4(mbuf) ? parse_ipv4(mbuf, piece) : parse_ipv6(mbuf, piece))) return false;
+  if (piece.total_bytes <= piece.payload_at || piece.total_bytes > mbuf->data_len) return false;
+  const uint32_t payload_bytes = piece.total_bytes - piece.payload_at;
   piece.end = piece.offset + payload_bytes;
-  piece.key = DatagramKey::of(header, packet(mbuf).path);
-  return piece.end + piece.header_bytes <= kMaxIpBytes && (piece.is_last || payload_bytes % 8 == 0);
+  const bool is_atomic = piece.offset == 0 && piece.is_last;
+  return !is_atomic && piece.end + piece.header_bytes <= kMaxIpBytes &&
+         (piece.is_last || payload_bytes % 8 == 0);
 }
 
 }  // namespace
 
-DatagramKey DatagramKey::of(const Ipv4Header& header, SecurityPath path) {
-  return {header.source, header.destination, header.id, header.protocol, path};
-}
-
 uint32_t DatagramKey::hash() const {
-  const uint64_t addresses = uint64_t{source.be.raw()} << 32 | destination.be.raw();
-  const uint64_t datagram = uint64_t{id.raw()} << 8 | protocol;
-  return static_cast<uint32_t>(_mm_crc32_u64(_mm_crc32_u64(0, addresses), datagram));
+  uint64_t hash = _mm_crc32_u64(0, uint64_t{id} << 8 | protocol);
+  for (const IpAddress& address : {source, destination})
+    hash = _mm_crc32_u64(_mm_crc32_u64(hash, address.high.raw()), address.low.raw());
+  return static_cast<uint32_t>(hash);
 }
 
-uint32_t fragment_hash(const Ipv4Header& header) {
-  return DatagramKey::of(header, kClear).hash();
+uint32_t fragment_hash(rte_mbuf* fragment) {
+  if (is_ipv4(fragment)) return ipv4_key(fragment).hash();
+  const Ipv6Headers headers = fragment_headers(fragment);
+  return headers.bad ? 0 : ipv6_key(fragment, fragment_header(fragment, headers)).hash();
 }
 
-void ReassemblyContext::begin(const FragmentPiece& piece, rte_mbuf* mbuf, uint64_t now_ms) {
-  key = piece.key;
-  whole = mbuf;
-  whole->port = piece.mbuf->port;
-  packet(whole) = packet(piece.mbuf);
-  opened_ms = now_ms;
-  received_units = 0;
-  end = 0;
-  start = kRoomyStart;
-  longest = longest_df = 0;
-  header_bytes = ecn_seen = 0;
-  has_last = false;
-  units.fill(0);
-}
+bool unwrap_atomic_fragment(rte_mbuf* mbuf) {
+  if (is_ipv4(mbuf)) return false;
+  const Ipv6Headers headers = fragment_headers(mbuf);
+  if (headers.bad) return false;
+  const Ipv6FragmentHeader fragment = fragment_header(mbuf, headers);
+  if (fragment.offset_bytes() != 0 || fragment.more_fragments()) return false;
 
-bool ReassemblyContext::ends_contradict(const FragmentPiece& piece) const {
-  if (piece.is_last) return piece.end < end || (has_last && piece.end != end);
-  return has_last && piece.end > end;
-}
-
-uint32_t ReassemblyContext::present(const FragmentPiece& piece) const {
-  uint32_t count = 0;
-  for_each_word(piece.first_unit(), piece.end_unit(), [&](uint32_t word, uint64_t mask) {
-    count += static_cast<uint32_t>(std::popcount(units[word] & mask));
-  });
-  return count;
-}
-
-ReassemblyContext::Fit ReassemblyContext::fit(const FragmentPiece& piece) const {
-  if (ends_contradict(piece)) return Fit::kContradiction;
-  const uint32_t here = present(piece);
-  if (here == 0) return Fit::kNew;
-  return here == piece.end_unit() - piece.first_unit() ? Fit::kDuplicate : Fit::kContradiction;
-}
-
-void ReassemblyContext::make_room(uint32_t up_to) {
-  if (start == kTightStart || start + up_to + kTailroom <= Reassembler::kJumboRoom) return;
-  std::memmove(buffer() + kTightStart, buffer() + start, end);
-  start = kTightStart;
-}
-
-void ReassemblyContext::store(const FragmentPiece& piece) {
-  make_room(piece.end);
-  const auto payload = piece.payload();
-  std::copy(payload.begin(), payload.end(), buffer() + start + piece.offset);
-  for_each_word(piece.first_unit(), piece.end_unit(),
-                [&](uint32_t word, uint64_t mask) { units[word] |= mask; });
-  received_units += piece.end_unit() - piece.first_unit();
-  end = std::max(end, piece.end);
-  has_last |= piece.is_last;
-  ecn_seen |= 1 << piece.header->ecn();
-  longest = std::max(longest, piece.total_bytes);
-  if (piece.header->dont_fragment()) longest_df = std::max(longest_df, piece.total_bytes);
-  if (piece.offset != 0) return;
-  header_bytes = static_cast<uint8_t>(piece.header_bytes);
-  std::copy_n(bytes(piece.mbuf).begin(), header_bytes, header.begin());
-  packet(whole) = packet(piece.mbuf);
-}
-
-// RFC 3168 section 5.3: ECN capable fragments and others do not come from one datagram. And the first header
-// may be longer than that of a piece which fitted 65535 bytes.
-bool ReassemblyContext::is_sound() const {
-  constexpr uint8_t kNotCapable = 1 << 0;
-  const bool mixed = (ecn_seen & kNotCapable) && ecn_seen != kNotCapable;
-  return !mixed && header_bytes + end <= kMaxIpBytes;
-}
-
-void ReassemblyContext::finish() {
-  if (header_bytes > start) {
-    std::memmove(buffer() + header_bytes, buffer() + start, end);
-    start = header_bytes;
-  }
-  const auto total_bytes = static_cast<uint16_t>(header_bytes + end);
-  whole->data_off = start - header_bytes;
-  whole->data_len = total_bytes;
-  whole->pkt_len = total_bytes;
-  std::copy_n(header.begin(), header_bytes, bytes(whole).begin());
-
-  Ipv4Header& ip = ip_header(whole);
-  ip.total_length = be16::from_host(total_bytes);
-  ip.fragment = be16::from_host(longest_df == longest ? Ipv4Header::kDontFragment : 0);
-  if (ecn_seen & 1 << kCongestionExperienced) ip.tos |= kCongestionExperienced;
-  ip.checksum = 0;
-  ip.checksum = nat::checksum(bytes(whole).first(header_bytes));
-
-  Packet& record = packet(whole);
+  Packet& record = packet(mbuf);
+  record.fragment_limit = record.ip_bytes;
+  record.ip_bytes = static_cast<uint16_t>(record.ip_bytes - sizeof fragment);
   record.flags = static_cast<uint16_t>((record.flags & ~kFragment) | kReassembled);
-  record.l4_offset = header_bytes;
-  record.ip_bytes = total_bytes;
-  record.fragment_limit = longest;
+  uint8_t* start = bytes(mbuf).data();
+  start[headers.fragment_field] = fragment.next_header;
+  std::memmove(start + sizeof fragment, start, headers.fragment_header);
+  rte_pktmbuf_adj(mbuf, sizeof fragment);
+  ipv6_header(mbuf).payload_length =
+      be16::from_host(static_cast<uint16_t>(record.ip_bytes - sizeof(Ipv6Header)));
+  return true;
 }
 
 // The low bits of the hash choose the worker, so all contexts here may have them equal.

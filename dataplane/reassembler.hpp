@@ -1,8 +1,9 @@
-// IPv4 reassembly (RFC 791 section 3.2, RFC 815) of one worker, bounded in memory and time.
+// Reassembly of one worker's fragments (RFC 791 section 3.2, RFC 8200 section 4.5), bounded in memory and
+// time.
 //
 // A datagram that waits for fragments is a context: one "jumbo" mbuf that the payload is copied into at its
-// place, and a bitmap of the 8-byte units that came. What Linux does is done here: a fragment that lies
-// wholly in what was received is ignored as a duplicate, any other overlap ends the context (RFC 5722), a
+// place, and bitmaps of the 8-byte units that came. A fragment that came before, byte for byte, is ignored;
+// any other overlap ends the context, in both families (RFC 5722; Linux is milder with what adds nothing). A
 // context lives 30 s from its first fragment on, and when none is free the oldest is given up.
 //
 // How packets are counted: a context stands for the fragment that opened it. That one counts as waiting, each
@@ -10,7 +11,7 @@
 // received = sent + reasons + waiting holds at every moment, and a whole is never counted as made.
 //
 // No ICMP "time exceeded" (code 1) is sent on a timeout: Linux, too, sends none for what it forwards, and RFC
-// 1122 section 3.3.2 asks for it from hosts only.
+// 1122 section 3.3.2 and RFC 8200 section 4.5 ask for it from hosts only.
 //
 // Owner: one worker. fragment_hash() says which, so that all fragments of a datagram meet.
 #pragma once
@@ -27,8 +28,13 @@ struct DatagramKey;  // reassembly_context.hpp
 struct FragmentPiece;
 struct ReassemblyContext;
 
-// Same value for all fragments of a datagram: (source, destination, protocol, id), RFC 791 section 3.2.
-uint32_t fragment_hash(const Ipv4Header& header);
+// Same value for all fragments of a datagram. `fragment` passed `parse`.
+uint32_t fragment_hash(rte_mbuf* fragment);
+
+// Takes the fragment header off an IPv6 packet that is all of its datagram (RFC 6946), in place, and leaves
+// it as a whole out of Reassembler::add() would be. False, and nothing changed, when `mbuf` is no such
+// packet. It has to be asked before add(): a datagram that waits has nothing to do with an atomic fragment.
+bool unwrap_atomic_fragment(rte_mbuf* mbuf);
 
 class Reassembler {
  public:
@@ -36,9 +42,12 @@ class Reassembler {
   static constexpr uint64_t kTimeoutMs = 30'000;
   // Data room that the jumbo mempool's mbufs must have, headroom included: all that an mbuf can.
   static constexpr uint16_t kJumboRoom = 65535;
-  // A whole up to this total length has kPacketHeadroom and kTailroom around it; a longer one (up to 65535)
-  // may have neither, so who wants to add to it must look.
-  static constexpr uint16_t kMaxRoomyWhole = kJumboRoom - kPacketHeadroom - 60 - kTailroom;
+  // Longest header that a whole may have: all of IPv4's, and more than IPv6's that precede a fragment header
+  // ever are; fragments with more are refused.
+  static constexpr uint16_t kMaxHeaderBytes = 256;
+  // A whole up to this total length has kPacketHeadroom and kTailroom around it; a longer one (up to 65535,
+  // in IPv6 as well) may have neither, so who wants to add to it must look.
+  static constexpr uint16_t kMaxRoomyWhole = kJumboRoom - kPacketHeadroom - kMaxHeaderBytes - kTailroom;
 
   enum class Outcome : uint8_t { kWaiting, kComplete, kDropped };
 
@@ -49,9 +58,8 @@ class Reassembler {
   Reassembler(const Reassembler&) = delete;
   Reassembler& operator=(const Reassembler&) = delete;
 
-  // Takes in a copy of `fragment`: one segment, data at the IP header, header checksum right and
-  // is_fragment(). Its lengths are checked here again. The mbuf stays the caller's, who frees it and counts
-  // `reason` for it:
+  // Takes in a copy of `fragment`: one segment, data at the IP header, that passed `parse` as a fragment. Its
+  // lengths are checked here again. The mbuf stays the caller's, who frees it and counts `reason` for it:
   // - kWaiting: kNone (count nothing: the context stands for it from now on) for the first fragment of a
   //   datagram, kUsedFragment for another.
   // - kComplete: kUsedFragment, and `whole` is the datagram.
@@ -61,9 +69,9 @@ class Reassembler {
   // When not kComplete and `whole` is not null, it is a context that was given up for this fragment: free it
   // and count its record's reason, kFragmentMalformed or kReassemblyFull.
   //
-  // The whole has the first fragment's header, options and Packet record; kFragment cleared, kReassembled
-  // set, l4_offset, ip_bytes and fragment_limit (the longest fragment's total length) set; DF as the longest
-  // fragment had it; CE if any had it. Its tuple's ports are to be parsed anew.
+  // The whole has the first fragment's headers (without the fragment header) and Packet record; kFragment
+  // cleared, kReassembled set, ip_bytes and fragment_limit (the longest fragment's total length) set; DF as
+  // the longest fragment had it; CE if any had it. The rest is to be parsed anew.
   Outcome add(rte_mbuf* fragment, uint64_t now_ms, rte_mbuf*& whole, DropReason& reason);
 
   // Gives up contexts older than kTimeoutMs, at most lost.size() of them: writes their mbufs, record reason

@@ -13,6 +13,10 @@ void dispose_of_lost(Context& ctx, rte_mbuf* lost) {
   rte_pktmbuf_free(lost);
 }
 
+bool parse_whole(rte_mbuf* mbuf) {
+  return parse_ip(mbuf, is_ipv4(mbuf) ? Family::kIpv4 : Family::kIpv6, false);
+}
+
 // Adds a fragment; `mbuf` becomes the whole when it is complete.
 bool add_fragment(Context& ctx, rte_mbuf*& mbuf) {
   rte_mbuf* other = nullptr;
@@ -31,7 +35,7 @@ bool add_fragment(Context& ctx, rte_mbuf*& mbuf) {
   packet(mbuf).reason = DropReason::kNone;
   // The first fragment may have come in under tables with more interfaces.
   if (!ctx.is_interface(packet(mbuf).in)) return stop(mbuf, DropReason::kInterfaceDown);
-  return parse_ip(mbuf, is_ipv4(mbuf) ? Family::kIpv4 : Family::kIpv6, false);
+  return parse_whole(mbuf);
 }
 
 bool must_be_whole(const Context& ctx, const Packet& p) {
@@ -48,6 +52,10 @@ uint16_t reassemble(Context& ctx, MbufSpan burst) {
   for (rte_mbuf*& mbuf : burst) {
     const Packet& p = packet(mbuf);
     if (!(p.flags & kFragment) || !must_be_whole(ctx, p)) continue;
+    if (unwrap_atomic_fragment(mbuf)) {
+      parse_whole(mbuf);
+      continue;
+    }
     const WorkerId worker{static_cast<uint16_t>(fragment_hash(mbuf) % ctx.workers)};
     if (worker != ctx.worker)
       stop_for_worker(mbuf, worker);

@@ -15,6 +15,7 @@ namespace espalier::dataplane {
 namespace {
 
 using test::Bytes;
+constexpr uint32_t kId = 0x1f20f2b4;
 const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
 
 bool has_right_checksum(const Bytes& packet) {
@@ -28,7 +29,7 @@ class FragmentTest : public testing::Test {
     rte_mbuf* whole = jumbo_.make(packet, SecurityPath(3));
     rte_mbuf* out[2 * kMaxFragments];
     reason_ = DropReason::kNone;
-    const uint16_t count = fragment(whole, limit_bytes, pool_.get(), {out, out_size}, reason_);
+    const uint16_t count = fragment(whole, limit_bytes, kId, pool_.get(), {out, out_size}, reason_);
     EXPECT_EQ(bytes_of(whole), packet);
     rte_pktmbuf_free(whole);
     std::vector<Bytes> fragments;
@@ -162,7 +163,7 @@ TEST_F(FragmentTest, WithoutEnoughBuffersNothingIsMade) {
   rte_mbuf* whole = jumbo_.make(udp_of(1500));
   rte_mbuf* out[8];
   DropReason reason{};
-  EXPECT_EQ(fragment(whole, 600, small.get(), out, reason), 0);
+  EXPECT_EQ(fragment(whole, 600, kId, small.get(), out, reason), 0);
   EXPECT_EQ(reason, DropReason::kNoMbuf);
   EXPECT_EQ(small.in_use(), 0u);
   rte_pktmbuf_free(whole);

@@ -1,12 +1,13 @@
-// ICMP against what Linux sent (tests/golden/recordings), and byte by byte where no recording has it.
+// ICMP against what Linux sent (tests/golden/recordings, tests/oracle), and byte by byte where no recording
+// has it.
 #include "dataplane/icmp.hpp"
 
 #include <gtest/gtest.h>
 
-#include "tests/support/packet_builder.hpp"
-#include "tests/support/pcap_file.hpp"
 #include "tests/unit/dataplane/eal_environment.hpp"
+#include "tests/unit/dataplane/ipv6_packets.hpp"
 #include "tests/unit/dataplane/mbuf_tools.hpp"
+#include "tests/unit/dataplane/recorded_packets.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -15,25 +16,31 @@ using test::Bytes;
 const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
 constexpr std::string_view kHost = "192.168.10.45", kGateway = "192.168.10.1";
 
-// The IP packets of one step of a recording ("01-forward", "in-lan0").
 std::vector<Bytes> recorded(const std::string& scenario, const std::string& file, uint32_t step) {
-  const auto frames = test::read_pcap(std::string(GOLDEN_RECORDINGS) + "/" + scenario + "/" + file + ".pcap");
-  if (!frames) throw std::runtime_error(frames.error().text);
-  std::vector<Bytes> packets;
-  for (const auto& frame : *frames) {
-    if (frame.seconds != step || test::get16(frame.frame, 12) != kEtherTypeIpv4) continue;
-    const auto ip = test::ByteView(frame.frame).subspan(14);
-    packets.push_back(test::copy(ip.first(test::get16(ip, 2))));
-  }
-  return packets;
+  return test::recorded(std::string(GOLDEN_RECORDINGS) + "/" + scenario, file, step);
+}
+std::vector<Bytes> recorded6(const std::string& file, uint32_t step) {
+  return test::recorded(std::string(ORACLE_GOLDEN) + "/40-ipv6-errors", file, step);
+}
+
+// Linux makes up flow labels for what it sends itself; RFC 6437 section 3 lets us leave them out.
+Bytes without_flow_label(Bytes packet) {
+  test::put32(packet, 0, test::get32(packet, 0) & 0xfff00000);
+  return packet;
+}
+
+Bytes slice(const Bytes& bytes, size_t count) {  // its end is the heap's
+  return {bytes.begin(), bytes.begin() + static_cast<long>(count)};
 }
 
 class IcmpTest : public testing::Test {
  protected:
-  Bytes error_about(const Bytes& packet, IcmpAnswer answer, uint16_t id, SecurityPath path = kClear) {
+  Bytes error_about(const Bytes& packet, IcmpAnswer answer, uint16_t id, SecurityPath path = kClear,
+                    IpAddress source = test::parse_address(kGateway), uint16_t flags = 0) {
     rte_mbuf* about = pool_.make(packet, path);
+    dataplane::packet(about).flags |= flags;
     EXPECT_TRUE(may_answer_with_icmp_error(about));
-    rte_mbuf* error = make_icmp_error(about, answer, test::parse_address(kGateway), id, pool_.get());
+    rte_mbuf* error = make_icmp_error(about, answer, source, id, pool_.get());
     const Bytes bytes = bytes_of(error);
     record_ = dataplane::packet(error);
     EXPECT_EQ(bytes_of(about), packet);
@@ -41,6 +48,9 @@ class IcmpTest : public testing::Test {
     rte_pktmbuf_free(about);
     rte_pktmbuf_free(error);
     return bytes;
+  }
+  Bytes error6_about(const Bytes& packet, IcmpAnswer answer) {
+    return error_about(packet, answer, 0, kClear, test::address6(test::kGateway6));
   }
   bool may_answer(const Bytes& packet) {
     rte_mbuf* about = pool_.make(packet);
@@ -76,10 +86,10 @@ TEST_F(IcmpTest, ErrorsAreThoseThatLinuxSent) {
     const char* what;
   };
   const Case cases[] = {
-      {"01-forward", 3, {kIcmpTimeExceeded, 0, 0}, "ttl1"},
-      {"01-forward", 6, {kIcmpUnreachable, kIcmpHostUnreachable, 0}, "unreachable-route"},
-      {"01-forward", 7, {kIcmpUnreachable, kIcmpAdminProhibited, 0}, "prohibit-route"},
-      {"16-pmtu", 2, {kIcmpUnreachable, kIcmpFragmentationNeeded, 1446}, "too big: cut to 576 bytes"},
+      {"01-forward", 3, {IcmpReason::kTimeExceeded}, "ttl1"},
+      {"01-forward", 6, {IcmpReason::kHostUnreachable}, "unreachable-route"},
+      {"01-forward", 7, {IcmpReason::kProhibited}, "prohibit-route"},
+      {"16-pmtu", 2, {IcmpReason::kTooBig, 1446}, "too big: cut to 576 bytes"},
   };
   for (const Case& c : cases) {
     const auto sent = recorded(c.scenario, "in-lan0", c.step);
@@ -96,16 +106,16 @@ TEST_F(IcmpTest, ErrorsKeepPartOfTheTos) {
                                               {0x1e, 0xde}, {0x2b, 0xca}, {0xff, 0xde}};
   for (const auto& [sent, answered] : seen) {
     const Bytes packet = test::udp("192.168.10.45:4000", "198.51.100.9:5000").tos(sent).ttl(1).bytes();
-    EXPECT_EQ(error_about(packet, {kIcmpTimeExceeded, 0, 0}, 1).at(1), answered) << int{sent};
+    EXPECT_EQ(error_about(packet, {IcmpReason::kTimeExceeded}, 1).at(1), answered) << int{sent};
   }
 }
 
 TEST_F(IcmpTest, TheRecordOfAnErrorIsReadyForTheWayOut) {
   const Bytes packet = test::udp("192.168.10.45:4000", "198.51.100.9:5000").bytes();
-  error_about(packet, {kIcmpUnreachable, kIcmpFragmentationNeeded, 1400}, 1);
+  error_about(packet, {IcmpReason::kTooBig, 1400}, 1);
   EXPECT_EQ(record_.flags, kFromGateway | kIcmpError);
-  EXPECT_EQ(record_.tuple.source, test::parse_address(kGateway));
-  EXPECT_EQ(record_.tuple.destination, test::parse_address(kHost));
+  EXPECT_EQ(record_.tuple.source, IpAddress(test::parse_address(kGateway)));
+  EXPECT_EQ(record_.tuple.destination, IpAddress(test::parse_address(kHost)));
   EXPECT_EQ(record_.tuple.source_port.host(), 0);
   EXPECT_EQ(record_.tuple.destination_port.host(), 3 << 8 | 4);
   EXPECT_EQ(record_.tuple.protocol, kProtoIcmp);
@@ -113,22 +123,24 @@ TEST_F(IcmpTest, TheRecordOfAnErrorIsReadyForTheWayOut) {
   EXPECT_EQ(record_.path, kClear);
   EXPECT_EQ(record_.l4_offset, 20);
   EXPECT_EQ(record_.ip_bytes, 28 + packet.size());
-  error_about(packet, {kIcmpTimeExceeded, 0, 0}, 1, SecurityPath(4));
-  EXPECT_EQ(record_.flags, kFromGateway | kIcmpError | kAboutDecrypted);
+  error_about(packet, {IcmpReason::kTimeExceeded}, 1, SecurityPath(4));
+  EXPECT_EQ(record_.flags, kFromGateway | kIcmpError | kAboutProtected);
+  error_about(packet, {IcmpReason::kTimeExceeded}, 1, kClear, test::parse_address(kGateway), kCameProtected);
+  EXPECT_EQ(record_.flags, kFromGateway | kIcmpError | kAboutProtected) << "GRE was taken off after ESP";
 }
 
 TEST_F(IcmpTest, NothingBehindThePacketIsQuoted) {
   Bytes padded = test::udp("192.168.10.45:1", "198.51.100.9:2").payload(4).bytes();
   const Bytes packet = padded;
   padded.resize(46, 0xee);
-  const Bytes error = error_about(padded, {kIcmpTimeExceeded, 0, 0}, 1);
+  const Bytes error = error_about(padded, {IcmpReason::kTimeExceeded}, 1);
   EXPECT_EQ(Bytes(error.begin() + 28, error.end()), packet);
 }
 
 TEST_F(IcmpTest, ExactlyAsMuchIsQuotedAsFits) {
   for (const size_t total : {547, 548, 549}) {
     const Bytes packet = test::udp("192.168.10.45:1", "198.51.100.9:2").payload(total - 28).bytes();
-    const Bytes error = error_about(packet, {kIcmpTimeExceeded, 0, 0}, 1);
+    const Bytes error = error_about(packet, {IcmpReason::kTimeExceeded}, 1);
     EXPECT_EQ(error.size(), std::min<size_t>(576, 28 + total));
     EXPECT_EQ(test::internet_checksum(test::ByteView(error).subspan(20)), 0);
   }
@@ -137,7 +149,9 @@ TEST_F(IcmpTest, ExactlyAsMuchIsQuotedAsFits) {
 TEST_F(IcmpTest, WithoutBuffersThereIsNoError) {
   TestPool one(1, 2048);
   rte_mbuf* about = one.make(test::udp("192.168.10.45:1", "198.51.100.9:2").bytes());
-  EXPECT_EQ(make_icmp_error(about, {3, 1, 0}, test::parse_address(kGateway), 1, one.get()), nullptr);
+  EXPECT_EQ(
+      make_icmp_error(about, {IcmpReason::kHostUnreachable}, test::parse_address(kGateway), 1, one.get()),
+      nullptr);
   rte_pktmbuf_free(about);
 }
 
@@ -167,6 +181,92 @@ TEST_F(IcmpTest, ErrorsAndUnknownIcmpTypesAreNotAnswered) {
   EXPECT_FALSE(may_answer(no_type));
 }
 
+// --- Errors of ICMPv6 ---
+
+TEST_F(IcmpTest, Icmpv6ErrorsAreThoseThatLinuxSent) {
+  struct Case {
+    uint32_t step;
+    IcmpAnswer answer;
+    const char* what;
+  };
+  const Case cases[] = {
+      {1, {IcmpReason::kTimeExceeded}, "ttl1"},
+      {2, {IcmpReason::kNetUnreachable}, "unreachable-route"},
+      {3, {IcmpReason::kProhibited}, "prohibit-route"},
+      {5, {IcmpReason::kPortUnreachable}, "port-unreachable"},
+      {6, {IcmpReason::kProtocolUnreachable}, "unknown-protocol"},
+      {7, {IcmpReason::kProtocolUnreachable}, "unknown-protocol-behind-options"},
+      {12, {IcmpReason::kTimeExceeded}, "ttl1-unknown-informational"},
+      {14, {IcmpReason::kTimeExceeded}, "ttl1-later-fragment"},
+      {15, {IcmpReason::kTimeExceeded}, "ttl1-first-fragment-icmp"},
+      {21, {IcmpReason::kTooBig, 1300}, "big: cut to 1280 bytes"},
+      {25, {IcmpReason::kTooBig, 1300}, "fragments-big"},
+  };
+  for (const Case& c : cases) {
+    const auto sent = recorded6("in-lan0", c.step);
+    const auto answered = recorded6("out-lan0", c.step);
+    ASSERT_EQ(sent.size(), 1u) << c.what;
+    ASSERT_EQ(answered.size(), 1u) << c.what;
+    EXPECT_EQ(error6_about(sent[0], c.answer), without_flow_label(answered[0])) << c.what;
+  }
+}
+
+TEST_F(IcmpTest, WhatLinuxDidNotAnswerWithIcmpv6IsNotAnswered) {
+  for (const uint32_t step : {11, 13}) {  // ttl1-icmp-error, ttl1-unknown-error
+    const auto sent = recorded6("in-lan0", step);
+    ASSERT_EQ(sent.size(), 1u);
+    ASSERT_TRUE(recorded6("out-lan0", step).empty());
+    EXPECT_FALSE(may_answer(sent[0])) << step;
+  }
+}
+
+TEST_F(IcmpTest, AnUnreachableNeighborIsAnAddressUnreachable) {
+  const Bytes packet = test::ipv6(kProtoUdp, test::udp6(16));
+  const Bytes error = error6_about(packet, {IcmpReason::kHostUnreachable});
+  Bytes quote = packet;
+  EXPECT_EQ(error, test::ipv6(kProtoIcmpv6, test::icmpv6(1, 3, 0, quote, test::kGateway6, test::kHost6),
+                              {.source = test::kGateway6, .destination = test::kHost6}));
+}
+
+TEST_F(IcmpTest, AnMtuAbove16BitsIsToldWhole) {
+  const Bytes error = error6_about(test::ipv6(kProtoUdp, test::udp6(16)), {IcmpReason::kTooBig, 0x12345});
+  EXPECT_EQ(test::get32(error, 44), 0x12345u);
+  const Bytes v4 =
+      error_about(test::udp("192.168.10.45:1", "198.51.100.9:2").bytes(), {IcmpReason::kTooBig, 0x12345}, 1);
+  EXPECT_EQ(test::get32(v4, 24), 0xffffu);
+}
+
+TEST_F(IcmpTest, TheRecordOfAnIcmpv6ErrorIsReadyForTheWayOut) {
+  error6_about(test::ipv6(kProtoUdp, test::udp6(16)), {IcmpReason::kTooBig, 1400});
+  EXPECT_EQ(record_.flags, kFromGateway | kIcmpError);
+  EXPECT_EQ(record_.tuple.source, test::address6(test::kGateway6));
+  EXPECT_EQ(record_.tuple.destination, test::address6(test::kHost6));
+  EXPECT_EQ(record_.tuple.source_port.host(), 0);
+  EXPECT_EQ(record_.tuple.destination_port.host(), 2 << 8);
+  EXPECT_EQ(record_.tuple.protocol, kProtoIcmpv6);
+  EXPECT_EQ(record_.l4_offset, 40);
+  EXPECT_EQ(record_.ip_bytes, 40 + 8 + 64);
+}
+
+TEST_F(IcmpTest, AboutSomeIpv6PacketsNoErrorMayBeSent) {
+  const auto may = [&](const test::Ipv6Fields& fields, uint8_t protocol = kProtoUdp,
+                       const Bytes& payload = test::udp6(16)) {
+    return may_answer(test::ipv6(protocol, payload, fields));
+  };
+  EXPECT_TRUE(may({}));
+  EXPECT_TRUE(may({.source = "fe80::1"}));
+  for (const char* source : {"::", "::1", "ff02::1"}) EXPECT_FALSE(may({.source = source})) << source;
+  EXPECT_FALSE(may({.destination = "ff02::5"}));
+  EXPECT_FALSE(may({}, kProtoRouting, test::joined({test::routing_header(kProtoUdp, 0, 1), test::udp6(16)})));
+  for (unsigned type = 0; type < 256; ++type)
+    EXPECT_EQ(may({}, kProtoIcmpv6, test::icmpv6(static_cast<uint8_t>(type), 0, 0, {})),
+              type >= 128 && type != 137)
+        << type;
+  EXPECT_FALSE(may({}, kProtoIcmpv6, {})) << "no type";
+  EXPECT_FALSE(may({}, kProtoDestinationOptions,
+                   test::joined({test::options_header(kProtoIcmpv6), test::icmpv6(1, 0, 0, {})})));
+}
+
 // --- Echo ---
 
 TEST_F(IcmpTest, TheReplyIsTheOneThatLinuxSent) {
@@ -176,7 +276,7 @@ TEST_F(IcmpTest, TheReplyIsTheOneThatLinuxSent) {
   ASSERT_EQ(reply.size(), 1u);
   EXPECT_EQ(reply_to(request[0], test::get16(reply[0], 4)), reply[0]);
   EXPECT_EQ(record_.flags, kFromGateway);
-  EXPECT_EQ(record_.tuple.source, test::parse_address(kGateway));
+  EXPECT_EQ(record_.tuple.source, IpAddress(test::parse_address(kGateway)));
   EXPECT_EQ(record_.tuple.source_port.host(), 7);
   EXPECT_EQ(record_.tuple.destination_port.host(), 0);
   EXPECT_EQ(record_.path, kClear) << "the reply to a decrypted request is a new packet";
@@ -216,14 +316,65 @@ TEST_F(IcmpTest, OnlyGoodEchoRequestsAreAnswered) {
   EXPECT_TRUE(reply_to(test::echo_request(kHost, kGateway).payload(0).bytes(), 1));
 }
 
+TEST_F(IcmpTest, TheIcmpv6ReplyIsTheOneThatLinuxSent) {
+  for (const uint32_t step : {8, 9}) {  // echo, echo-behind-options
+    const auto request = recorded6("in-lan0", step);
+    const auto reply = recorded6("out-lan0", step);
+    ASSERT_EQ(request.size(), 1u);
+    ASSERT_EQ(reply.size(), 1u);
+    EXPECT_EQ(reply_to(request[0], 0), without_flow_label(reply[0])) << step;
+    EXPECT_EQ(record_.flags, kFromGateway);
+    EXPECT_EQ(record_.tuple.source, test::address6(test::kGateway6));
+    EXPECT_EQ(record_.tuple.source_port.host(), 7);
+    EXPECT_EQ(record_.tuple.destination_port.host(), 129 << 8);
+    EXPECT_EQ(record_.tuple.protocol, kProtoIcmpv6);
+    EXPECT_EQ(record_.l4_offset, 40);
+    EXPECT_EQ(record_.ip_bytes, reply[0].size());
+    EXPECT_EQ(record_.path, kClear);
+  }
+  EXPECT_FALSE(reply_to(recorded6("in-lan0", 10).at(0), 0)) << "echo-bad-checksum";
+}
+
+TEST_F(IcmpTest, OnlyGoodIcmpv6EchoRequestsAreAnswered) {
+  const test::Ipv6Fields fields{.destination = test::kGateway6, .flow_label = 0x12345};
+  const auto echo = [](const char* destination = test::kGateway6, uint8_t type = 128) {
+    return test::icmpv6(type, 0, 0x00090003, test::counting_bytes(33), test::kHost6, destination);
+  };
+  Bytes good = test::ipv6(kProtoIcmpv6, echo(), fields);
+  const Bytes expected = test::ipv6(
+      kProtoIcmpv6, test::icmpv6(129, 0, 0x00090003, test::counting_bytes(33), test::kGateway6, test::kHost6),
+      {.source = test::kGateway6, .destination = test::kHost6});
+  EXPECT_EQ(reply_to(good, 0), expected);
+  good.resize(good.size() + 9, 0xee);
+  EXPECT_EQ(reply_to(good, 0), expected) << "padded";
+
+  const auto answers = [&](uint8_t protocol, const Bytes& payload,
+                           const test::Ipv6Fields& f = {.destination = test::kGateway6}) {
+    return reply_to(test::ipv6(protocol, payload, f), 0).has_value();
+  };
+  EXPECT_FALSE(answers(kProtoIcmpv6, echo(test::kGateway6, 129)));
+  EXPECT_FALSE(answers(kProtoIcmpv6, echo(test::kGateway6, 8))) << "the type of IPv4";
+  EXPECT_FALSE(answers(kProtoIcmp, echo()));
+  EXPECT_FALSE(answers(kProtoIcmpv6, echo("ff02::1"), {.destination = "ff02::1"})) << "a group is no source";
+  EXPECT_FALSE(answers(kProtoFragment, test::joined({test::fragment_header(kProtoIcmpv6, 0, true), echo()})));
+  EXPECT_FALSE(answers(kProtoRouting, test::joined({test::routing_header(kProtoIcmpv6, 4, 1), echo()})));
+  EXPECT_TRUE(answers(kProtoRouting, test::joined({test::routing_header(kProtoIcmpv6, 4, 0), echo()})));
+  EXPECT_FALSE(answers(kProtoIcmpv6, slice(echo(), 7)));
+  Bytes cut_off =
+      test::ipv6(kProtoIcmpv6, test::icmpv6(128, 0, 0, Bytes(16, 0), test::kHost6, test::kGateway6),
+                 {.destination = test::kGateway6});
+  cut_off.resize(cut_off.size() - 2);
+  EXPECT_FALSE(reply_to(cut_off, 0));
+}
+
 // --- Quotes ---
 
 TEST_F(IcmpTest, QuotesAreReadAsPacketsAre) {
   Quote quote;
   ASSERT_TRUE(parse_quote(test::tcp("10.0.0.1:33", "10.0.0.2:80").options(test::from_hex("01010101")).bytes(),
                           quote));
-  EXPECT_EQ(quote.tuple.source, test::parse_address("10.0.0.1"));
-  EXPECT_EQ(quote.tuple.destination, test::parse_address("10.0.0.2"));
+  EXPECT_EQ(quote.tuple.source, IpAddress(test::parse_address("10.0.0.1")));
+  EXPECT_EQ(quote.tuple.destination, IpAddress(test::parse_address("10.0.0.2")));
   EXPECT_EQ(quote.tuple.source_port.host(), 33);
   EXPECT_EQ(quote.tuple.destination_port.host(), 80);
   EXPECT_EQ(quote.tuple.protocol, kProtoTcp);
@@ -259,45 +410,58 @@ TEST_F(IcmpTest, ShortAndForeignQuotesAreRefused) {
     EXPECT_EQ(parse_quote(quoted, quote), length >= 32) << length;
   }
   Bytes foreign = packet;
-  foreign[0] = 0x66;
-  EXPECT_FALSE(parse_quote(foreign, quote)) << "not IPv4";
+  foreign[0] = 0x56;
+  EXPECT_FALSE(parse_quote(foreign, quote)) << "version 5";
   foreign[0] = 0x44;
   EXPECT_FALSE(parse_quote(foreign, quote)) << "a header of 16 bytes";
 }
 
-// --- Rate limit ---
+TEST_F(IcmpTest, Ipv6QuotesAreReadThroughTheirExtensionHeaders) {
+  Quote quote;
+  ASSERT_TRUE(parse_quote(test::ipv6(kProtoUdp, test::udp6(16)), quote));
+  EXPECT_EQ(quote.tuple.source, test::address6(test::kHost6));
+  EXPECT_EQ(quote.tuple.destination, test::address6(test::kPeer6));
+  EXPECT_EQ(quote.tuple.source_port.host(), 4000);
+  EXPECT_EQ(quote.tuple.destination_port.host(), 5000);
+  EXPECT_EQ(quote.tuple.protocol, kProtoUdp);
+  EXPECT_EQ(quote.l4_offset, 40);
+  EXPECT_FALSE(quote.is_fragment);
 
-TEST(IcmpRateLimit, LetsTheConfiguredRateThroughAndABurst) {
-  IcmpRateLimit limit;
-  unsigned at_once = 0, later = 0;
-  for (int i = 0; i < 1000; ++i) at_once += limit.take(1000, 5000);
-  EXPECT_EQ(at_once, 50u);
-  for (uint64_t now_ms = 5001; now_ms <= 6000; ++now_ms)
-    for (int i = 0; i < 3; ++i) later += limit.take(1000, now_ms);
-  EXPECT_EQ(later, 1000u);
+  const Bytes esp = test::from_hex("0000200100000005aa");
+  ASSERT_TRUE(
+      parse_quote(test::ipv6(kProtoHopByHop, test::joined({test::options_header(kProtoFragment, 16),
+                                                           test::fragment_header(kProtoEsp, 0, true), esp})),
+                  quote));
+  EXPECT_EQ(quote.tuple.protocol, kProtoEsp);
+  EXPECT_EQ(quote.tuple.source_port.host(), 0);
+  EXPECT_EQ(quote.l4_offset, 64);
+  EXPECT_FALSE(quote.is_fragment);
+
+  ASSERT_TRUE(parse_quote(test::ipv6(kProtoIcmpv6, test::icmpv6(128, 0, 0x12340001, {})), quote));
+  EXPECT_EQ(quote.tuple.source_port.host(), 0x1234);
+  EXPECT_EQ(quote.tuple.destination_port.host(), 128 << 8);
+
+  ASSERT_TRUE(parse_quote(
+      test::ipv6(kProtoFragment, test::joined({test::fragment_header(kProtoUdp, 8, true), Bytes(8, 1)})),
+      quote));
+  EXPECT_TRUE(quote.is_fragment);
+  EXPECT_EQ(quote.tuple.source_port.host(), 0);
+  ASSERT_TRUE(parse_quote(test::ipv6(kProtoIcmp, Bytes(8, 1)), quote));
+  EXPECT_EQ(quote.tuple.source_port.host(), 0) << "ICMP in IPv6 is nothing";
 }
 
-TEST(IcmpRateLimit, SmallRatesComeOneByOne) {
-  IcmpRateLimit limit;
-  unsigned taken = 0;
-  for (uint64_t now_ms = 0; now_ms < 10'000; ++now_ms) taken += limit.take(3, now_ms);
-  EXPECT_EQ(taken, 30u);
-}
-
-TEST(IcmpRateLimit, APauseOfAnyLengthFillsTheBucketOnce) {
-  IcmpRateLimit limit;
-  for (const uint64_t now_ms : {uint64_t{0}, uint64_t{334}, uint64_t{10'000}, UINT64_MAX}) {
-    EXPECT_TRUE(limit.take(3, now_ms)) << now_ms;
-    EXPECT_FALSE(limit.take(3, now_ms)) << now_ms;
-  }
-}
-
-TEST(IcmpRateLimit, ZeroIsNoLimit) {
-  IcmpRateLimit limit;
-  for (int i = 0; i < 10'000; ++i) ASSERT_TRUE(limit.take(0, 0));
-  EXPECT_EQ(IcmpRateLimit::share(0, 4), 0u);
-  EXPECT_EQ(IcmpRateLimit::share(1000, 4), 250u);
-  EXPECT_EQ(IcmpRateLimit::share(3, 4), 1u);
+TEST_F(IcmpTest, ShortAndForeignIpv6QuotesAreRefused) {
+  const Bytes packet = test::ipv6(kProtoDestinationOptions,
+                                  test::joined({test::options_header(kProtoUdp, 16), test::udp6(16)}));
+  Quote quote;
+  for (size_t length = 0; length <= 65; ++length)
+    EXPECT_EQ(parse_quote(slice(packet, length), quote), length >= 40 + 16 + 8) << length;
+  EXPECT_FALSE(parse_quote(
+      test::ipv6(kProtoRouting, test::joined({test::routing_header(kProtoUdp, 0, 1), test::udp6(16)})),
+      quote));
+  EXPECT_FALSE(parse_quote(test::ipv6(kProtoUdp, test::udp6(16), {.source = "::ffff:10.0.0.1"}), quote))
+      << "an IPv6 packet must not pass for an IPv4 one";
+  EXPECT_FALSE(parse_quote(test::ipv6(kProtoUdp, test::udp6(16), {.destination = "::ffff:10.0.0.1"}), quote));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "dataplane/ipv6.hpp"
 #include "dataplane/packet.hpp"
 #include "tests/support/bytes.hpp"
 
@@ -30,7 +31,7 @@ class TestPool {
   rte_mempool* get() const { return pool_; }
   unsigned in_use() const { return rte_mempool_in_use_count(pool_); }
 
-  // An IPv4 packet as `parse` leaves it, ports apart.
+  // An IP packet as `parse` leaves it, ports apart.
   rte_mbuf* make(test::ByteView ip_packet, SecurityPath path = kClear) {
     rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
     if (mbuf == nullptr) throw std::runtime_error("the test's pool is empty");
@@ -42,18 +43,41 @@ class TestPool {
     packet(mbuf) = dataplane::Packet{};
     packet(mbuf).path = path;
     packet(mbuf).in = InterfaceIndex(1);
-    if (ip_packet.size() < sizeof(Ipv4Header)) return mbuf;
-    const Ipv4Header& ip = ip_header(mbuf);
-    packet(mbuf).flags = ip.is_fragment() ? kFragment : 0;
-    packet(mbuf).ip_bytes = ip.total_length.host();
-    packet(mbuf).l4_offset = ip.header_bytes();
-    packet(mbuf).tuple.source = ip.source;
-    packet(mbuf).tuple.destination = ip.destination;
-    packet(mbuf).tuple.protocol = ip.protocol;
+    if (ip_packet.size() >= sizeof(Ipv4Header)) parse(mbuf);
     return mbuf;
   }
 
  private:
+  static void parse(rte_mbuf* mbuf) {
+    if (is_ipv4(mbuf))
+      parse_ipv4(mbuf);
+    else if (mbuf->data_len >= sizeof(Ipv6Header))
+      parse_ipv6(mbuf);
+  }
+  static void parse_ipv4(rte_mbuf* mbuf) {
+    const Ipv4Header& ip = ipv4_header(mbuf);
+    packet(mbuf).flags = ip.is_fragment() ? kFragment : 0;
+    packet(mbuf).ip_bytes = ip.total_length.host();
+    packet(mbuf).l4_offset = ip.header_bytes();
+    packet(mbuf).tuple = {.source = ip.source,
+                          .destination = ip.destination,
+                          .source_port = {},
+                          .destination_port = {},
+                          .protocol = ip.protocol};
+  }
+  static void parse_ipv6(rte_mbuf* mbuf) {
+    const Ipv6Header& ip = ipv6_header(mbuf);
+    const Ipv6Headers headers = find_ipv6_headers(bytes(mbuf));
+    packet(mbuf).flags = headers.is_fragment() ? kFragment : 0;
+    packet(mbuf).ip_bytes = static_cast<uint16_t>(sizeof ip + ip.payload_length.host());
+    packet(mbuf).l4_offset = headers.l4_offset;
+    packet(mbuf).tuple = {.source = ip.source,
+                          .destination = ip.destination,
+                          .source_port = {},
+                          .destination_port = {},
+                          .protocol = headers.protocol};
+  }
+
   rte_mempool* pool_;
 };
 

@@ -222,17 +222,18 @@ TEST_F(ReassemblerTest, FramePaddingIsNoPayload) {
   EXPECT_EQ(result.whole.size(), 20u + 11);
 }
 
-TEST_F(ReassemblerTest, DuplicatesAreIgnoredAndTheFirstCopyStays) {
-  ASSERT_EQ(add({.payload = Bytes(16, 1)}).outcome, Outcome::kWaiting);
-  ASSERT_EQ(add({.offset = 16, .payload = Bytes(16, 2)}).outcome, Outcome::kWaiting);
-  for (const Piece& duplicate :
-       {Piece{.payload = Bytes(16, 9)}, Piece{.offset = 8, .payload = Bytes(16, 9)}}) {
-    const Result result = add(duplicate);
+TEST_F(ReassemblerTest, WhatCameBeforeIsIgnored) {
+  const std::vector<Piece> pieces = {{.payload = Bytes(16, 1)},
+                                     {.offset = 16, .payload = Bytes(16, 2)},
+                                     {.offset = 48, .payload = Bytes(3, 4), .more = false}};
+  for (const Piece& piece : pieces) ASSERT_EQ(add(piece).outcome, Outcome::kWaiting);
+  for (const Piece& piece : pieces) {
+    const Result result = add(piece);
     EXPECT_EQ(result.outcome, Outcome::kDropped);
     EXPECT_EQ(result.reason, DropReason::kFragmentMalformed);
     EXPECT_FALSE(result.gave_up);
   }
-  const Result result = add({.offset = 32, .payload = Bytes(1, 3), .more = false});
+  const Result result = add({.offset = 32, .payload = Bytes(16, 3)});
   ASSERT_EQ(result.outcome, Outcome::kComplete);
   EXPECT_EQ(Bytes(result.whole.begin() + 20, result.whole.begin() + 36), Bytes(16, 1));
 }
@@ -240,6 +241,12 @@ TEST_F(ReassemblerTest, DuplicatesAreIgnoredAndTheFirstCopyStays) {
 TEST_F(ReassemblerTest, OverlapsAndContradictingEndsEndTheContext) {
   const std::vector<std::vector<Piece>> attacks = {
       {{.payload = Bytes(16, 1)}, {.offset = 8, .payload = Bytes(16, 2)}},  // overlaps the end
+      {{.payload = Bytes(16, 1)}, {.payload = Bytes(16, 2)}},               // another content
+      {{.payload = Bytes(16, 1)}, {.payload = Bytes(8, 1)}},                // a part of it
+      {{.payload = Bytes(16, 1)}, {.offset = 8, .payload = Bytes(8, 1)}},
+      {{.payload = Bytes(16, 1)}, {.offset = 8, .payload = Bytes(8, 1), .more = false}},
+      {{.offset = 16, .payload = Bytes(16, 1), .more = false}, {.offset = 16, .payload = Bytes(16, 1)}},
+      {{.offset = 16, .payload = Bytes(16, 1)}, {.offset = 16, .payload = Bytes(16, 1), .more = false}},
       {{.offset = 8, .payload = Bytes(16, 1)}, {.payload = Bytes(16, 2)}},  // overlaps the front
       {{.offset = 8, .payload = Bytes(8, 1)}, {.payload = Bytes(24, 2)}},   // covers
       {{.offset = 16, .payload = Bytes(9, 1), .more = false}, {.offset = 32, .payload = Bytes(8, 2)}},
@@ -369,8 +376,11 @@ TEST_F(ReassemblerTest, HashIsTheSameForAllFragmentsAndSpreadsIds) {
   for (uint16_t id = 0; id < 1000; ++id) {
     const Bytes a = build({.payload = Bytes(8, 1), .id = id});
     const Bytes b = build({.offset = 8, .payload = Bytes(4, 1), .more = false, .id = id});
-    const auto hash = [](const Bytes& bytes) {
-      return fragment_hash(*reinterpret_cast<const Ipv4Header*>(bytes.data()));
+    const auto hash = [&](const Bytes& bytes) {
+      rte_mbuf* mbuf = small_.make(bytes);
+      const uint32_t value = fragment_hash(mbuf);
+      rte_pktmbuf_free(mbuf);
+      return value;
     };
     EXPECT_EQ(hash(a), hash(b));
     hashes.insert(hash(a));
@@ -385,13 +395,16 @@ class NaiveContext {
 
   Verdict add(const Piece& piece) {
     const uint32_t end = piece.offset + static_cast<uint32_t>(piece.payload.size());
+    const auto same = [&](const Piece& other) {
+      return other.offset == piece.offset && other.payload == piece.payload && other.more == piece.more;
+    };
+    if (std::ranges::any_of(pieces_, same)) return Verdict::kDuplicate;
     const uint32_t farthest = bytes_.empty() ? 0 : bytes_.rbegin()->first + 1;
     if (!piece.more && (farthest > end || (length_ && *length_ != end))) return Verdict::kGone;
     if (piece.more && length_ && end > *length_) return Verdict::kGone;
-    size_t known = 0;
-    for (uint32_t at = piece.offset; at < end; ++at) known += bytes_.contains(at);
-    if (known != 0) return known == piece.payload.size() ? Verdict::kDuplicate : Verdict::kGone;
-    for (uint32_t at = piece.offset; at < end; ++at) bytes_[at] = piece.payload[at - piece.offset];
+    for (uint32_t at = piece.offset; at < end; ++at)
+      if (!bytes_.emplace(at, piece.payload[at - piece.offset]).second) return Verdict::kGone;
+    pieces_.push_back(piece);
     if (!piece.more) length_ = end;
     return length_ && bytes_.size() == *length_ ? Verdict::kComplete : Verdict::kTaken;
   }
@@ -403,6 +416,7 @@ class NaiveContext {
   }
 
  private:
+  std::vector<Piece> pieces_;
   std::map<uint32_t, uint8_t> bytes_;
   std::optional<uint32_t> length_;
 };
@@ -415,6 +429,7 @@ TEST_F(ReassemblerTest, AgreesWithTheNaiveModelAndEveryFragmentIsAccountedFor) {
   unsigned received = 0, wholes = 0;
   for (int round = 0; round < 3000; ++round) {
     NaiveContext model;
+    std::vector<Piece> sent;
     const uint32_t units = 1 + below(12);  // of the honest datagram
     const uint32_t length = units * 8 - below(8);
     const uint32_t lies = below(3) == 0 ? 4 : 40;
@@ -427,9 +442,13 @@ TEST_F(ReassemblerTest, AgreesWithTheNaiveModelAndEveryFragmentIsAccountedFor) {
       for (uint8_t& byte : piece.payload) byte = static_cast<uint8_t>(random());
       if (below(lies) == 0) piece.more = !piece.more;
       if (below(lies) == 0) piece.payload.resize(piece.payload.size() + below(9));
+      if (!sent.empty() && below(4) == 0) piece = sent[below(static_cast<uint32_t>(sent.size()))];
+      if (below(lies) == 0 && !piece.payload.empty())
+        piece.payload[below(static_cast<uint32_t>(piece.payload.size()))] ^= 1;
       if (piece.payload.empty() || (piece.more && piece.payload.size() % 8 != 0)) continue;
       if (piece.offset == 0 && !piece.more) continue;  // no fragment
 
+      sent.push_back(piece);
       const bool opens = model.is_empty();
       const auto verdict = model.add(piece);
       const Result result = add(piece);

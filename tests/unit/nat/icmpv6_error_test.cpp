@@ -216,7 +216,12 @@ TEST_F(Icmpv6Errors, MalformedOnesAreRefusedAndLeftAsTheyAre) {
   refuses(changed(6, kProtoUdp), "not ICMPv6");
   refuses(changed(6, kProtoIcmp), "the other family's ICMP");
   refuses(changed(kQuoted, 0x40), "a quote of the other family");
-  refuses(changed(kQuoted + 6, kProtoFragment), "extension header cut off by the packet's own length");
+  Bytes too_short = with_extensions(sent, kProtoHopByHop, all_extensions(kProtoUdp));
+  put16(too_short, 4, 16);
+  refuses(make_error(kIcmpv6Unreachable, router, too_short, too_short.size()),
+          "extension headers beyond the quoted packet's end");
+  const Bytes ipv4 = make_packet(udp(ip("10.0.0.1"), 1, ip("10.0.0.2"), 2), 40, random);
+  refuses(make_error(kIcmpv6Unreachable, router, ipv4, ipv4.size()), "an IPv4 quote in an ICMPv6 error");
   Bytes fragment = with_extensions(sent, kProtoFragment, {kProtoUdp, 0, 0x00, 0x08, 1, 2, 3, 4});
   refuses(make_error(kIcmpv6Unreachable, router, fragment, fragment.size()), "a later fragment");
   Bytes mapped = make_packet(udp(ip("2001:db8::1"), 1, server, 5000), 40, random);

@@ -258,6 +258,19 @@ TEST_F(Translation, Ipv6PortsAreChosenAsThoseOfIpv4) {
   EXPECT_EQ(send(tuple(kProtoGre, kClient6, 0, kServer6, 0)), tuple(kProtoGre, kPublic6, 0, kServer6, 0));
 }
 
+// All of them are one class, other than ports.
+TEST_F(Translation, IdentifiersAreChosenFromAllThereAre) {
+  const NatRuleRecord r4 = rule(10, NatTranslation::kMasquerade), r6 = masquerade6();
+  int large = 0;
+  for (uint8_t n = 0; n < 20; ++n) {
+    const auto v4 = source(echo(ip(10, 0, 0, n), kServer, 7), &r4);
+    const auto v6 = source(echo(IpAddress::from_host(kClient6.host() + n), kServer6, 7), &r6, kPublic6);
+    ASSERT_TRUE(v4 && v6);
+    large += v4->source_port.host() > 1023 && v6->source_port.host() > 1023;
+  }
+  EXPECT_GT(large, 10);
+}
+
 TEST_F(Translation, AFullRangeOfIcmpv6IdentifiersIsExhaustedToo) {
   const NatRuleRecord r = with_ports(snat(10, kPublic6, kPublic6), 100, 101);
   EXPECT_TRUE(source(echo(kClient6, kServer6, 9), &r));

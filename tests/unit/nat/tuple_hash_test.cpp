@@ -37,14 +37,25 @@ std::vector<Tuple> flows_that_differ_in(const Tuple& flow, size_t first, size_t 
   return flows;
 }
 
+// Pairs in which a weak hash would show: all of what differs between IPv4 flows; of the rest neighbours,
+// bytes of one AES column or diagonal, and the same place in two addresses.
+bool is_suspicious(size_t first, size_t second) {
+  const auto is_ipv4 = [](size_t at) { return (at >= 12 && at < 16) || at >= 28; };
+  const size_t distance = second - first;
+  return (is_ipv4(first) && is_ipv4(second)) || distance == 1 || distance == 4 || distance == 5 ||
+         distance == 11 || distance == 16;
+}
+
 // 65536 flows in 16384 buckets, 4 in each on average. Random flows stay below 20; a hash with structure (two
 // AES rounds) has hundreds in one bucket.
 TEST(TupleHash, NoTwoBytesOfATupleFillABucket) {
   const TupleHash hash(key_from(1));
   for (size_t first = 0; first < kHashed; ++first)
-    for (size_t second = first + 1; second < kHashed; ++second)
-      EXPECT_LT(fullest_bucket(flows_that_differ_in(numbered_flow_v6(1), first, second), hash, 16384), 22u)
-          << first << " " << second;
+    for (size_t second = first + 1; second < kHashed; ++second) {
+      if (!is_suspicious(first, second)) continue;
+      const auto flows = flows_that_differ_in(numbered_flow_v6(1), first, second);
+      EXPECT_LT(fullest_bucket(flows, hash, 16384), 22u) << first << " " << second;
+    }
 }
 
 // Two blocks in which the same changes: they must not cancel.

@@ -3,6 +3,9 @@
 // One's-complement sums do not depend on byte order, so everything here works on words as they lie in memory:
 // a "raw" checksum is what a header's field holds, loaded without a swap. An update never repairs and never
 // hides a checksum that was wrong before.
+//
+// Of an IPv4 address the sums here take all 16 bytes of its IpAddress: the constant ones among them, 0xffff,
+// are zero in one's complement.
 #pragma once
 
 #include <cstring>
@@ -21,6 +24,10 @@ constexpr uint16_t fold(uint64_t sum) {
   return static_cast<uint16_t>(sum);
 }
 
+constexpr uint16_t sum_of(IpAddress address) {
+  return fold(uint64_t{fold(address.high.raw())} + fold(address.low.raw()));
+}
+
 // What changing some words adds to a sum over them; two bytes, made once per flow, applied to every packet.
 class ChecksumDelta {
  public:
@@ -35,13 +42,14 @@ class ChecksumDelta {
     change(static_cast<uint16_t>(from.raw()), static_cast<uint16_t>(to.raw()));
     return change(static_cast<uint16_t>(from.raw() >> 16), static_cast<uint16_t>(to.raw() >> 16));
   }
-  constexpr ChecksumDelta& change(Ipv4Address from, Ipv4Address to) { return change(from.be, to.be); }
+  constexpr ChecksumDelta& change(IpAddress from, IpAddress to) { return change(sum_of(from), sum_of(to)); }
 
   // The checksum after the change: HC' = ~(~HC + ~m + m'), RFC 1624 equation 3.
   constexpr uint16_t apply(uint16_t checksum_raw) const {
     return static_cast<uint16_t>(~fold(uint64_t{static_cast<uint16_t>(~checksum_raw)} + sum_));
   }
-  // For UDP, where 0 means "none" and stays, and a computed 0 is written as 0xffff (RFC 768).
+  // For UDP, where 0 means "none" and stays, also in IPv6 where a host will refuse it (RFC 8200 section 8.1);
+  // a computed 0 is written as 0xffff (RFC 768).
   constexpr uint16_t apply_udp(uint16_t checksum_raw) const {
     if (checksum_raw == 0) return 0;
     const uint16_t updated = apply(checksum_raw);
@@ -67,34 +75,36 @@ inline uint64_t sum_of(std::span<const uint8_t> bytes) {
   return sum + rest;
 }
 
-// The checksum of `bytes`, raw; its own field must be zero in them. An IPv4 header, or an ICMP message.
+// The checksum of `bytes`, raw; its own field must be zero in them. An IPv4 header, or an ICMP message (not
+// ICMPv6).
 inline uint16_t checksum(std::span<const uint8_t> bytes) {
   return static_cast<uint16_t>(~fold(sum_of(bytes)));
 }
 
-// The sum of the pseudo header of TCP and UDP (RFC 9293 section 3.1).
-inline uint64_t pseudo_header_sum(Ipv4Address source, Ipv4Address destination, uint8_t protocol,
+// The sum of the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1); `l4_bytes` at most 65535. ICMP
+// has none, ICMPv6 has (RFC 4443 section 2.3).
+inline uint64_t pseudo_header_sum(IpAddress source, IpAddress destination, uint8_t protocol,
                                   size_t l4_bytes) {
-  return uint64_t{source.be.raw()} + destination.be.raw() + be16::from_host(protocol).raw() +
+  if (protocol == kProtoIcmp) return 0;
+  return uint64_t{sum_of(source)} + sum_of(destination) + be16::from_host(protocol).raw() +
          be16::from_host(static_cast<uint16_t>(l4_bytes)).raw();
 }
 
-// The checksum of a whole TCP, UDP or ICMP message, raw; its own field must be zero in `l4`.
-inline uint16_t l4_checksum(Ipv4Address source, Ipv4Address destination, uint8_t protocol,
+// The checksum of a whole TCP, UDP, ICMP or ICMPv6 message, raw; its own field must be zero in `l4`. Both
+// addresses are of one family. Never 0 for UDP, which would mean "none".
+inline uint16_t l4_checksum(IpAddress source, IpAddress destination, uint8_t protocol,
                             std::span<const uint8_t> l4) {
-  if (protocol == kProtoIcmp) return checksum(l4);
   const auto sum = pseudo_header_sum(source, destination, protocol, l4.size()) + sum_of(l4);
   const auto result = static_cast<uint16_t>(~fold(sum));
   return protocol == kProtoUdp && result == 0 ? 0xffff : result;
 }
 
-// Whether the checksum inside a whole TCP, UDP or ICMP message is right. Says nothing about UDP without one:
-// the caller knows that 0 means "none".
-inline bool l4_checksum_is_right(Ipv4Address source, Ipv4Address destination, uint8_t protocol,
+// Whether the checksum inside a whole TCP, UDP, ICMP or ICMPv6 message is right. A UDP checksum of 0 is wrong
+// here: that it means "none" in IPv4, and nothing good in IPv6 (RFC 8200 section 8.1), is the caller's to
+// know.
+inline bool l4_checksum_is_right(IpAddress source, IpAddress destination, uint8_t protocol,
                                  std::span<const uint8_t> l4) {
-  const uint64_t pseudo =
-      protocol == kProtoIcmp ? 0 : pseudo_header_sum(source, destination, protocol, l4.size());
-  return fold(pseudo + sum_of(l4)) == 0xffff;
+  return fold(pseudo_header_sum(source, destination, protocol, l4.size()) + sum_of(l4)) == 0xffff;
 }
 
 }  // namespace espalier::nat

@@ -9,6 +9,7 @@ size_t IndexPool::take(std::span<uint32_t> into) {
   const std::lock_guard hold(lock_);
   const size_t taken = std::min(into.size(), count_);
   count_ -= taken;
+  if (count_ < untouched()) untouched_.store(count_, std::memory_order_release);
   std::ranges::copy(indices_.subspan(count_, taken), into.begin());
   return taken;
 }

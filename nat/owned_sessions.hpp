@@ -18,15 +18,19 @@ namespace espalier::nat {
 class IndexPool {
  public:
   // `storage` holds the free indices and has room for all of them.
-  explicit IndexPool(std::span<uint32_t> storage) : indices_(storage), count_(storage.size()) {}
-  // Moves up to into.size() indices out of the pool; returns how many.
+  explicit IndexPool(std::span<uint32_t> storage)
+      : indices_(storage), count_(storage.size()), untouched_(storage.size()) {}
+  // Moves up to into.size() indices out of the pool, the last first; returns how many.
   size_t take(std::span<uint32_t> into);
   void give(std::span<const uint32_t> from);
+  // How many of the first indices never were out of the pool. Any thread.
+  size_t untouched() const { return untouched_.load(std::memory_order_acquire); }
 
  private:
   SpinLock lock_;
   std::span<uint32_t> indices_;
   size_t count_;
+  std::atomic<size_t> untouched_;
 };
 
 class alignas(64) OwnedSessions {

@@ -35,14 +35,16 @@ struct PendingSession {
 };
 
 // Begins a session with its first packet, not yet translated. kSessionInvalid: nothing can start with it (an
-// unasked ICMP answer, a RST, a SYN ACK, meaningless TCP flags, a packet from a socket to itself).
+// unasked ICMP answer, a RST, a SYN ACK, meaningless TCP flags, a packet from a socket to itself). kNone: no
+// sessions are kept of such packets (is_untracked), they pass as they are.
 constexpr std::expected<PendingSession, DropReason> begin_session(const Tuple& tuple, PacketFacts facts) {
+  if (is_untracked(tuple)) return std::unexpected(DropReason::kNone);
   PendingSession pending;
   pending.original = tuple;
   pending.first_packet = facts;
   const auto reply = inverse(tuple);
   if (!reply || *reply == tuple) return std::unexpected(DropReason::kSessionInvalid);
-  if (tuple.protocol == kProtoIcmp && !is_icmp_query(icmp_type(tuple)))
+  if (has_identifier(tuple) && !is_icmp_query(tuple.family(), icmp_type(tuple)))
     return std::unexpected(DropReason::kSessionInvalid);
   if (tuple.protocol == kProtoTcp && !begin_tcp(pending.tcp, facts.tcp_flags))
     return std::unexpected(DropReason::kSessionInvalid);

@@ -10,30 +10,33 @@
 
 namespace espalier::nat {
 
-// What apply() writes. 20 bytes, trivially copyable: a part of the flow entry.
+// What apply() writes. 44 bytes, trivially copyable: a part of the flow entry.
 struct Rewrite {
-  Ipv4Address source;
-  Ipv4Address destination;
+  IpAddress source;
+  IpAddress destination;
   be16 source_port;  // ICMP queries: the identifier
   be16 destination_port;
-  ChecksumDelta ip_delta{};
+  ChecksumDelta ip_delta{};  // IPv4 only: IPv6 headers have no checksum
   ChecksumDelta l4_delta{};
-  uint8_t protocol = 0;  // decides where ports and checksum lie; others than TCP, UDP, ICMP: addresses only
-  uint8_t reserved[3] = {};
+  // Decides where ports and checksum lie; others than TCP, UDP and the family's ICMP: addresses only.
+  uint8_t protocol = 0;
+  Family family = Family::kIpv4;
+  uint8_t reserved[2] = {};
 };
-static_assert(sizeof(Rewrite) == 20 && std::is_trivially_copyable_v<Rewrite>);
+static_assert(sizeof(Rewrite) == 44 && std::is_trivially_copyable_v<Rewrite>);
 
-// From the tuple that packets come with to the one that they leave with; of the same protocol.
+// From the tuple that packets come with to the one that they leave with; of the same family and protocol.
 constexpr Rewrite make_rewrite(const Tuple& from, const Tuple& to) {
   Rewrite r{.source = to.source,
             .destination = to.destination,
             .source_port = to.source_port,
             .destination_port = to.destination_port,
-            .protocol = to.protocol};
+            .protocol = to.protocol,
+            .family = to.family()};
   r.ip_delta.change(from.source, to.source).change(from.destination, to.destination);
   if (to.protocol != kProtoIcmp) r.l4_delta = r.ip_delta;  // the pseudo header
   r.l4_delta.change(from.source_port, to.source_port);
-  if (to.protocol != kProtoIcmp) r.l4_delta.change(from.destination_port, to.destination_port);
+  if (!has_identifier(to)) r.l4_delta.change(from.destination_port, to.destination_port);
   return r;
 }
 
@@ -49,6 +52,12 @@ inline void store16(uint8_t* at, uint16_t value) {
 }
 
 inline constexpr uint32_t kTcpChecksum = 16, kUdpChecksum = 6, kIcmpChecksum = 2, kIcmpId = 4;
+
+inline void apply_ipv4(const Rewrite& r, uint8_t* ip) {
+  const Ipv4Address addresses[2] = {r.source.v4(), r.destination.v4()};
+  std::memcpy(ip + 12, addresses, sizeof addresses);
+  store16(ip + 10, r.ip_delta.apply(load16(ip + 10)));
+}
 
 inline void apply_ports(const Rewrite& r, uint8_t* l4, uint32_t l4_bytes) {
   if (l4_bytes < 4) return;
@@ -68,22 +77,24 @@ inline void apply_icmp_id(const Rewrite& r, uint8_t* l4, uint32_t l4_bytes) {
 
 }  // namespace detail
 
-// Writes the new addresses into the IPv4 header at `ip` and the ports or the identifier into the header at
-// `l4`, with both checksums. `l4` is null for fragments after the first; `l4_bytes` are there of it, and what
-// lies beyond them is left as it is. The packet must be of the tuple that the Rewrite was made from.
+// Writes the new addresses into the IPv4 or IPv6 header at `ip` and the ports or the identifier into the
+// header at `l4`, with all checksums. `l4` is null for fragments after the first; `l4_bytes` are there of it,
+// and what lies beyond them is left as it is. The packet must be of the tuple that the Rewrite was made from.
 inline void apply(const Rewrite& r, uint8_t* ip, uint8_t* l4, uint32_t l4_bytes) {
-  std::memcpy(ip + 12, &r.source, 2 * sizeof(Ipv4Address));  // source and destination are neighbours in both
-  detail::store16(ip + 10, r.ip_delta.apply(detail::load16(ip + 10)));
+  if (r.family == Family::kIpv4)
+    detail::apply_ipv4(r, ip);
+  else
+    std::memcpy(ip + 8, &r.source, 2 * sizeof(IpAddress));  // source and destination are neighbours in both
   if (l4 == nullptr) return;
   if (has_ports(r.protocol)) return detail::apply_ports(r, l4, l4_bytes);
-  if (r.protocol == kProtoIcmp) detail::apply_icmp_id(r, l4, l4_bytes);
+  if (is_icmp(r.family, r.protocol)) detail::apply_icmp_id(r, l4, l4_bytes);
 }
-static_assert(offsetof(Rewrite, destination) == offsetof(Rewrite, source) + 4);
+static_assert(offsetof(Rewrite, destination) == offsetof(Rewrite, source) + sizeof(IpAddress));
 
 // The tuple under which the session of an ICMP error is found: the inverse of the quoted packet's. The error
-// travels in the direction that the lookup gives. `packet` begins with the outer IPv4 header and ends with
-// the packet. Nothing if it is no ICMP error, or what it quotes is malformed, a later fragment, or too short
-// for ports (the session cannot be told then).
+// travels in the direction that the lookup gives. `packet` begins with the outer IP header and ends with the
+// packet. Nothing if it is no ICMP or ICMPv6 error, or what it quotes is of another family, malformed, a
+// later fragment, or too short for ports (the session cannot be told then).
 std::optional<Tuple> icmp_error_tuple(std::span<const uint8_t> packet);
 
 // Which of a packet's ends a step changes: destination NAT before routing, source NAT after it.
@@ -95,8 +106,9 @@ enum class NatStep : uint8_t { kDestination, kSource };
 //  kSource: outer source becomes the one that packets of `direction` leave with, whichever router sent the
 //           error (inside addresses stay inside); quoted destination likewise.
 // The quoted checksums and the ICMP checksum are updated, a wrong one stays wrong. Quotes may be cut anywhere
-// after the IPv4 header: what is not there is not written. Returns false, and writes nothing, for what
-// icmp_error_tuple() finds malformed and for a quote of another protocol than the session's.
+// after the IP header and its extensions: what is not there is not written. Returns false, and writes
+// nothing, for what icmp_error_tuple() finds malformed and for a quote of another protocol than the
+// session's.
 bool translate_icmp_error(std::span<uint8_t> packet, const Tuple& original, const Tuple& reply,
                           FlowDirection direction, NatStep step);
 

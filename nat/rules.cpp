@@ -2,30 +2,32 @@
 
 #include <algorithm>
 
+#include "nat/address_choice.hpp"
+
 namespace espalier::nat {
 namespace {
 
 // Ports in a rule speak of TCP and UDP; whatever else there is has none to compare.
-bool end_matches(const NatMatch& match, Ipv4Address address, be16 port, uint8_t protocol) {
+bool end_matches(const NatMatch& match, IpAddress address, be16 port, uint8_t protocol) {
   if (has_ports(protocol)) return match.matches(address, port.host());
   return match.ports.is_any() && match.matches(address, 0);
 }
 
-bool rule_matches(const NatRuleRecord& rule, const Tuple& tuple, InterfaceIndex interface) {
-  return (rule.interface == kNoInterface || rule.interface == interface) &&
-         (rule.protocol == kProtoAny || rule.protocol == tuple.protocol) &&
-         end_matches(rule.source, tuple.source, tuple.source_port, tuple.protocol) &&
-         end_matches(rule.destination, tuple.destination, tuple.destination_port, tuple.protocol);
+bool ipsec_matches(IpsecMatch match, bool ipsec) {
+  return match == IpsecMatch::kAny || (match == IpsecMatch::kIpsec) == ipsec;
 }
 
-// The same address of a range for the same two hosts, always, so that servers see one client at one address.
-Ipv4Address choose_address(uint32_t low, uint32_t high, const Tuple& packet) {
-  uint64_t x = uint64_t{packet.source.host()} << 32 | packet.destination.host();
-  x = (x ^ (x >> 30)) * 0xbf58'476d'1ce4'e5b9;  // splitmix64's finalizer
-  x = (x ^ (x >> 27)) * 0x94d0'49bb'1331'11eb;
-  x ^= x >> 31;
-  const uint64_t addresses = uint64_t{high} - low + 1;
-  return Ipv4Address::from_host(low + static_cast<uint32_t>(((x >> 32) * addresses) >> 32));
+// The network's bits of the rule, the host's of `address` (NETMAP).
+IpAddress map_prefix(const NatRuleRecord& rule, IpAddress address) {
+  const IpPrefix to{rule.address_low, rule.prefix_length};
+  return IpAddress::from_host(to.network().host() | (address.host() & ~to.mask()));
+}
+
+// What `address` may become by a rule that translates, other than by masquerade.
+AddressRange addresses_of(const NatRuleRecord& rule, IpAddress address) {
+  if (rule.translation != NatTranslation::kPrefix) return {rule.address_low, rule.address_high};
+  const IpAddress mapped = map_prefix(rule, address);
+  return {mapped, mapped};
 }
 
 bool is_free(const Tuple& packet, const TupleSearch& search) {
@@ -36,7 +38,7 @@ bool is_free(const Tuple& packet, const TupleSearch& search) {
 // The ports that may replace `port` where a rule names none: a host's privileged ports stay privileged, and
 // those below 512 among themselves (servers once trusted rsh and the like for them).
 PortRange port_class(uint8_t protocol, be16 port) {
-  if (protocol == kProtoIcmp) return {};
+  if (!has_ports(protocol)) return {};  // an ICMP identifier
   if (port.host() < 512) return {1, 511};
   if (port.host() < 1024) return {600, 1023};
   return {1024, 0xffff};
@@ -61,29 +63,26 @@ bool find_free_port(Tuple& packet, be16 Tuple::*end, PortRange range, const Tupl
 
 // What source NAT may make of a packet's source.
 struct SourceChoice {
-  uint32_t low = 0;  // addresses, host order, inclusive
-  uint32_t high = 0;
+  AddressRange addresses;
   bool has_ports = false;
   PortRange ports;
 
   bool contains_port(const Tuple& packet) const {
-    const bool numbered = nat::has_ports(packet.protocol) || packet.protocol == kProtoIcmp;
+    const bool numbered = nat::has_ports(packet.protocol) || has_identifier(packet);
     return !has_ports || !numbered || ports.contains(packet.source_port.host());
   }
   bool contains(const Tuple& packet) const {
-    return low <= packet.source.host() && packet.source.host() <= high && contains_port(packet);
+    return addresses.contains(packet.source) && contains_port(packet);
   }
 };
 
-SourceChoice source_choice(const NatRuleRecord* rule, Ipv4Address masquerade, const Tuple& packet) {
-  const uint32_t own = packet.source.host();
+SourceChoice source_choice(const NatRuleRecord* rule, IpAddress masquerade, const Tuple& packet) {
   if (rule == nullptr || rule->translation == NatTranslation::kExclude)
-    return {.low = own, .high = own, .ports = {}};
-  SourceChoice choice{.low = rule->address_low,
-                      .high = rule->address_high,
+    return {.addresses = {packet.source, packet.source}, .ports = {}};
+  SourceChoice choice{.addresses = addresses_of(*rule, packet.source),
                       .has_ports = rule->has_port_range != 0,
                       .ports = rule->ports};
-  if (rule->translation == NatTranslation::kMasquerade) choice.low = choice.high = masquerade.host();
+  if (rule->translation == NatTranslation::kMasquerade) choice.addresses = {masquerade, masquerade};
   return choice;
 }
 
@@ -100,9 +99,9 @@ DropReason choose_source(const SourceChoice& choice, Tuple& packet, const TupleS
     packet = *mapped;  // the source socket keeps the mapping that it has towards others
     return DropReason::kNone;
   }
-  packet.source = choose_address(choice.low, choice.high, packet);
+  choose_address(choice.addresses, packet, &Tuple::source);
   if (choice.contains_port(packet) && is_free(packet, search)) return DropReason::kNone;
-  if (!has_ports(packet.protocol) && packet.protocol != kProtoIcmp) return DropReason::kNone;
+  if (!has_ports(packet.protocol) && !has_identifier(packet)) return DropReason::kNone;
   const PortRange range = choice.has_ports ? choice.ports : port_class(packet.protocol, packet.source_port);
   const bool found = find_free_port(packet, &Tuple::source_port, range, search);
   return found ? DropReason::kNone : DropReason::kNatPortsExhausted;
@@ -110,10 +109,18 @@ DropReason choose_source(const SourceChoice& choice, Tuple& packet, const TupleS
 
 }  // namespace
 
-const NatRuleRecord* RuleSet::match(std::span<const NatRuleRecord> rules, const Tuple& tuple,
-                                    InterfaceIndex interface) {
+bool RuleSet::matches(const NatRuleRecord& rule, const Question& question) {
+  const Tuple& tuple = question.tuple;
+  return (rule.interface == kNoInterface || rule.interface == question.interface) &&
+         (rule.protocol == kProtoAny || rule.protocol == tuple.protocol) && rule.family == tuple.family() &&
+         (rule.local_output != 0) == question.local_output && ipsec_matches(rule.ipsec, question.ipsec) &&
+         end_matches(rule.source, tuple.source, tuple.source_port, tuple.protocol) &&
+         end_matches(rule.destination, tuple.destination, tuple.destination_port, tuple.protocol);
+}
+
+const NatRuleRecord* RuleSet::match(std::span<const NatRuleRecord> rules, const Question& question) {
   for (const NatRuleRecord& rule : rules)
-    if (rule_matches(rule, tuple, interface)) return &rule;
+    if (matches(rule, question)) return &rule;
   return nullptr;
 }
 
@@ -123,13 +130,13 @@ void translate_destination(const NatRuleRecord* rule, PendingSession& pending, c
   pending.destination_rule_number = rule->number;
   if (rule->translation == NatTranslation::kExclude) return;
   Tuple packet = pending.packet_tuple();
-  packet.destination = choose_address(rule->address_low, rule->address_high, packet);
+  choose_address(addresses_of(*rule, packet.destination), packet, &Tuple::destination);
   if (rule->has_port_range && has_ports(packet.protocol))
     choose_destination_port(rule->ports, packet, search);
   pending.reply = inverse(packet).value_or(pending.reply);
 }
 
-DropReason translate_source(const NatRuleRecord* rule, Ipv4Address masquerade, PendingSession& pending,
+DropReason translate_source(const NatRuleRecord* rule, IpAddress masquerade, PendingSession& pending,
                             const TupleSearch& search) {
   if (rule != nullptr) {
     pending.source_rule_index = rule->index;

@@ -4,9 +4,10 @@
 // session. match_*() are pure, translate_*() change only the PendingSession given to them, so `explain` uses
 // them as they are. A RuleSet is immutable: the main lcore builds a new one and publishes it.
 //
-// Source ports as in Linux: a source socket keeps the mapping that it has towards others, else its port, if
-// the reply tuple that results is free (so flows to different peers share a port); else one is searched from
-// a random start, in the class of the original port.
+// Addresses of a range are chosen as in Linux (address_choice.hpp); a prefix is translated one to one, its
+// bits are replaced and the host's stay (NETMAP). Source ports as in Linux: a source socket keeps the mapping
+// that it has towards others, else its port, if the reply tuple that results is free (so flows to different
+// peers share a port); else one is searched from a random start, in the class of the original port.
 #pragma once
 
 #include <span>
@@ -28,18 +29,25 @@ class RuleSet {
   RuleSet(const RuleSet&) = delete;
   RuleSet& operator=(const RuleSet&) = delete;
 
-  // The rule for a packet before destination NAT that came in by `in`; null: none matches.
-  const NatRuleRecord* match_destination(const Tuple& tuple, InterfaceIndex in) const {
-    return match(destination_, tuple, in);
+  // The rule for a packet before destination NAT; null: none matches.
+  //  `in`: where it came in; `decrypted`: by an SA. For packets of the gateway itself (`local_output`, nat
+  //  OUTPUT) there are rules of their own, and `in` is where it would leave, `decrypted` whether a policy
+  //  protects it.
+  const NatRuleRecord* match_destination(const Tuple& tuple, InterfaceIndex in, bool decrypted,
+                                         bool local_output) const {
+    return match(destination_, {tuple, in, decrypted, local_output});
   }
   // The rule for a packet after destination NAT that is about to leave by `out`; null: none matches.
-  const NatRuleRecord* match_source(const Tuple& tuple, InterfaceIndex out) const {
-    return match(source_, tuple, out);
+  //  `protected_before_snat`: whether the first lookup, before this step, found an out policy that protects
+  //  it.
+  const NatRuleRecord* match_source(const Tuple& tuple, InterfaceIndex out,
+                                    bool protected_before_snat) const {
+    return match(source_, {tuple, out, protected_before_snat, false});
   }
 
-  // Whether sessions must be tracked for the rules' sake: Linux tracks when something translates, an empty
-  // table or excludes alone do not ask for it.
-  bool needs_sessions() const { return needs_sessions_; }
+  // Whether sessions of the family must be tracked for the rules' sake: Linux tracks, in each family for
+  // itself, when something translates; an empty table or excludes alone do not ask for it.
+  bool needs_sessions(Family family) const { return needs_sessions_[static_cast<size_t>(family)]; }
   // Whether any rule could translate packets of the protocol; false lets the outer ESP packet skip NAT.
   bool may_touch_protocol(uint8_t protocol) const { return touched_[protocol]; }
 
@@ -48,12 +56,20 @@ class RuleSet {
   std::span<const NatRuleRecord> destination_rules() const { return destination_; }
 
  private:
-  static const NatRuleRecord* match(std::span<const NatRuleRecord>, const Tuple&, InterfaceIndex);
+  // What a rule is compared with.
+  struct Question {
+    const Tuple& tuple;
+    InterfaceIndex interface;
+    bool ipsec;
+    bool local_output;
+  };
+  static bool matches(const NatRuleRecord& rule, const Question& question);
+  static const NatRuleRecord* match(std::span<const NatRuleRecord> rules, const Question& question);
 
   std::vector<NatRuleRecord> source_;
   std::vector<NatRuleRecord> destination_;
   std::array<bool, 256> touched_{};
-  bool needs_sessions_ = false;
+  std::array<bool, 2> needs_sessions_{};  // by Family
 };
 
 // Where and how both steps look for free reply tuples.
@@ -66,18 +82,18 @@ struct TupleSearch {
 
 // Both steps name the rule in `pending`, also one that excludes.
 
-// Destination NAT by `rule` (null or exclude: nothing is translated). An address of a range is chosen by hash
-// of source and destination, so a client stays with its server. With a port range the port is kept if it is
-// inside and free, otherwise another one is searched. A clash that remains is source NAT's to solve, by the
-// source port.
+// Destination NAT by `rule` (null or exclude: nothing is translated). With a port range the port is kept if
+// it is inside and free, otherwise another one is searched. A clash that remains is source NAT's to solve, by
+// the source port.
 void translate_destination(const NatRuleRecord* rule, PendingSession& pending, const TupleSearch& search);
 
 // Source NAT by `rule`. Every flow takes this step: one that no rule translates (null, exclude) still gets
-// another source port if its reply tuple is taken, as in Linux. `masquerade` is the primary address of the
-// outbound interface. Protocols without ports are translated by address alone; if that is taken, confirm()
-// says so. Returns kNone, or why the packet must be dropped (then the tuples are as they were):
-// kNatPortsExhausted, no free port or ICMP identifier; kNatNoAddress, kMasquerade with 0.0.0.0.
-[[nodiscard]] DropReason translate_source(const NatRuleRecord* rule, Ipv4Address masquerade,
+// another source port if its reply tuple is taken, as in Linux. `masquerade` is the address of the outbound
+// interface that the packet's family has there. Protocols without ports are translated by address alone; if
+// that is taken, confirm() says so. Returns kNone, or why the packet must be dropped (then the tuples are as
+// they were): kNatPortsExhausted, no free port or ICMP identifier; kNatNoAddress, kMasquerade with an
+// unspecified address.
+[[nodiscard]] DropReason translate_source(const NatRuleRecord* rule, IpAddress masquerade,
                                           PendingSession& pending, const TupleSearch& search);
 
 }  // namespace espalier::nat

@@ -8,7 +8,7 @@ RuleSet::RuleSet(std::span<const NatRuleRecord> rules) {
   for (const NatRuleRecord& rule : rules) {
     (rule.kind == NatKind::kSource ? source_ : destination_).push_back(rule);
     if (rule.translation == NatTranslation::kExclude) continue;
-    needs_sessions_ = true;
+    needs_sessions_[static_cast<size_t>(rule.family)] = true;
     if (rule.protocol == kProtoAny)
       touched_.fill(true);
     else

@@ -1,5 +1,5 @@
-// A session as it lies in the table: what everybody reads on one cache line, what its owner writes per packet
-// on another. All times are milliseconds of the caller's monotonic clock.
+// A session as it lies in the table: what everybody reads on a cache line for each direction, what its owner
+// writes per packet on a third. All times are milliseconds of the caller's monotonic clock.
 #pragma once
 
 #include <atomic>
@@ -38,10 +38,26 @@ class AtomicTuple {
     for (size_t i = 0; i < words.size(); ++i) words[i] = words_[i].load(std::memory_order_acquire);
     return std::bit_cast<Tuple>(words);
   }
+  // Without a branch or a copy: a lookup's comparison seldom fails.
+  bool operator==(const Tuple& tuple) const {
+    return difference(reinterpret_cast<const std::byte*>(&tuple), std::make_index_sequence<kWords>()) == 0;
+  }
 
  private:
-  using Words = std::array<uint64_t, sizeof(Tuple) / sizeof(uint64_t)>;
-  std::array<std::atomic<uint64_t>, sizeof(Tuple) / sizeof(uint64_t)> words_{};
+  static constexpr size_t kWords = sizeof(Tuple) / sizeof(uint64_t);
+  using Words = std::array<uint64_t, kWords>;
+
+  template <size_t... kIndex>
+  uint64_t difference(const std::byte* tuple, std::index_sequence<kIndex...>) const {
+    return (... | (word(tuple + sizeof(uint64_t) * kIndex) ^ words_[kIndex].load(std::memory_order_acquire)));
+  }
+  static uint64_t word(const std::byte* at) {
+    uint64_t value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+  }
+
+  std::array<std::atomic<uint64_t>, kWords> words_{};
 };
 
 enum SessionFlags : uint8_t {
@@ -49,26 +65,35 @@ enum SessionFlags : uint8_t {
   kAssured = 2,  // established: never makes room for a new flow
 };
 
-struct alignas(128) Session {
-  // Written by the owner when the session begins and ends, read by everybody.
-  AtomicTuple tuples[2];                 // by FlowDirection
-  std::atomic<uint32_t> generation{0};   // odd: the session lives
-  std::atomic<uint16_t> owner{0};        // WorkerId
-  std::atomic<uint32_t> source_rule{0};  // number, 0: none
-  std::atomic<uint32_t> destination_rule{0};
+// What a lookup by the tuple of one direction reads. Written by the owner when the session begins and ends,
+// read by everybody.
+struct alignas(64) SessionSide {
+  AtomicTuple tuple;
+  std::atomic<uint32_t> generation{0};  // odd: the session lives; both sides' are equal but for a moment
+  std::atomic<uint32_t> rule{
+      0};  // number of the rule that translated the source (original) or the destination
+  std::atomic<uint16_t> owner{0};  // WorkerId
+};
+static_assert(sizeof(SessionSide) == 64);
+
+struct alignas(64) Session {
+  SessionSide sides[2];  // by FlowDirection
 
   // Written by the owner with every packet. Atomic where `show` reads it.
   alignas(64) std::atomic<uint64_t> expires_ms{0};
   statistics::PacketsBytes traffic[2];  // by FlowDirection
   uint64_t began_ms = 0;
-  std::atomic<uint32_t> owned_generation{0};  // `generation` again: a packet need not look at the other line
+  std::atomic<uint32_t> owned_generation{0};  // `generation` again: a packet need not look at the other lines
   uint32_t position = 0;                      // in its owner's list of new or of assured sessions
   std::atomic<TcpTrack> tcp{};
   std::atomic<uint8_t> flags{0};  // SessionFlags
   uint8_t protocol = 0;
+
+  SessionSide& side(FlowDirection d) { return sides[static_cast<size_t>(d)]; }
+  const SessionSide& side(FlowDirection d) const { return sides[static_cast<size_t>(d)]; }
 };
-static_assert(sizeof(Session) == 128);
-static_assert(offsetof(Session, expires_ms) == 64);
+static_assert(sizeof(Session) == 192);
+static_assert(offsetof(Session, expires_ms) == 128);
 static_assert(std::atomic<TcpTrack>::is_always_lock_free);
 
 }  // namespace espalier::nat

@@ -31,10 +31,6 @@ constexpr bool is_alive(uint32_t generation) {
   return generation & 1;
 }
 
-size_t at(FlowDirection direction) {
-  return static_cast<size_t>(direction);
-}
-
 // What all flows of a source socket have in common; ICMP queries: the identifier.
 Tuple source_key(const Tuple& packet) {
   Tuple key;
@@ -48,12 +44,12 @@ Tuple source_key(const Tuple& packet) {
 
 // The session behind a slot, if `tuple` is its tuple: read between two looks at the generation.
 std::optional<SessionRef> SessionTable::match(const Tuple& tuple, uint64_t slot) const {
-  const Session& session = sessions_[index_in(slot)];
   SessionRef ref{.index = index_in(slot), .owner = {}, .direction = direction_in(slot)};
-  ref.generation = session.generation.load(kAcquire);
-  if (!is_alive(ref.generation) || session.tuples[at(ref.direction)].load() != tuple) return {};
-  ref.owner = WorkerId(session.owner.load(kAcquire));
-  if (session.generation.load(kRelaxed) != ref.generation) return {};
+  const SessionSide& side = sessions_[ref.index].side(ref.direction);
+  ref.generation = side.generation.load(kAcquire);
+  if (!is_alive(ref.generation) || !(side.tuple == tuple)) return {};
+  ref.owner = WorkerId(side.owner.load(kAcquire));
+  if (side.generation.load(kRelaxed) != ref.generation) return {};
   return ref;
 }
 
@@ -72,7 +68,7 @@ std::optional<Tuple> SessionTable::mapped_source(const Tuple& packet) const {
   for (const Slot& slot : sources_[key_hash & bucket_mask_].slots) {
     const uint64_t value = slot.load(kAcquire);
     if (tag_in(value) != tag_of(key_hash) || index_in(value) == 0) continue;
-    const uint32_t generation = sessions_[index_in(value)].generation.load(kAcquire);
+    const uint32_t generation = generation_of(index_in(value)).load(kAcquire);
     const auto session =
         tuples({.index = index_in(value), .generation = generation, .owner = {}, .direction = {}});
     if (!is_alive(generation) || !session || source_key(session->original) != key) continue;
@@ -95,7 +91,7 @@ void SessionTable::remember_source(uint32_t index, const PendingSession& pending
   for (Slot& slot : sources_[key_hash & bucket_mask_].slots) {
     const uint64_t value = slot.load(kRelaxed);
     const bool reusable = value == 0 || tag_in(value) == tag_of(key_hash) ||
-                          !is_alive(sessions_[index_in(value)].generation.load(kRelaxed));
+                          !is_alive(generation_of(index_in(value)).load(kRelaxed));
     if (reusable && (place == nullptr || tag_in(value) == tag_of(key_hash))) place = &slot;
   }
   if (place == nullptr) place = &sources_[key_hash & bucket_mask_].slots[index % kSlots];
@@ -105,8 +101,9 @@ void SessionTable::remember_source(uint32_t index, const PendingSession& pending
 std::optional<SessionTuples> SessionTable::tuples(const SessionRef& ref) const {
   if (!is_current(ref)) return {};
   const Session& session = sessions_[ref.index];
-  const SessionTuples tuples{session.tuples[0].load(), session.tuples[1].load()};
-  if (session.generation.load(kRelaxed) != ref.generation) return {};
+  const SessionTuples tuples{session.sides[0].tuple.load(), session.sides[1].tuple.load()};
+  for (const SessionSide& side : session.sides)
+    if (side.generation.load(kRelaxed) != ref.generation) return {};
   return tuples;
 }
 
@@ -149,14 +146,16 @@ bool SessionTable::admit(OwnedSessions& owned) {
 
 void SessionTable::write(uint32_t index, const PendingSession& pending, WorkerId owner, uint64_t now_ms) {
   Session& session = sessions_[index];
-  session.tuples[at(FlowDirection::kOriginal)].store(pending.original);
-  session.tuples[at(FlowDirection::kReply)].store(pending.reply);
-  session.owner.store(owner.value, kRelease);
-  session.source_rule.store(pending.source_rule_number, kRelease);
-  session.destination_rule.store(pending.destination_rule_number, kRelease);
+  SessionSide& original = session.side(FlowDirection::kOriginal);
+  SessionSide& reply = session.side(FlowDirection::kReply);
+  original.tuple.store(pending.original);
+  reply.tuple.store(pending.reply);
+  original.rule.store(pending.source_rule_number, kRelease);
+  reply.rule.store(pending.destination_rule_number, kRelease);
+  for (SessionSide& side : session.sides) side.owner.store(owner.value, kRelease);
   session.expires_ms.store(now_ms + first_timeout(pending), kRelaxed);
   for (auto& traffic : session.traffic) traffic.packets.set(0), traffic.bytes.set(0);
-  session.traffic[at(FlowDirection::kOriginal)].add(1, pending.first_packet.bytes);
+  session.traffic[0].add(1, pending.first_packet.bytes);
   session.began_ms = now_ms;
   session.tcp.store(pending.tcp, kRelaxed);
   session.flags.store(0, kRelaxed);
@@ -164,7 +163,7 @@ void SessionTable::write(uint32_t index, const PendingSession& pending, WorkerId
 }
 
 bool SessionTable::is_tuple_of(const Tuple& tuple, uint64_t slot) const {
-  return index_in(slot) != 0 && sessions_[index_in(slot)].tuples[slot & 1].load() == tuple;
+  return index_in(slot) != 0 && sessions_[index_in(slot)].side(direction_in(slot)).tuple == tuple;
 }
 
 // A free slot for `tuple`, null if the bucket is full; `taken` if some session has that tuple. Under the
@@ -179,6 +178,14 @@ SessionTable::Slot* SessionTable::free_slot(const Tuple& tuple, uint64_t hash, c
   return found;
 }
 
+// Begins or ends the life of a session's index.
+void SessionTable::advance_generation(uint32_t index) {
+  Session& session = sessions_[index];
+  const uint32_t generation = generation_of(index).load(kRelaxed) + 1;
+  session.owned_generation.store(generation, kRelaxed);
+  for (SessionSide& side : session.sides) side.generation.store(generation, kRelease);
+}
+
 // Both tuples or none. The generation goes up before the slots show the session, so nobody finds half of it.
 DropReason SessionTable::insert(uint32_t index, const PendingSession& pending) {
   const uint64_t original_hash = hash(pending.original);
@@ -189,13 +196,27 @@ DropReason SessionTable::insert(uint32_t index, const PendingSession& pending) {
   Slot* const reply = free_slot(pending.reply, reply_hash, original, taken);
   if (taken) return DropReason::kNatClash;
   if (original == nullptr || reply == nullptr) return DropReason::kSessionTableFull;
-  Session& session = sessions_[index];
-  const uint32_t generation = session.generation.load(kRelaxed) + 1;
-  session.owned_generation.store(generation, kRelaxed);
-  session.generation.store(generation, kRelease);
+  advance_generation(index);
   original->store(make_slot(original_hash, index, FlowDirection::kOriginal), kRelease);
   reply->store(make_slot(reply_hash, index, FlowDirection::kReply), kRelease);
   return DropReason::kNone;
+}
+
+// Makes room in the two full buckets that `pending` needs: sessions of `owner` that only wait to be aged go
+// at once. Returns whether there were any.
+bool SessionTable::end_past_their_time(const PendingSession& pending, WorkerId owner, uint64_t now_ms) {
+  bool ended = false;
+  for (const Tuple& tuple : {pending.original, pending.reply})
+    for (const Slot& slot : bucket(hash(tuple)).slots) {
+      const uint32_t index = index_in(slot.load(kAcquire));
+      // An index that is the owner's now stays so: nobody else ends it, nobody else can get it.
+      const bool own =
+          index != 0 && is_alive(generation_of(index).load(kAcquire)) && owner_of(index) == owner.value;
+      if (!own || now_ms < sessions_[index].expires_ms.load(kRelaxed)) continue;
+      end(index);
+      ended = true;
+    }
+  return ended;
 }
 
 std::expected<SessionRef, DropReason> SessionTable::confirm(const PendingSession& pending, WorkerId owner,
@@ -208,7 +229,9 @@ std::expected<SessionRef, DropReason> SessionTable::confirm(const PendingSession
   const uint32_t index = owned.take_index();  // never 0: there are more than workers can hold unused
   assert(index != 0);
   write(index, pending, owner, now_ms);
-  const DropReason reason = insert(index, pending);
+  DropReason reason = insert(index, pending);
+  if (reason == DropReason::kSessionTableFull && end_past_their_time(pending, owner, now_ms))
+    reason = insert(index, pending);
   if (reason != DropReason::kNone) {
     owned.give_index(index);
     size_.fetch_sub(1, kRelaxed);
@@ -216,7 +239,7 @@ std::expected<SessionRef, DropReason> SessionTable::confirm(const PendingSession
   }
   owned.add(index);
   remember_source(index, pending);
-  return SessionRef{.index = index, .generation = sessions_[index].generation.load(kRelaxed), .owner = owner};
+  return SessionRef{.index = index, .generation = generation_of(index).load(kRelaxed), .owner = owner};
 }
 
 void SessionTable::remove_slot(uint64_t hash, uint32_t index, FlowDirection direction) {
@@ -228,16 +251,14 @@ void SessionTable::remove_slot(uint64_t hash, uint32_t index, FlowDirection dire
 // Takes a living session of the calling worker out of everything.
 void SessionTable::end(uint32_t index) {
   Session& session = sessions_[index];
-  OwnedSessions& owned = owned_[session.owner.load(kRelaxed)];
-  const uint64_t original_hash = hash(session.tuples[at(FlowDirection::kOriginal)].load());
-  const uint64_t reply_hash = hash(session.tuples[at(FlowDirection::kReply)].load());
+  OwnedSessions& owned = owned_[owner_of(index)];
+  const uint64_t original_hash = hash(session.side(FlowDirection::kOriginal).tuple.load());
+  const uint64_t reply_hash = hash(session.side(FlowDirection::kReply).tuple.load());
   {
     const SpinLockPair hold(lock(original_hash), lock(reply_hash));
     remove_slot(original_hash, index, FlowDirection::kOriginal);
     remove_slot(reply_hash, index, FlowDirection::kReply);
-    const uint32_t generation = session.generation.load(kRelaxed) + 1;
-    session.generation.store(generation, kRelease);
-    session.owned_generation.store(generation, kRelaxed);
+    advance_generation(index);
   }
   owned.remove(index);
   owned.give_index(index);

@@ -6,9 +6,11 @@
 // over; the main lcore, for `show` and `explain`) reads without locks: a session's generation changes before
 // its content does, so a reader that sees one generation before and after has seen one session.
 //
+// Both families are in one table: a tuple's addresses say which it is.
+//
 // Layout: an array of sessions and a hash table of 16-slot buckets (two cache lines; mean load 4 when full),
 // a slot being 32 bits of hash, the session's index and the direction. A lookup costs one miss for the bucket
-// and one for the session. Locks (striped, per bucket) are taken only to begin and to end a session.
+// and one for the session's side. Locks (striped, per bucket) are taken only to begin and to end a session.
 //
 // A flood cannot push out established flows: when the table is nearly full a new flow takes the place of one
 // of its worker's sessions that are not assured, and if there is none it is refused. Assured are, as in
@@ -46,6 +48,7 @@ class SessionTable {
     HashKey key{};          // random
   };
   static constexpr uint32_t kMaxCapacity = 1u << 28;
+  static constexpr uint64_t kMostLooks = 16384;
 
   // Fails for a capacity or number of workers out of range and for want of memory.
   static Result<std::unique_ptr<SessionTable>> create(const Config& config);
@@ -78,7 +81,7 @@ class SessionTable {
   // Both tuples; nothing if the session is over.
   std::optional<SessionTuples> tuples(const SessionRef& ref) const;
   bool is_current(const SessionRef& ref) const {
-    return sessions_[ref.index].generation.load(std::memory_order_acquire) == ref.generation;
+    return generation_of(ref.index).load(std::memory_order_acquire) == ref.generation;
   }
   // Whether a session that `worker` confirms at `now_ms` may have `tuple`: no session has it, or one of the
   // worker's own that is past its time (as in nf_conntrack_tuple_taken), which confirm() ends.
@@ -91,17 +94,22 @@ class SessionTable {
   uint32_t capacity() const { return capacity_; }
   // Sessions that had to make room for new flows, since creation.
   uint64_t evictions() const;
-  // Fills `rows` with sessions from `cursor` (0: the first) on and sets it to where the next call goes on, 0
-  // after the last. Returns the number of rows; it may be 0 before the end, a call looks at some thousand
-  // places at most. Each row is of one session; its counters are each whole.
-  size_t list(uint64_t& cursor, std::span<message::SessionRow> rows, uint64_t now_ms) const;
+  // Fills `rows` with those sessions from `cursor` (0: the first) on that `filter` asks for and sets it to
+  // where the next call goes on, 0 after the last. Returns the number of rows; it may be 0 before the end, a
+  // call looks at kMostLooks places at most (less than a millisecond). Each row is of one session; its
+  // counters are each whole.
+  size_t list(uint64_t& cursor, std::span<message::SessionRow> rows, uint64_t now_ms,
+              const message::SessionFilter& filter = {}) const;
+  // The number of sessions that `filter` asks for, of those that list() would look at in one call. Without a
+  // filter that is size(), at once.
+  uint64_t count(uint64_t& cursor, const message::SessionFilter& filter) const;
 
   // The owner only.
 
   // Begins a session, owned by the calling worker, and counts its first packet. The ref is of direction
   // original. kNatClash: one of the tuples is not is_free(); if lookup(original) finds it, somebody else
   // began the same flow, else another flow took the reply tuple and NAT may choose again. kSessionTableFull:
-  // no room.
+  // no room, in the table or in a bucket full of sessions that live or are other workers' to end.
   std::expected<SessionRef, DropReason> confirm(const PendingSession& pending, WorkerId owner,
                                                 uint64_t now_ms);
   void prefetch_update(const SessionRef& ref) const {
@@ -134,15 +142,24 @@ class SessionTable {
 
   Bucket& bucket(uint64_t hash) { return buckets_[hash & bucket_mask_]; }
   SpinLock& lock(uint64_t hash) { return locks_[hash & bucket_mask_ & (kLocks - 1)]; }
+  std::atomic<uint32_t>& generation_of(uint32_t index) { return sessions_[index].sides[0].generation; }
+  const std::atomic<uint32_t>& generation_of(uint32_t index) const {
+    return sessions_[index].sides[0].generation;
+  }
+  uint16_t owner_of(uint32_t index) const {
+    return sessions_[index].sides[0].owner.load(std::memory_order_relaxed);
+  }
   bool is_tuple_of(const Tuple& tuple, uint64_t slot) const;
   std::optional<SessionRef> match(const Tuple& tuple, uint64_t slot) const;
   Slot* free_slot(const Tuple& tuple, uint64_t hash, const Slot* but, bool& taken);
   bool is_own_past_its_time(const SessionRef& ref, WorkerId worker, uint64_t now_ms) const {
     return ref.owner == worker && now_ms >= sessions_[ref.index].expires_ms.load(std::memory_order_relaxed);
   }
+  bool end_past_their_time(const PendingSession& pending, WorkerId owner, uint64_t now_ms);
   bool admit(OwnedSessions& owned);
   void evict_one(OwnedSessions& owned, bool any);
   DropReason insert(uint32_t index, const PendingSession& pending);
+  void advance_generation(uint32_t index);
   void write(uint32_t index, const PendingSession& pending, WorkerId owner, uint64_t now_ms);
   void end(uint32_t index);
   void remember_source(uint32_t index, const PendingSession& pending);
@@ -155,7 +172,12 @@ class SessionTable {
   uint64_t first_timeout(const PendingSession& pending) const;
   uint64_t tcp_timeout(TcpState state, bool seen_reply) const;
   size_t age_list(OwnedSessions& owned, OwnedSessions::List list, uint64_t now_ms, size_t budget);
-  bool read_row(uint32_t index, uint64_t now_ms, message::SessionRow& row) const;
+  struct Places {
+    uint32_t first, end;
+  };
+  Places next_places(uint64_t& cursor) const;
+  uint32_t read_identity(uint32_t index, message::SessionRow& row) const;
+  bool read_state(uint32_t index, uint32_t generation, uint64_t now_ms, message::SessionRow& row) const;
 
   const TupleHash hash_;
   const uint32_t capacity_;

@@ -60,7 +60,8 @@ bool SessionTable::is_whole() const {
 
 void SessionTable::attach_workers() {
   // What no session has: an empty ref is never current.
-  sessions_[0].generation.store(kNeverCurrent, std::memory_order_relaxed);
+  for (SessionSide& side : sessions_[0].sides)
+    side.generation.store(kNeverCurrent, std::memory_order_relaxed);
   sessions_[0].owned_generation.store(kNeverCurrent, std::memory_order_relaxed);
   uint32_t* storage = owned_indices_.data();
   for (size_t worker = 0; worker < owned_.size(); ++worker) {

@@ -38,6 +38,7 @@ uint64_t SessionTable::first_timeout(const PendingSession& pending) const {
     case kProtoUdp:
       return timeouts_.udp();
     case kProtoIcmp:
+    case kProtoIcmpv6:
       return timeouts_.icmp();
   }
   return timeouts_.generic();
@@ -46,7 +47,7 @@ uint64_t SessionTable::first_timeout(const PendingSession& pending) const {
 void SessionTable::assure(uint32_t index) {
   Session& session = sessions_[index];
   if (has(session, kAssured)) return;
-  OwnedSessions& owned = owned_[session.owner.load(kRelaxed)];
+  OwnedSessions& owned = owned_[owner_of(index)];
   owned.remove(index);
   set(session, kAssured);
   owned.add(index);
@@ -99,7 +100,8 @@ void SessionTable::update_udp(uint32_t index, uint64_t now_ms) {
 
 void SessionTable::update_other(uint32_t index, FlowDirection direction, uint64_t now_ms) {
   Session& session = sessions_[index];
-  if (session.protocol == kProtoIcmp) return session.expires_ms.store(now_ms + timeouts_.icmp(), kRelaxed);
+  const bool icmp = session.protocol == kProtoIcmp || session.protocol == kProtoIcmpv6;
+  if (icmp) return session.expires_ms.store(now_ms + timeouts_.icmp(), kRelaxed);
   session.expires_ms.store(now_ms + timeouts_.generic(), kRelaxed);
   if (direction == FlowDirection::kReply) assure(index);
 }

@@ -39,20 +39,35 @@ TEST(Checksum, LargestPacketOfOnesDoesNotOverflow) {
 
 TEST(Checksum, L4ChecksumIsThatOfANaivePacket) {
   std::mt19937 random(2);
-  for (const uint8_t protocol : {kProtoTcp, kProtoUdp, kProtoIcmp})
+  const Tuple flows[] = {udp(ip("10.1.2.3"), 4711, ip("192.0.2.1"), 80),
+                         tuple(kProtoTcp, ip("10.1.2.3"), 4711, ip("192.0.2.1"), 80),
+                         echo(ip("10.1.2.3"), ip("192.0.2.1"), 7),
+                         udp(ip("2001:db8:ffff::3"), 4711, ip("fd00::ffff:192.0.2.1"), 80),
+                         tuple(kProtoTcp, ip("2001:db8::3"), 4711, ip("2001:db8::1"), 80),
+                         echo(ip("fe80::1"), ip("ff02::1"), 7)};
+  for (const Tuple& flow : flows)
     for (size_t bytes = 20; bytes < 90; ++bytes) {
-      const auto packet =
-          make_packet(tuple(protocol, ip(10, 1, 2, 3), 4711, ip(192, 0, 2, 1), 80), bytes, random);
-      std::vector<uint8_t> l4(packet.begin() + 20, packet.end());
-      EXPECT_TRUE(l4_checksum_is_right(ip(10, 1, 2, 3), ip(192, 0, 2, 1), protocol, l4));
-      const size_t at = l4_checksum_offset(protocol) - 20;
+      const auto packet = make_packet(flow, bytes, random);
+      std::vector<uint8_t> l4(packet.end() - static_cast<ptrdiff_t>(bytes), packet.end());
+      EXPECT_TRUE(l4_checksum_is_right(flow.source, flow.destination, flow.protocol, l4));
+      const size_t at = l4_checksum_place(flow.protocol);
+      const uint16_t right = static_cast<uint16_t>(l4[at] << 8 | l4[at + 1]);
       put16(l4, at, 0);
-      const be16 made = be16::from_raw(l4_checksum(ip(10, 1, 2, 3), ip(192, 0, 2, 1), protocol, l4));
-      EXPECT_EQ(made.host(), packet[at + 20] << 8 | packet[at + 21]);
+      const be16 made = be16::from_raw(l4_checksum(flow.source, flow.destination, flow.protocol, l4));
+      EXPECT_EQ(made.host(), right);
       put16(l4, at, made.host());
       l4[bytes / 2] ^= 0x10;
-      EXPECT_FALSE(l4_checksum_is_right(ip(10, 1, 2, 3), ip(192, 0, 2, 1), protocol, l4));
+      EXPECT_FALSE(l4_checksum_is_right(flow.source, flow.destination, flow.protocol, l4));
     }
+}
+
+// RFC 8200 section 8.1: in IPv6 a UDP packet without a checksum is no right packet.
+TEST(Checksum, AZeroUdpChecksumIsNotRight) {
+  std::mt19937 random(3);
+  auto packet = make_packet(udp(ip("2001:db8::3"), 4711, ip("2001:db8::1"), 80), 40, random);
+  put16(packet, 46, 0);
+  EXPECT_FALSE(
+      l4_checksum_is_right(ip("2001:db8::3"), ip("2001:db8::1"), kProtoUdp, std::span(packet).subspan(40)));
 }
 
 TEST(Checksum, UdpWithoutChecksumStaysWithout) {
@@ -67,6 +82,23 @@ TEST(Checksum, UdpNeverBecomesZeroByAnUpdate) {
     const auto to_zero = ChecksumDelta{}.change(0, old);  // makes the sum all ones
     ASSERT_EQ(to_zero.apply_udp(old), 0xffff);
     ASSERT_EQ(ChecksumDelta{}.apply_udp(old), old);
+  }
+}
+
+TEST(Checksum, AddressesChangeASumAsTheirBytesDo) {
+  std::mt19937 random(4);
+  for (const char* const from_text :
+       {"10.0.0.1", "255.255.255.255", "0.0.0.0", "2001:db8::1", "::", "ffff::ffff"}) {
+    const IpAddress from = ip(from_text);
+    const size_t bytes = from.is_v4() ? 4 : 16;
+    std::vector<uint8_t> packet(40);
+    for (auto& byte : packet) byte = static_cast<uint8_t>(random());
+    put_address(packet, 8, from);
+    std::vector<uint8_t> changed = packet;
+    for (size_t i = 0; i < bytes; ++i) changed[8 + i] = static_cast<uint8_t>(random());
+    IpAddress to = from;
+    std::memcpy(reinterpret_cast<uint8_t*>(&to) + 16 - bytes, &changed[8], bytes);
+    EXPECT_EQ(ChecksumDelta{}.change(from, to).apply(checksum(packet)), checksum(changed)) << from_text;
   }
 }
 

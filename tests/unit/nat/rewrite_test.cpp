@@ -1,10 +1,9 @@
 #include "nat/rewrite.hpp"
 
-#include <arpa/inet.h>
-
 #include <fstream>
 #include <sstream>
 
+#include "nat/ip_header.hpp"
 #include "tests/unit/nat/nat_testing.hpp"
 
 namespace espalier::nat {
@@ -12,42 +11,45 @@ namespace {
 
 using Bytes = std::vector<uint8_t>;
 
-Ipv4Address random_address(std::mt19937& random) {
-  return Ipv4Address::from_host(static_cast<uint32_t>(random()));
+IpAddress random_address(Family family, std::mt19937& random) {
+  if (family == Family::kIpv4) return Ipv4Address::from_host(static_cast<uint32_t>(random()));
+  uint128 bits = 0x2001;
+  for (int i = 0; i < 4; ++i) bits = bits << 28 | (random() & 0xfffffff);
+  return IpAddress::from_host(bits);
 }
 
-Tuple random_tuple(uint8_t protocol, std::mt19937& random) {
-  const bool icmp = protocol == kProtoIcmp, numbered = icmp || has_ports(protocol);
-  return tuple(protocol, random_address(random), numbered ? static_cast<uint16_t>(random()) : 0,
-               random_address(random),
-               icmp       ? kIcmpEcho << 8
-               : numbered ? static_cast<uint16_t>(random())
-                          : 0);
+Tuple random_tuple(Family family, uint8_t protocol, std::mt19937& random) {
+  Tuple t = tuple(protocol, random_address(family, random), 0, random_address(family, random), 0);
+  if (has_ports(protocol)) {
+    t.source_port = be16::from_host(static_cast<uint16_t>(random()));
+    t.destination_port = be16::from_host(static_cast<uint16_t>(random()));
+  }
+  return has_identifier(t) ? echo(t.source, t.destination, static_cast<uint16_t>(random())) : t;
 }
+
+// Family and protocol of what the tests below rewrite.
+constexpr std::pair<Family, uint8_t> kKinds[] = {{Family::kIpv4, kProtoTcp},    {Family::kIpv4, kProtoUdp},
+                                                 {Family::kIpv4, kProtoIcmp},   {Family::kIpv4, kProtoGre},
+                                                 {Family::kIpv4, kProtoIcmpv6}, {Family::kIpv6, kProtoTcp},
+                                                 {Family::kIpv6, kProtoUdp},    {Family::kIpv6, kProtoIcmpv6},
+                                                 {Family::kIpv6, kProtoGre},    {Family::kIpv6, kProtoIcmp}};
 
 // `packet` with the other tuple, its checksums computed from nothing.
 Bytes retupled(Bytes packet, const Tuple& to) {
-  put32(packet, 12, to.source.host());
-  put32(packet, 16, to.destination.host());
-  if (has_ports(to.protocol)) {
-    put16(packet, 20, to.source_port.host());
-    put16(packet, 22, to.destination_port.host());
-  } else if (to.protocol == kProtoIcmp) {
-    put16(packet, 24, to.source_port.host());
-  }
-  fill_checksums(packet, l4_checksum_offset(to.protocol));
+  put_tuple(packet, to);
   return packet;
 }
 
 void apply_to(Bytes& packet, const Rewrite& rewrite) {
-  apply(rewrite, packet.data(), packet.data() + 20, static_cast<uint32_t>(packet.size() - 20));
+  const size_t l4 = header_bytes(rewrite.family);
+  apply(rewrite, packet.data(), packet.data() + l4, static_cast<uint32_t>(packet.size() - l4));
 }
 
 TEST(Rewrite, GivesTheBytesOfAPacketMadeWithTheNewTuple) {
   std::mt19937 random(1);
-  for (const uint8_t protocol : {kProtoTcp, kProtoUdp, kProtoIcmp, kProtoGre})
+  for (const auto& [family, protocol] : kKinds)
     for (int round = 0; round < 3000; ++round) {
-      const Tuple from = random_tuple(protocol, random), to = random_tuple(protocol, random);
+      const Tuple from = random_tuple(family, protocol, random), to = random_tuple(family, protocol, random);
       Bytes packet = make_packet(from, 20 + random() % 60, random);
       const Bytes expected = retupled(packet, to);
       apply_to(packet, make_rewrite(from, to));
@@ -59,46 +61,58 @@ TEST(Rewrite, GivesTheBytesOfAPacketMadeWithTheNewTuple) {
 
 TEST(Rewrite, LaterFragmentsChangeInTheIpHeaderOnly) {
   std::mt19937 random(2);
-  const Tuple from = random_tuple(kProtoUdp, random), to = random_tuple(kProtoUdp, random);
-  Bytes packet = make_packet(from, 100, random);
-  Bytes expected = packet;
-  put32(expected, 12, to.source.host());
-  put32(expected, 16, to.destination.host());
-  fill_checksums(expected, 0);
-  apply(make_rewrite(from, to), packet.data(), nullptr, 0);
-  EXPECT_EQ(packet, expected);
+  for (const auto& [family, protocol] : kKinds) {
+    const Tuple from = random_tuple(family, protocol, random), to = random_tuple(family, protocol, random);
+    Bytes packet = make_packet(from, 100, random);
+    Bytes expected = retupled(packet, to);
+    const auto l4 = static_cast<ptrdiff_t>(header_bytes(family));
+    std::copy(packet.begin() + l4, packet.end(), expected.begin() + l4);
+    apply(make_rewrite(from, to), packet.data(), nullptr, 0);
+    EXPECT_EQ(packet, expected);
+  }
 }
 
 TEST(Rewrite, WritesNothingBeyondTheBytesThatAreThere) {
   std::mt19937 random(3);
-  for (const uint8_t protocol : {kProtoTcp, kProtoUdp, kProtoIcmp})
+  for (const auto& [family, protocol] : kKinds)
     for (uint32_t there = 0; there <= 20; ++there) {
-      const Tuple from = random_tuple(protocol, random), to = random_tuple(protocol, random);
+      const Tuple from = random_tuple(family, protocol, random), to = random_tuple(family, protocol, random);
       Bytes packet = make_packet(from, 20, random);
       const Bytes before = packet;
-      apply(make_rewrite(from, to), packet.data(), packet.data() + 20, there);
-      for (size_t i = 20 + there; i < packet.size(); ++i)
+      const size_t l4 = header_bytes(family);
+      apply(make_rewrite(from, to), packet.data(), packet.data() + l4, there);
+      for (size_t i = l4 + there; i < packet.size(); ++i)
         ASSERT_EQ(packet[i], before[i]) << there << " " << i;
     }
 }
 
-TEST(Rewrite, AWrongChecksumStaysWrongAndAZeroUdpChecksumZero) {
+TEST(Rewrite, AWrongChecksumStaysWrong) {
   std::mt19937 random(4);
-  for (const uint8_t protocol : {kProtoTcp, kProtoUdp, kProtoIcmp}) {
-    const Tuple from = random_tuple(protocol, random), to = random_tuple(protocol, random);
+  for (const auto& [family, protocol] : kKinds) {
+    const Tuple from = random_tuple(family, protocol, random), to = random_tuple(family, protocol, random);
+    if (l4_checksum_offset(from) == 0) continue;
     Bytes packet = make_packet(from, 40, random);
-    packet[50] ^= 1;
+    const size_t at = packet.size() - 10;
+    packet[at] ^= 1;
     apply_to(packet, make_rewrite(from, to));
-    const auto l4 = std::span(packet).subspan(20);
+    const auto l4 = std::span(packet).subspan(header_bytes(family));
     EXPECT_FALSE(l4_checksum_is_right(to.source, to.destination, protocol, l4));
-    packet[50] ^= 1;
+    packet[at] ^= 1;
     EXPECT_TRUE(l4_checksum_is_right(to.source, to.destination, protocol, l4));
   }
-  const Tuple from = random_tuple(kProtoUdp, random), to = random_tuple(kProtoUdp, random);
-  Bytes packet = make_packet(from, 40, random);
-  put16(packet, 26, 0);
-  apply_to(packet, make_rewrite(from, to));
-  EXPECT_EQ(packet[26] | packet[27], 0);
+}
+
+// In IPv6 it is wrong before and after (RFC 8200 section 8.1): the host that gets it decides.
+TEST(Rewrite, AZeroUdpChecksumStaysZero) {
+  std::mt19937 random(4);
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    const Tuple from = random_tuple(family, kProtoUdp, random), to = random_tuple(family, kProtoUdp, random);
+    Bytes packet = make_packet(from, 40, random);
+    const size_t at = l4_checksum_offset(from);
+    put16(packet, at, 0);
+    apply_to(packet, make_rewrite(from, to));
+    EXPECT_EQ(packet[at] | packet[at + 1], 0);
+  }
 }
 
 TEST(FlowPaths, EachStepChangesItsEnd) {
@@ -126,12 +140,8 @@ Tuple read_tuple(std::istream& in) {
   std::string source, destination;
   unsigned protocol = 0, source_port = 0, destination_port = 0;
   in >> protocol >> source >> source_port >> destination >> destination_port;
-  Ipv4Address addresses[2];
-  if (inet_pton(AF_INET, source.c_str(), &addresses[0]) != 1 ||
-      inet_pton(AF_INET, destination.c_str(), &addresses[1]) != 1)
-    throw std::runtime_error("bad address in test data");
-  return tuple(static_cast<uint8_t>(protocol), addresses[0], static_cast<uint16_t>(source_port), addresses[1],
-               static_cast<uint16_t>(destination_port));
+  return tuple(static_cast<uint8_t>(protocol), ip(source.c_str()), static_cast<uint16_t>(source_port),
+               ip(destination.c_str()), static_cast<uint16_t>(destination_port));
 }
 
 Bytes read_hex(std::istream& in) {
@@ -165,8 +175,18 @@ std::vector<Recording> read_recordings() {
 
 // A router lowers the TTL between the two steps.
 void lower_ttl(Bytes& packet) {
+  if (family_of(packet[0]) == Family::kIpv6) {
+    --packet[7];
+    return;
+  }
   put16(packet, 8, static_cast<uint16_t>(packet[8] << 8 | packet[9]) - 0x100);
   fill_checksums(packet, 0);
+}
+
+// Finds what follows the IP header as the parser of packets does.
+void apply_behind_headers(Bytes& packet, const Rewrite& rewrite) {
+  const uint32_t l4 = read_ip_header(packet).value().l4_offset;
+  apply(rewrite, packet.data(), packet.data() + l4, static_cast<uint32_t>(packet.size()) - l4);
 }
 
 TEST(LinuxRecordings, PacketsAreRewrittenAsLinuxDoes) {
@@ -174,20 +194,20 @@ TEST(LinuxRecordings, PacketsAreRewrittenAsLinuxDoes) {
   for (auto& r : read_recordings()) {
     if (r.kind != "packet") continue;
     const FlowPath path = path_of(r.original, r.reply, r.direction);
-    apply_to(r.received, make_rewrite(path.received, path.sent));
+    apply_behind_headers(r.received, make_rewrite(path.received, path.sent));
     lower_ttl(r.received);
     EXPECT_EQ(r.received, r.sent) << r.step;
     ++packets;
   }
-  EXPECT_EQ(packets, 29);
+  EXPECT_EQ(packets, 45);
 }
 
 TEST(LinuxRecordings, TwoStepsGiveTheSameBytes) {
   for (auto& r : read_recordings()) {
     if (r.kind != "packet") continue;
     const FlowPath path = path_of(r.original, r.reply, r.direction);
-    apply_to(r.received, make_rewrite(path.received, path.routed));
-    apply_to(r.received, make_rewrite(path.routed, path.sent));
+    apply_behind_headers(r.received, make_rewrite(path.received, path.routed));
+    apply_behind_headers(r.received, make_rewrite(path.routed, path.sent));
     lower_ttl(r.received);
     EXPECT_EQ(r.received, r.sent) << r.step;
   }
@@ -206,16 +226,16 @@ TEST(LinuxRecordings, IcmpErrorsAreTranslatedAsLinuxDoes) {
     EXPECT_EQ(r.received, r.sent) << r.step;
     ++errors;
   }
-  EXPECT_EQ(errors, 10);
+  EXPECT_EQ(errors, 32);
 }
 
 // An ICMP error from `source` that quotes the first `quoted` bytes of `packet`.
-Bytes make_error(uint8_t type, Ipv4Address source, const Bytes& packet, size_t quoted) {
+Bytes make_error(uint8_t type, IpAddress source, const Bytes& packet, size_t quoted) {
   Bytes error(28 + quoted);
   error[0] = 0x45;
   error[8] = 64;
   error[9] = kProtoIcmp;
-  put32(error, 12, source.host());
+  put_address(error, 12, source);
   std::copy(packet.begin() + 12, packet.begin() + 16, error.begin() + 16);
   error[20] = type;
   std::copy_n(packet.begin(), quoted, error.begin() + 28);

@@ -1,59 +1,23 @@
 #include "nat/rules.hpp"
 
-#include <set>
-
-#include "tests/unit/nat/nat_testing.hpp"
+#include "tests/unit/nat/rule_testing.hpp"
 
 namespace espalier::nat {
 namespace {
-
-const Ipv4Address kClient = ip(192, 168, 10, 45), kOther = ip(192, 168, 10, 46);
-const Ipv4Address kServer = ip(198, 51, 100, 9), kPublic = ip(203, 0, 113, 1);
-constexpr InterfaceIndex kWan{1}, kLan{2};
-
-NatRuleRecord rule(uint32_t number, NatTranslation translation, NatKind kind = NatKind::kSource) {
-  NatRuleRecord r;
-  r.index = number / 10;
-  r.number = number;
-  r.kind = kind;
-  r.translation = translation;
-  return r;
-}
-
-NatRuleRecord snat(uint32_t number, Ipv4Address low, Ipv4Address high) {
-  NatRuleRecord r = rule(number, low == high ? NatTranslation::kAddress : NatTranslation::kRange);
-  r.address_low = low.host();
-  r.address_high = high.host();
-  return r;
-}
-
-NatRuleRecord dnat(uint32_t number, Ipv4Address low, Ipv4Address high) {
-  NatRuleRecord r = snat(number, low, high);
-  r.kind = NatKind::kDestination;
-  return r;
-}
-
-NatRuleRecord with_ports(NatRuleRecord r, uint16_t low, uint16_t high) {
-  r.has_port_range = 1;
-  r.ports = {low, high};
-  return r;
-}
 
 uint32_t number_of(const NatRuleRecord* r) {
   return r == nullptr ? 0 : r->number;
 }
 
-// Rules.
-
 TEST(Rules, TheFirstInOrderWins) {
   NatRuleRecord exclude = rule(20, NatTranslation::kExclude);
-  exclude.destination.low = ip(10, 10, 10, 0).host();
-  exclude.destination.high = ip(10, 10, 10, 255).host();
+  exclude.destination.low = ip(10, 10, 10, 0);
+  exclude.destination.high = ip(10, 10, 10, 255);
   const NatRuleRecord rules[] = {rule(30, NatTranslation::kMasquerade), exclude, dnat(10, kClient, kClient)};
   const RuleSet set{rules};
-  EXPECT_EQ(number_of(set.match_source(udp(kClient, 1, ip(10, 10, 10, 7), 1), kWan)), 20u);
-  EXPECT_EQ(number_of(set.match_source(udp(kClient, 1, kServer, 1), kWan)), 30u);
-  EXPECT_EQ(number_of(set.match_destination(udp(kServer, 1, kPublic, 1), kWan)), 10u);
+  EXPECT_EQ(number_of(set.match_source(udp(kClient, 1, ip(10, 10, 10, 7), 1), kWan, false)), 20u);
+  EXPECT_EQ(number_of(set.match_source(udp(kClient, 1, kServer, 1), kWan, false)), 30u);
+  EXPECT_EQ(number_of(set.match_destination(udp(kServer, 1, kPublic, 1), kWan, false, false)), 10u);
   EXPECT_EQ(set.source_rules().size(), 2u);
   EXPECT_EQ(set.destination_rules().size(), 1u);
 }
@@ -62,12 +26,12 @@ TEST(Rules, EveryConditionIsCompared) {
   NatRuleRecord r = rule(10, NatTranslation::kMasquerade);
   r.protocol = kProtoTcp;
   r.interface = kWan;
-  r.source.low = ip(192, 168, 10, 0).host();
-  r.source.high = ip(192, 168, 10, 255).host();
+  r.source.low = ip(192, 168, 10, 0);
+  r.source.high = ip(192, 168, 10, 255);
   r.destination.ports = {80, 443};
   const RuleSet set{{&r, 1}};
   const auto matches = [&](const Tuple& t, InterfaceIndex out) {
-    return set.match_source(t, out) != nullptr;
+    return set.match_source(t, out, false) != nullptr;
   };
   const Tuple good = tuple(kProtoTcp, kClient, 1000, kServer, 80);
   EXPECT_TRUE(matches(good, kWan));
@@ -80,12 +44,12 @@ TEST(Rules, EveryConditionIsCompared) {
 
 TEST(Rules, NegatedAddressesMatchTheRest) {
   NatRuleRecord r = rule(10, NatTranslation::kMasquerade);
-  r.destination.low = ip(10, 0, 0, 0).host();
-  r.destination.high = ip(10, 255, 255, 255).host();
+  r.destination.low = ip(10, 0, 0, 0);
+  r.destination.high = ip(10, 255, 255, 255);
   r.destination.negate = 1;
   const RuleSet set{{&r, 1}};
-  EXPECT_TRUE(set.match_source(udp(kClient, 1, kServer, 1), kWan));
-  EXPECT_FALSE(set.match_source(udp(kClient, 1, ip(10, 2, 3, 4), 1), kWan));
+  EXPECT_TRUE(set.match_source(udp(kClient, 1, kServer, 1), kWan, false));
+  EXPECT_FALSE(set.match_source(udp(kClient, 1, ip(10, 2, 3, 4), 1), kWan, false));
 }
 
 // The type and code of an ICMP query stand where ports stand, but are none.
@@ -93,276 +57,93 @@ TEST(Rules, PortsAreThoseOfTcpAndUdp) {
   NatRuleRecord r = rule(10, NatTranslation::kMasquerade);
   r.destination.ports = {1, 65535};
   const RuleSet set{{&r, 1}};
-  EXPECT_TRUE(set.match_source(udp(kClient, 1, kServer, 2048), kWan));
-  EXPECT_FALSE(set.match_source(echo(kClient, kServer, 7), kWan));
-  EXPECT_FALSE(set.match_source(tuple(kProtoGre, kClient, 0, kServer, 0), kWan));
+  EXPECT_TRUE(set.match_source(udp(kClient, 1, kServer, 2048), kWan, false));
+  EXPECT_FALSE(set.match_source(echo(kClient, kServer, 7), kWan, false));
+  EXPECT_FALSE(set.match_source(tuple(kProtoGre, kClient, 0, kServer, 0), kWan, false));
 }
 
 TEST(Rules, TellWhatTheyCanTouch) {
-  EXPECT_FALSE(RuleSet().needs_sessions());
+  EXPECT_FALSE(RuleSet().needs_sessions(Family::kIpv4));
   NatRuleRecord exclude = rule(10, NatTranslation::kExclude);
   const RuleSet excludes{{&exclude, 1}};
-  EXPECT_FALSE(excludes.needs_sessions());
+  EXPECT_FALSE(excludes.needs_sessions(Family::kIpv4));
   EXPECT_FALSE(excludes.may_touch_protocol(kProtoEsp));
   NatRuleRecord tcp = rule(10, NatTranslation::kMasquerade);
   tcp.protocol = kProtoTcp;
   const RuleSet only_tcp{{&tcp, 1}};
-  EXPECT_TRUE(only_tcp.needs_sessions());
+  EXPECT_TRUE(only_tcp.needs_sessions(Family::kIpv4));
   EXPECT_TRUE(only_tcp.may_touch_protocol(kProtoTcp));
   EXPECT_FALSE(only_tcp.may_touch_protocol(kProtoEsp));
   NatRuleRecord any = dnat(20, kClient, kClient);
   EXPECT_TRUE(RuleSet({&any, 1}).may_touch_protocol(kProtoEsp));
 }
 
-// Translation.
-
-struct Translation : testing::Test {
-  std::unique_ptr<SessionTable> table = make_table(100000);
-  Random random{42};
-  TupleSearch search{.sessions = *table, .random = random, .worker = WorkerId(0), .now_ms = 1};
-
-  // Source NAT of a new flow; what its packet leaves as. The session is confirmed unless `confirm` is false.
-  std::expected<Tuple, DropReason> source(const Tuple& flow, const NatRuleRecord* r, bool confirm = true) {
-    PendingSession session = pending(flow);
-    const DropReason reason = translate_source(r, kPublic, session, search);
-    if (reason != DropReason::kNone) return std::unexpected(reason);
-    if (confirm) {
-      const auto ref = table->confirm(session, WorkerId(0), 1);
-      if (!ref) return std::unexpected(ref.error());
-    }
-    return session.packet_tuple();
-  }
-  Tuple destination(const Tuple& flow, const NatRuleRecord& r) {
-    PendingSession session = pending(flow);
-    translate_destination(&r, session, search);
-    return session.packet_tuple();
-  }
-  // Makes the reply tuple of `packet` somebody else's.
-  void occupy(const Tuple& packet) { ASSERT_TRUE(table->confirm(pending(*inverse(packet)), WorkerId(0), 1)); }
-};
-
-// The steps of the recorded scenario 03-snat-ports, with its outcomes.
-TEST_F(Translation, PortsAreChosenAsInTheRecordedScenario) {
-  NatRuleRecord ranged = with_ports(snat(10, ip(203, 0, 113, 10), ip(203, 0, 113, 10)), 6000, 6001);
-  ranged.protocol = kProtoUdp;
-  ranged.destination.ports = {7777, 7777};
-  const NatRuleRecord rules[] = {ranged, rule(20, NatTranslation::kMasquerade)};
+// A rule is for one family, also where it names no address.
+TEST(Rules, AreForOneFamily) {
+  const NatRuleRecord rules[] = {of_family(rule(10, NatTranslation::kMasquerade), Family::kIpv6),
+                                 rule(20, NatTranslation::kMasquerade)};
   const RuleSet set{rules};
-  const auto send = [&](const Tuple& flow) { return source(flow, set.match_source(flow, kWan)); };
-  const Ipv4Address to = ip(203, 0, 113, 10), server10 = ip(198, 51, 100, 10);
-  EXPECT_EQ(send(udp(kClient, 4000, kServer, 5000)), udp(kPublic, 4000, kServer, 5000));
-  EXPECT_EQ(send(udp(kOther, 4000, server10, 5000)), udp(kPublic, 4000, server10, 5000));
-  const Tuple collision = *send(udp(kOther, 4000, kServer, 5000));
-  EXPECT_EQ(collision.source, kPublic);
-  EXPECT_GE(collision.source_port.host(), 1024);
-  EXPECT_NE(collision.source_port.host(), 4000);
-  EXPECT_EQ(send(echo(kClient, kServer, 7)), echo(kPublic, kServer, 7));
-  EXPECT_NE(send(echo(kOther, kServer, 7))->source_port.host(), 7);
-  EXPECT_EQ(send(udp(kClient, 6001, kServer, 7777)), udp(to, 6001, kServer, 7777));
-  EXPECT_EQ(send(udp(kOther, 6001, kServer, 7777)), udp(to, 6000, kServer, 7777));
-  EXPECT_EQ(send(udp(kOther, 6002, kServer, 7777)).error(), DropReason::kNatPortsExhausted);
-  EXPECT_EQ(send(udp(kClient, 123, kServer, 5000)), udp(kPublic, 123, kServer, 5000));
+  EXPECT_EQ(number_of(set.match_source(udp(kClient, 1, kServer, 1), kWan, false)), 20u);
+  EXPECT_EQ(number_of(set.match_source(udp(ip("2001:db8::1"), 1, ip("2001:db8::2"), 1), kWan, false)), 10u);
+  NatRuleRecord negated = rules[0];
+  negated.destination.negate = 1;  // no address of IPv6, but all of IPv4 if families were not compared
+  EXPECT_FALSE(RuleSet({&negated, 1}).match_source(udp(kClient, 1, kServer, 1), kWan, false));
 }
 
-// The recorded scenario 10-out-policy-before-and-after-snat: 10.6.0.1 by a rule with port 6000, then 10.7.0.1
-// by one without.
-TEST_F(Translation, ASourceSocketKeepsItsMappingTowardsOthers) {
-  const Ipv4Address to = ip(172, 16, 17, 45), server2 = ip(198, 51, 100, 10), server3 = ip(198, 51, 100, 11);
-  const NatRuleRecord with_port = with_ports(snat(10, to, to), 6000, 6000), without = snat(20, to, to);
-  EXPECT_EQ(source(udp(kClient, 4000, kServer, 5000), &with_port), udp(to, 6000, kServer, 5000));
-  EXPECT_EQ(source(udp(kClient, 4000, server2, 5000), &without), udp(to, 6000, server2, 5000));
-  EXPECT_EQ(source(udp(kClient, 4001, server2, 5000), &without), udp(to, 4001, server2, 5000));
-  EXPECT_EQ(source(udp(kOther, 4000, server2, 5000), &without), udp(to, 4000, server2, 5000));
-  // Not where another rule's addresses or ports do not allow it, nor when the mapping is taken there.
-  const NatRuleRecord other_port = with_ports(snat(30, to, to), 7000, 7000);
-  EXPECT_EQ(source(udp(kClient, 4000, server3, 5000), &other_port), udp(to, 7000, server3, 5000));
-  occupy(udp(to, 7000, server3, 6000));
-  EXPECT_EQ(source(udp(kClient, 4000, server3, 6000), &without), udp(to, 4000, server3, 6000));
-}
-
-TEST_F(Translation, ARemappedPortStaysInItsClass) {
-  const NatRuleRecord r = rule(10, NatTranslation::kMasquerade);
-  const struct {
-    uint16_t port, low, high;
-  } classes[] = {{1, 1, 511},       {511, 1, 511},       {512, 600, 1023},
-                 {1023, 600, 1023}, {1024, 1024, 65535}, {65535, 1024, 65535}};
-  for (const auto& c : classes) {
-    ASSERT_EQ(source(udp(kClient, c.port, kServer, 53), &r)->source_port.host(), c.port);
-    for (int i = 0; i < 50; ++i) {
-      const auto packet =
-          source(udp(ip(10, 0, c.port == 65535 ? 1 : c.port % 251 + 2, static_cast<uint8_t>(i)), c.port,
-                     kServer, 53),
-                 &r);
-      ASSERT_TRUE(packet);
-      EXPECT_GE(packet->source_port.host(), c.low);
-      EXPECT_LE(packet->source_port.host(), c.high);
-    }
-  }
-}
-
-// Against a set of what was given out: every port of a small range is found, none twice, then it is full.
-TEST_F(Translation, ASmallRangeIsUsedToTheLastPort) {
-  for (const uint32_t ports : {1u, 2u, 7u, 100u, 128u}) {
-    const auto low = static_cast<uint16_t>(20000 + ports), high = static_cast<uint16_t>(low + ports - 1);
-    const NatRuleRecord r = with_ports(snat(10, kPublic, kPublic), low, high);
-    const auto server_port = static_cast<uint16_t>(ports);
-    std::set<uint16_t> given;
-    for (uint32_t n = 0; n < ports; ++n) {
-      const auto packet = source(udp(Ipv4Address::from_host(0x0a000000 + n), 5000, kServer, server_port), &r);
-      ASSERT_TRUE(packet) << ports << " " << n;
-      EXPECT_TRUE(r.ports.contains(packet->source_port.host()));
-      EXPECT_TRUE(given.insert(packet->source_port.host()).second);
-    }
-    EXPECT_EQ(source(udp(ip(10, 9, 9, 9), 5000, kServer, server_port), &r).error(),
-              DropReason::kNatPortsExhausted);
-    EXPECT_TRUE(source(udp(ip(10, 9, 9, 9), 5000, kServer, static_cast<uint16_t>(60000 + ports)), &r))
-        << "full for one peer only";
-  }
-}
-
-TEST_F(Translation, AFullRangeOfIcmpIdentifiersIsExhaustedToo) {
-  const NatRuleRecord r = with_ports(snat(10, kPublic, kPublic), 100, 103);
-  for (uint8_t n = 0; n < 4; ++n) EXPECT_TRUE(source(echo(ip(10, 0, 0, n), kServer, 9), &r));
-  EXPECT_EQ(source(echo(ip(10, 0, 0, 9), kServer, 9), &r).error(), DropReason::kNatPortsExhausted);
-}
-
-TEST_F(Translation, ALargeRangeThatIsNearlyFullIsSearchedInBounds) {
-  const NatRuleRecord r = rule(10, NatTranslation::kMasquerade);
-  for (uint32_t port = 1024; port <= 65535; ++port)
-    occupy(udp(kPublic, static_cast<uint16_t>(port), kServer, 53));
-  EXPECT_EQ(source(udp(kClient, 5000, kServer, 53), &r).error(), DropReason::kNatPortsExhausted);
-}
-
-TEST_F(Translation, AnAddressInsideTheRangeIsKept) {
-  const NatRuleRecord r = snat(10, ip(192, 168, 10, 0), ip(192, 168, 10, 255));
-  EXPECT_EQ(source(udp(kClient, 4000, kServer, 53), &r)->source, kClient);
-}
-
-TEST_F(Translation, ARangeGivesTheSameHostsTheSameAddressAndSpreadsOthers) {
-  const NatRuleRecord r = snat(10, ip(203, 0, 113, 16), ip(203, 0, 113, 31));
-  std::map<uint32_t, int> used;
-  for (uint32_t n = 0; n < 1600; ++n) {
-    const Ipv4Address client = Ipv4Address::from_host(0x0a000000 + n);
-    const auto first = source(udp(client, 1000, kServer, 53), &r, false),
-               second = source(udp(client, 2000, kServer, 80), &r, false);
-    ASSERT_TRUE(first && second);
-    EXPECT_EQ(first->source, second->source);
-    ++used[first->source.host()];
-  }
-  EXPECT_EQ(used.size(), 16u);
-  EXPECT_EQ(used.begin()->first, r.address_low);
-  EXPECT_EQ(used.rbegin()->first, r.address_high);
-  for (const auto& [address, count] : used) EXPECT_NEAR(count, 100, 45) << address;
-}
-
-TEST_F(Translation, ProtocolsWithoutPortsGoByAddressAndThenClash) {
-  const NatRuleRecord r = rule(10, NatTranslation::kMasquerade);
-  const Tuple gre = tuple(kProtoGre, kClient, 0, kServer, 0);
-  EXPECT_EQ(source(gre, &r), tuple(kProtoGre, kPublic, 0, kServer, 0));
-  EXPECT_EQ(source(tuple(kProtoGre, kOther, 0, kServer, 0), &r).error(), DropReason::kNatClash);
-}
-
-TEST_F(Translation, ExcludedFlowsKeepTheirTupleUnlessItIsTaken) {
-  const NatRuleRecord exclude = rule(10, NatTranslation::kExclude);
-  for (const NatRuleRecord* none : {static_cast<const NatRuleRecord*>(nullptr), &exclude}) {
-    const auto port = static_cast<uint16_t>(none == nullptr ? 4000 : 5000);
-    const Tuple flow = udp(kClient, port, kServer, 53);
-    EXPECT_EQ(source(flow, none, false), flow);
-    occupy(flow);
-    const auto remapped = source(udp(kClient, port, kServer, 53), none, false);
-    ASSERT_TRUE(remapped);
-    EXPECT_EQ(remapped->source, kClient);
-    EXPECT_NE(remapped->source_port, flow.source_port);
-  }
-}
-
-TEST_F(Translation, MasqueradeWithoutAnAddressIsToldSo) {
-  const NatRuleRecord r = rule(10, NatTranslation::kMasquerade);
-  PendingSession session = pending(udp(kClient, 1, kServer, 53));
-  const Tuple reply = session.reply;
-  EXPECT_EQ(translate_source(&r, {}, session, search), DropReason::kNatNoAddress);
-  EXPECT_EQ(session.reply, reply);
-}
-
-TEST_F(Translation, DestinationAddressAndPort) {
-  const Tuple flow = tuple(kProtoTcp, kServer, 4000, kPublic, 8080);
-  EXPECT_EQ(destination(flow, dnat(10, kClient, kClient)), tuple(kProtoTcp, kServer, 4000, kClient, 8080));
-  EXPECT_EQ(destination(flow, with_ports(dnat(10, kClient, kClient), 80, 80)),
-            tuple(kProtoTcp, kServer, 4000, kClient, 80));
-  EXPECT_EQ(destination(flow, rule(10, NatTranslation::kExclude, NatKind::kDestination)), flow);
-  const auto in_range = destination(flow, with_ports(dnat(10, kClient, kClient), 8000, 8100));
-  EXPECT_EQ(in_range.destination_port.host(), 8080) << "kept inside the range";
-  const auto moved = destination(flow, with_ports(dnat(10, kClient, kClient), 9000, 9003));
-  EXPECT_GE(moved.destination_port.host(), 9000);
-  EXPECT_LE(moved.destination_port.host(), 9003);
-}
-
-TEST_F(Translation, ADestinationRangeKeepsAClientWithItsServer) {
-  const NatRuleRecord r = dnat(10, ip(192, 168, 10, 16), ip(192, 168, 10, 19));
-  std::set<uint32_t> used;
-  for (uint32_t n = 0; n < 200; ++n) {
-    const Ipv4Address client = Ipv4Address::from_host(0xc6336400 + n);
-    const Tuple first = destination(tuple(kProtoTcp, client, 1000, kPublic, 80), r);
-    EXPECT_EQ(first.destination, destination(tuple(kProtoTcp, client, 2000, kPublic, 443), r).destination);
-    EXPECT_GE(first.destination.host(), r.address_low);
-    EXPECT_LE(first.destination.host(), r.address_high);
-    used.insert(first.destination.host());
-  }
-  EXPECT_EQ(used.size(), 4u);
-}
-
-// Recorded from Linux (data/linux_nat.txt, d2-null-binding): two public addresses lead to one server; of two
-// flows of one client socket the second gets another source port.
-TEST_F(Translation, ClashingDestinationNatIsSolvedByTheSourcePort) {
-  const NatRuleRecord r = with_ports(dnat(10, kClient, kClient), 80, 80);
-  for (uint8_t n = 0; n < 20; ++n) {
-    PendingSession session =
-        pending(tuple(kProtoTcp, kServer, 4000, ip(203, 0, 113, static_cast<uint8_t>(10 + n)), 8080));
-    translate_destination(&r, session, search);
-    EXPECT_EQ(session.packet_tuple(), tuple(kProtoTcp, kServer, 4000, kClient, 80));
-    ASSERT_EQ(translate_source(nullptr, {}, session, search), DropReason::kNone);
-    EXPECT_EQ(session.packet_tuple().source_port.host() == 4000, n == 0);
-    EXPECT_TRUE(table->confirm(session, WorkerId(0), 1));
-  }
-}
-
-TEST_F(Translation, NamesTheRulesForExplain) {
-  const NatRuleRecord exclude = rule(70, NatTranslation::kExclude), r = dnat(30, kClient, kClient);
-  PendingSession session = pending(udp(kServer, 1, kPublic, 2));
-  translate_destination(&r, session, search);
-  ASSERT_EQ(translate_source(&exclude, kPublic, session, search), DropReason::kNone);
-  EXPECT_EQ(session.destination_rule_number, 30u);
-  EXPECT_EQ(session.destination_rule_index, 3u);
-  EXPECT_EQ(session.source_rule_number, 70u);
-  EXPECT_EQ(session.source_rule_index, 7u);
-  EXPECT_EQ(session.original, udp(kServer, 1, kPublic, 2));
-  EXPECT_EQ(session.reply, udp(kClient, 2, kServer, 1));
-}
-
-// As nf_conntrack_tuple_taken does, but no session is another worker's to end.
-TEST_F(Translation, PortsOfTheWorkersOwnSessionsPastTheirTimeAreFree) {
-  NatRuleRecord one_port = rule(10, NatTranslation::kMasquerade);
-  one_port.protocol = kProtoUdp;
-  one_port.has_port_range = 1;
-  one_port.ports = {5000, 5000};
-  const auto flow = [](uint16_t port) { return udp(kClient, port, ip(198, 51, 100, 9), 53); };
-  ASSERT_TRUE(source(flow(1000), &one_port));
-  EXPECT_EQ(source(flow(1001), &one_port, false).error(), DropReason::kNatPortsExhausted);
-  constexpr uint64_t kLater = 3'600'000;
-  const auto later = [&](WorkerId worker) {
-    PendingSession session = pending(flow(1002));
-    const TupleSearch then{.sessions = *table, .random = random, .worker = worker, .now_ms = kLater};
-    const DropReason reason = translate_source(&one_port, kPublic, session, then);
-    return std::pair(reason, session);
+TEST(Rules, Ipv6AddressesAreComparedByAllTheirBits) {
+  NatRuleRecord r = of_family(rule(10, NatTranslation::kMasquerade), Family::kIpv6);
+  r.source.low = ip("2001:db8:0:1::5");
+  r.source.high = ip("2001:db8:0:2::3");
+  const RuleSet set{{&r, 1}};
+  const auto matches = [&](const char* source) {
+    return set.match_source(udp(ip(source), 1, ip("2001:db8::2"), 1), kWan, false) != nullptr;
   };
-  EXPECT_EQ(later(WorkerId(1)).first, DropReason::kNatPortsExhausted);
-  const auto [reason, session] = later(WorkerId(0));
-  ASSERT_EQ(reason, DropReason::kNone);
-  EXPECT_EQ(table->size(), 1u) << "the search itself changes nothing";
-  ASSERT_TRUE(table->confirm(session, WorkerId(0), kLater));
-  EXPECT_EQ(table->size(), 1u);
-  EXPECT_FALSE(table->lookup(flow(1000)));
-  EXPECT_TRUE(table->lookup(flow(1002)));
+  EXPECT_FALSE(matches("2001:db8:0:1::4"));
+  EXPECT_TRUE(matches("2001:db8:0:1::5"));
+  EXPECT_TRUE(matches("2001:db8:0:1:ffff::"));
+  EXPECT_TRUE(matches("2001:db8:0:2::3"));
+  EXPECT_FALSE(matches("2001:db8:0:2::4"));
+}
+
+// `-m policy --dir out --pol none`, and `ipsec`: by what was found before source NAT (scenario 08).
+TEST(Rules, AskWhetherAPolicyProtects) {
+  NatRuleRecord none = rule(10, NatTranslation::kMasquerade), ipsec = rule(20, NatTranslation::kMasquerade);
+  none.ipsec = IpsecMatch::kNone;
+  ipsec.ipsec = IpsecMatch::kIpsec;
+  const NatRuleRecord rules[] = {none, ipsec, rule(30, NatTranslation::kMasquerade)};
+  const RuleSet set{rules}, any{{&rules[2], 1}};
+  const Tuple packet = udp(kClient, 1, kServer, 1);
+  EXPECT_EQ(number_of(set.match_source(packet, kWan, false)), 10u);
+  EXPECT_EQ(number_of(set.match_source(packet, kWan, true)), 20u);
+  EXPECT_EQ(number_of(any.match_source(packet, kWan, false)), 30u);
+  EXPECT_EQ(number_of(any.match_source(packet, kWan, true)), 30u);
+}
+
+TEST(Rules, AskWhetherThePacketWasDecrypted) {
+  NatRuleRecord ipsec = dnat(10, kClient, kClient);
+  ipsec.ipsec = IpsecMatch::kIpsec;
+  const RuleSet set{{&ipsec, 1}};
+  const Tuple packet = udp(kServer, 1, kPublic, 1);
+  EXPECT_FALSE(set.match_destination(packet, kWan, false, false));
+  EXPECT_TRUE(set.match_destination(packet, kWan, true, false));
+}
+
+// nat OUTPUT and nat PREROUTING have nothing in common.
+TEST(Rules, PacketsOfTheGatewayHaveDestinationRulesOfTheirOwn) {
+  NatRuleRecord local = dnat(20, kOther, kOther);
+  local.local_output = 1;
+  const NatRuleRecord rules[] = {dnat(10, kClient, kClient), local};
+  const RuleSet set{rules};
+  const Tuple packet = udp(kPublic, 1, kServer, 1);
+  EXPECT_EQ(number_of(set.match_destination(packet, kWan, false, false)), 10u);
+  EXPECT_EQ(number_of(set.match_destination(packet, kWan, false, true)), 20u);
+}
+
+TEST(Rules, AFamilyIsTrackedForItsOwnRules) {
+  const NatRuleRecord v6 = of_family(rule(10, NatTranslation::kMasquerade), Family::kIpv6);
+  const RuleSet set{{&v6, 1}};
+  EXPECT_TRUE(set.needs_sessions(Family::kIpv6));
+  EXPECT_FALSE(set.needs_sessions(Family::kIpv4));
 }
 
 }  // namespace

@@ -148,7 +148,7 @@ TEST(Concurrency, TheLimitHoldsWhileEverythingMoves) {
   std::atomic<uint32_t> largest{0};
   std::thread main_lcore([&] {
     for (uint32_t n = 0; !stop; ++n) {
-      table->apply({.session_limit = kCapacity - n % 2, .udp_s = 1 + n % 3});
+      table->apply(settings(kCapacity - n % 2, 1 + n % 3));
       const uint32_t size = table->size();
       if (size > largest) largest = size;
     }

@@ -1,45 +1,11 @@
 #include "nat/session_table.hpp"
 
 #include <map>
-#include <set>
 
-#include "tests/unit/nat/nat_testing.hpp"
+#include "tests/unit/nat/session_testing.hpp"
 
 namespace espalier::nat {
 namespace {
-
-constexpr WorkerId kWorker{0};
-constexpr uint64_t kNow = 1'000'000;
-
-SessionRef confirmed(SessionTable& table, const PendingSession& session, uint64_t now = kNow,
-                     WorkerId worker = kWorker) {
-  const auto ref = table.confirm(session, worker, now);
-  if (!ref) throw std::runtime_error(std::string(info(ref.error()).name));
-  return *ref;
-}
-
-SessionRef reply_ref(SessionRef ref) {
-  ref.direction = FlowDirection::kReply;
-  return ref;
-}
-
-// Original 10.0.0.1:1000, seen from outside as 203.0.113.1:2000.
-PendingSession translated_session() {
-  PendingSession session = pending(udp(ip(10, 0, 0, 1), 1000, ip(198, 51, 100, 9), 53));
-  session.reply = udp(ip(198, 51, 100, 9), 53, ip(203, 0, 113, 1), 2000);
-  session.source_rule_number = 100;
-  return session;
-}
-
-std::vector<message::SessionRow> all_rows(const SessionTable& table, size_t per_call = 7) {
-  std::vector<message::SessionRow> rows, some(per_call);
-  uint64_t cursor = 0;
-  do {
-    const size_t count = table.list(cursor, some, kNow);
-    rows.insert(rows.end(), some.begin(), some.begin() + static_cast<ptrdiff_t>(count));
-  } while (cursor != 0);
-  return rows;
-}
 
 TEST(SessionTableCreate, RefusesWhatItCannotBe) {
   EXPECT_FALSE(SessionTable::create({.capacity = 0, .workers = 1, .key = {}}));
@@ -127,33 +93,43 @@ TEST(SessionTable, AgreesWithAMap) {
   for (const auto& [n, ref] : living) EXPECT_EQ(table->lookup(*inverse(numbered_flow(n)))->index, ref.index);
 }
 
-TEST(SessionTable, ListTellsEverySessionOnce) {
-  const auto table = make_table(100, 2);
-  std::set<uint16_t> ports;
-  for (uint32_t n = 0; n < 60; ++n) confirmed(*table, pending(numbered_flow(n)), kNow, WorkerId(n % 2));
-  for (const auto& row : all_rows(*table)) {
-    EXPECT_TRUE(ports.insert(row.original.source_port.host()).second);
-    EXPECT_EQ(row.reply, *inverse(row.original));
-    EXPECT_EQ(row.owner.value, row.original.source_port.host() % 2);
-    EXPECT_EQ(row.expires_s, 30u);
-  }
-  EXPECT_EQ(ports.size(), 60u);
+// A bucket has 16 slots. Sessions that only wait to be aged make room in a full one, if they are the worker's
+// own.
+TEST(SessionTable, AFullBucketGivesThePlaceOfAnExpiredSession) {
+  const auto table = make_table(1000, 2);
+  constexpr uint64_t kBuckets = 512, kLater = kNow + 31'000;
+  std::vector<Tuple> crowd;  // whose original tuples share a bucket
+  for (uint32_t n = 0; crowd.size() < 18; ++n)
+    if (table->hash(numbered_flow(n)) % kBuckets == 0 &&
+        table->hash(*inverse(numbered_flow(n))) % kBuckets != 0)
+      crowd.push_back(numbered_flow(n));
+  for (size_t i = 0; i < 16; ++i) confirmed(*table, pending(crowd[i]));
+  EXPECT_EQ(table->confirm(pending(crowd[16]), kWorker, kNow + 1).error(), DropReason::kSessionTableFull);
+  EXPECT_EQ(table->size(), 16u);
+  EXPECT_EQ(table->confirm(pending(crowd[16]), WorkerId(1), kLater).error(), DropReason::kSessionTableFull)
+      << "they are not another worker's to end";
+  EXPECT_TRUE(table->lookup(crowd[0]));
+  ASSERT_TRUE(table->confirm(pending(crowd[16]), kWorker, kLater));
+  EXPECT_TRUE(table->lookup(crowd[16]));
+  EXPECT_EQ(table->size(), 1u);
+  EXPECT_TRUE(table->confirm(pending(crowd[17]), kWorker, kLater));
 }
 
-TEST(SessionTable, ListTellsRulesAndCounters) {
-  const auto table = make_table(100);
-  const SessionRef ref = confirmed(*table, translated_session());
-  table->update(reply_ref(ref), {.bytes = 60}, kNow);
-  table->update(ref, {.bytes = 70}, kNow);
-  const auto row = all_rows(*table).at(0);
-  EXPECT_EQ(row.source_rule, 100u);
-  EXPECT_EQ(row.destination_rule, 0u);
-  EXPECT_EQ(row.packets[0], 2u);
-  EXPECT_EQ(row.bytes[0], 170u);
-  EXPECT_EQ(row.packets[1], 1u);
-  EXPECT_EQ(row.bytes[1], 60u);
-  EXPECT_TRUE(row.seen_reply);
-  EXPECT_FALSE(row.assured);
+TEST(SessionTable, HoldsBothFamilies) {
+  const auto table = make_table(3000, 1);
+  for (uint32_t n = 0; n < 1000; ++n) {
+    confirmed(*table, pending(numbered_flow(n)));
+    confirmed(*table, pending(numbered_flow_v6(n)));
+  }
+  for (uint32_t n = 0; n < 1000; ++n) {
+    for (const Tuple& flow : {numbered_flow(n), numbered_flow_v6(n)}) {
+      const auto there = table->lookup(flow), back = table->lookup(*inverse(flow));
+      ASSERT_TRUE(there && back);
+      EXPECT_EQ(there->index, back->index);
+      EXPECT_EQ(table->tuples(*there)->original, flow);
+    }
+    EXPECT_FALSE(table->lookup(numbered_flow_v6(100000 + n)));
+  }
 }
 
 // Time to live.
@@ -269,7 +245,7 @@ TEST_F(TcpTimeouts, InvalidPacketsAreRefusedAndNotCounted) {
 
 TEST(Timeouts, ComeFromTheSettings) {
   const auto table = make_table(100);
-  EXPECT_TRUE(table->apply({.session_limit = 100, .udp_s = 5}));
+  EXPECT_TRUE(table->apply(settings(100, 5)));
   const SessionRef ref = confirmed(*table, translated_session());
   EXPECT_TRUE(ends_at(*table, ref, seconds(5)));
 }
@@ -361,13 +337,13 @@ TEST(Limits, AnotherWorkersFloodLeavesRoom) {
 
 TEST(Limits, CanBeLoweredAndRaised) {
   const auto table = make_table(1000);
-  EXPECT_FALSE(table->apply({.session_limit = 1001}));
-  EXPECT_FALSE(table->apply({.session_limit = 0}));
+  EXPECT_FALSE(table->apply(settings(1001)));
+  EXPECT_FALSE(table->apply(settings(0)));
   EXPECT_EQ(table->limit(), 1000u);
   for (uint32_t n = 0; n < 100; ++n) establish(*table, n);
-  EXPECT_TRUE(table->apply({.session_limit = 50}));
+  EXPECT_TRUE(table->apply(settings(50)));
   EXPECT_FALSE(table->confirm(pending(numbered_flow(1000)), kWorker, kNow));
-  EXPECT_TRUE(table->apply({.session_limit = 200}));
+  EXPECT_TRUE(table->apply(settings(200)));
   EXPECT_TRUE(table->confirm(pending(numbered_flow(1000)), kWorker, kNow));
 }
 

@@ -43,7 +43,7 @@ class TestPool {
     packet(mbuf).path = path;
     packet(mbuf).in = InterfaceIndex(1);
     if (ip_packet.size() < sizeof(Ipv4Header)) return mbuf;
-    const Ipv4Header& ip = ip_header(mbuf);
+    const Ipv4Header& ip = ipv4_header(mbuf);
     packet(mbuf).flags = ip.is_fragment() ? kFragment : 0;
     packet(mbuf).ip_bytes = ip.total_length.host();
     packet(mbuf).l4_offset = ip.header_bytes();

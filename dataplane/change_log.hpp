@@ -14,13 +14,26 @@
 
 namespace espalier::dataplane {
 
-struct ChangedRegion {
-  Ipv4Prefix source;
-  Ipv4Prefix destination;
-  // True when packets between these addresses may be decided differently now.
-  constexpr bool touches(Ipv4Address s, Ipv4Address d) const {
-    return source.contains(s) && destination.contains(d);
+// The packets from one prefix to another, or all packets of both families.
+class ChangedRegion {
+ public:
+  constexpr ChangedRegion() = default;  // everything
+  constexpr ChangedRegion(IpPrefix source, IpPrefix destination)
+      : source_(source), destination_(destination), everything_(false) {}
+  // What a change of a route of `destination` can touch.
+  static constexpr ChangedRegion towards(IpPrefix destination) {
+    return {IpPrefix::any(destination.family()), destination};
   }
+
+  // True when packets between these addresses may be decided differently now.
+  constexpr bool touches(IpAddress s, IpAddress d) const {
+    return everything_ || (source_.contains(s) && destination_.contains(d));
+  }
+
+ private:
+  IpPrefix source_;
+  IpPrefix destination_;
+  bool everything_ = true;
 };
 inline constexpr ChangedRegion kEverything{};
 

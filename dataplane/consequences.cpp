@@ -36,11 +36,11 @@ void add_changed_policies(const std::vector<PolicyRecord>& before, const std::ve
   for (size_t i = 0; i < common; ++i) {
     if (std::memcmp(&before[i], &after[i], sizeof(PolicyRecord)) == 0) continue;
     for (const Selector& s : {before[i].selector, after[i].selector})
-      regions.push_back(ChangedRegion::between(s.source, s.destination));
+      regions.push_back({s.source, s.destination});
   }
   for (const auto* list : {&before, &after})
     for (size_t i = common; i < list->size(); ++i)
-      regions.push_back(ChangedRegion::between((*list)[i].selector.source, (*list)[i].selector.destination));
+      regions.push_back({(*list)[i].selector.source, (*list)[i].selector.destination});
 }
 
 // A rule that may change a packet of `protocol` between these addresses, whatever its ports and interface.

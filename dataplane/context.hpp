@@ -69,7 +69,7 @@ struct Context {
   const Interface& interface(InterfaceIndex i) const { return (*tables->interfaces)[i]; }
   // The route of a link-local address, which has a meaning on a link only.
   RouteResult route_on_link(IpAddress destination, InterfaceIndex on) const {
-    return is_interface(on) ? tables->fib->lookup_on_link(destination, interface(on)) : RouteResult{};
+    return is_interface(on) ? tables->fib->lookup_on_link(destination, on) : RouteResult{};
   }
   bool is_interface(InterfaceIndex i) const { return i.value < tables->interfaces->size(); }
   uint32_t outer_mtu(const Sa& sa) const { return sa.outer_mtu(tables->outer_route(sa).mtu_bytes, now_ms); }

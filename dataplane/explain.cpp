@@ -13,7 +13,8 @@ namespace {
 std::string text(const Tuple& t) {
   if (t.protocol == kProtoTcp || t.protocol == kProtoUdp) {
     const auto end = [](IpAddress address, be16 port) {
-      return fmt::format(address.is_v4() ? "{}:{}" : "[{}]:{}", to_text(address), port.host());
+      return address.is_v4() ? fmt::format("{}:{}", to_text(address), port.host())
+                             : fmt::format("[{}]:{}", to_text(address), port.host());
     };
     return fmt::format("{} {} > {}", t.protocol == kProtoTcp ? "TCP" : "UDP", end(t.source, t.source_port),
                        end(t.destination, t.destination_port));

@@ -1,11 +1,8 @@
-#include <rte_errno.h>
-#include <rte_memory.h>
-#include <rte_rib.h>
-
-#include <atomic>
+#include <algorithm>
+#include <set>
+#include <tuple>
 
 #include "control/shared/text.hpp"
-#include "dataplane/eal.hpp"
 #include "dataplane/fib.hpp"
 
 namespace espalier::dataplane {
@@ -14,7 +11,6 @@ namespace {
 RouteVerdict verdict(RouteKind kind) {
   switch (kind) {
     case RouteKind::kNextHop:
-    case RouteKind::kInterface:
       return RouteVerdict::kForward;
     case RouteKind::kBlackhole:
       return RouteVerdict::kBlackhole;
@@ -26,100 +22,169 @@ RouteVerdict verdict(RouteKind kind) {
   return RouteVerdict::kNoRoute;
 }
 
-// The interface that a configured route leads out of; kNoInterface for one that leads nowhere.
-Result<InterfaceIndex> egress(const RouteRecord& route, const InterfaceTable& interfaces) {
-  if (verdict(route.kind) != RouteVerdict::kForward) return kNoInterface;
-  if (route.interface != kNoInterface && route.interface.value >= interfaces.size())
-    return fail("route {}: there is no interface number {}", to_text(route.prefix), route.interface.value);
-  if (route.kind == RouteKind::kInterface && route.interface == kNoInterface)
-    return fail("route {}: it names no interface", to_text(route.prefix));
-  if (route.kind == RouteKind::kInterface) return route.interface;
-  if (route.via.is_unspecified() || interfaces.is_own_address(route.via))
-    return fail("route {}: its next hop is {}", to_text(route.prefix),
-                route.via.is_unspecified() ? "missing" : "an address of the gateway itself");
-  if (route.interface != kNoInterface) return route.interface;
-  const InterfaceIndex connected = interfaces.connected_to(route.via);
-  if (connected == kNoInterface)
-    return fail("route {}: its next hop is in no interface's network", to_text(route.prefix));
-  return connected;
+// The networks' last addresses: IPv6 has none, and neither have point-to-point networks (RFC 3021).
+bool has_broadcast(const IpPrefix& prefix) {
+  return prefix.is_v4() && prefix.length < 127;
 }
 
-// The gateway's own addresses and the networks' broadcast addresses, as Linux's table "local".
-std::vector<RouteEntry> local_entries(const InterfaceTable& interfaces) {
-  std::vector<RouteEntry> entries;
-  const auto add = [&](Ipv4Address address, InterfaceIndex interface) {
-    entries.push_back({{address, 32}, RouteVerdict::kLocal, interface, {}, kNoRoute});
-  };
-  for (const Interface& interface : interfaces)
-    for (const Ipv4Prefix& prefix : interface.addresses) add(prefix.address, interface.index);
-  for (const Interface& interface : interfaces)
-    for (const Ipv4Prefix& prefix : interface.addresses)
-      if (prefix.length < 31) add(prefix.broadcast(), interface.index);
-  return entries;
-}
-
-// The interfaces' networks. A /32 has none.
-std::vector<RouteEntry> connected_entries(const InterfaceTable& interfaces) {
-  std::vector<RouteEntry> entries;
-  for (const Interface& interface : interfaces)
-    for (const Ipv4Prefix& prefix : interface.addresses)
-      if (prefix.length < 32)
-        entries.push_back(
-            {{prefix.network(), prefix.length}, RouteVerdict::kForward, interface.index, {}, kNoRoute});
-  return entries;
-}
-
-Result<std::vector<RouteEntry>> configured_entries(std::span<const RouteRecord> routes,
-                                                   const InterfaceTable& interfaces) {
-  std::vector<RouteEntry> entries;
-  for (const RouteRecord& route : routes) {
-    const InterfaceIndex out = TRY(egress(route, interfaces));
-    const Ipv4Address via = route.kind == RouteKind::kNextHop ? route.via : Ipv4Address{};
-    entries.push_back(
-        {{route.prefix.network(), route.prefix.length}, verdict(route.kind), out, via, route.index});
-  }
-  return entries;
-}
-
-// An empty rib for this many prefixes. Its name is unique in the process, since the next table is built while
-// workers still read this one.
-rte_rib* make_rib(size_t prefixes) {
-  static std::atomic<uint32_t> counter{0};
-  const std::string name = fmt::format("fib{}", counter.fetch_add(1, std::memory_order_relaxed));
-  DpdkLogCapture log;  // rte_errno says it all
-  // A compressed binary tree: at most one branching node for each prefix.
-  const rte_rib_conf conf{.ext_sz = 0, .max_nodes = static_cast<int>(2 * prefixes + 1)};
-  return rte_rib_create(name.c_str(), SOCKET_ID_ANY, &conf);
+// Family, prefix (the wider one first where two begin together), precedence.
+auto order(const RouteEntry& entry) {
+  const int source = entry.verdict == RouteVerdict::kLocal ? 0 : entry.route == kNoRoute ? 1 : 2;
+  return std::tuple(entry.prefix.family(), entry.prefix.address, entry.prefix.length, source, entry.metric);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Fib>> Fib::build(std::span<const RouteRecord> routes,
-                                        const InterfaceTable& interfaces) {
-  const auto configured = TRY(configured_entries(routes, interfaces));
-  const auto local = local_entries(interfaces), connected = connected_entries(interfaces);
-  std::unique_ptr<Fib> fib(new Fib);
-  fib->rib_ = make_rib(local.size() + connected.size() + configured.size());
-  if (fib->rib_ == nullptr)
-    return fail("no memory for a table of {} routes ({}); give the dataplane more", configured.size(),
-                rte_strerror(rte_errno));
-  // The order is the precedence among equal prefixes.
-  for (const auto& entries : {std::cref(local), std::cref(connected), std::cref(configured)})
-    for (const RouteEntry& entry : entries.get()) TRY(fib->add(entry));
-  return fib;
+class FibBuilder {
+ public:
+  FibBuilder(Fib& fib, const InterfaceTable& interfaces) : fib_(fib), interfaces_(interfaces) {}
+
+  void add_gates();
+  // The gateway's own addresses and the networks' broadcast addresses, as Linux's table "local"; and the
+  // interfaces' networks. A host prefix has none.
+  void add_interfaces();
+  Result<void> add_route(const RouteRecord& route);
+  // After all were added.
+  void finish();
+
+ private:
+  void add_local(IpAddress address, InterfaceIndex owner);
+  Result<InterfaceIndex> egress(const NextHop& hop, IpPrefix prefix) const;
+  void add(RouteEntry entry, std::span<const NextHop> hops);
+
+  Fib& fib_;
+  const InterfaceTable& interfaces_;
+  std::set<IpAddress> own_;  // usable or not
+};
+
+void FibBuilder::add_gates() {
+  for (const Interface& interface : interfaces_) {
+    fib_.gates_.push_back({.link = interface.link,
+                           .enabled = interface.enabled,
+                           .fails_closed = interface.fails_closed(),
+                           .has_ipv6 = interface.has_ipv6(),
+                           .link_local = {}});
+    for (const OwnAddress& own : interface.addresses)
+      if (own.address().is_link_local()) fib_.gates_.back().link_local.push_back(own.address());
+  }
 }
 
-Result<void> Fib::add(const RouteEntry& entry) {
-  rte_rib_node* const node = rte_rib_insert(rib_, entry.prefix.address.host(), entry.prefix.length);
-  if (node == nullptr && rte_errno == EEXIST) return {};  // the earlier one wins
-  if (node == nullptr) return fail("route {}: {}", to_text(entry.prefix), rte_strerror(rte_errno));
-  rte_rib_set_nh(node, entries_.size());
-  entries_.push_back(entry);
+void FibBuilder::add(RouteEntry entry, std::span<const NextHop> hops) {
+  entry.prefix.address = entry.prefix.network();
+  entry.first_next_hop = static_cast<uint32_t>(fib_.next_hops_.size());
+  entry.next_hops = static_cast<uint8_t>(hops.size());
+  fib_.next_hops_.insert(fib_.next_hops_.end(), hops.begin(), hops.end());
+  fib_.entries_.push_back(entry);
+}
+
+void FibBuilder::add_local(IpAddress address, InterfaceIndex owner) {
+  add({.prefix = IpPrefix::host(address), .verdict = RouteVerdict::kLocal, .owner = owner}, {});
+  own_.insert(address);
+}
+
+void FibBuilder::add_interfaces() {
+  const auto for_each = [&](auto visit) {
+    for (const Interface& interface : interfaces_)
+      for (const OwnAddress& own : interface.addresses)
+        if (!own.address().is_link_local()) visit(own.prefix, interface.index);
+  };
+  for_each([&](const IpPrefix& own, InterfaceIndex index) { add_local(own.address, index); });
+  for_each([&](const IpPrefix& own, InterfaceIndex index) {
+    if (has_broadcast(own)) add_local(own.last(), index);
+    const NextHop link{.via = {}, .interface = index};
+    if (!own.is_host()) add({.prefix = own, .owner = index}, {&link, 1});
+  });
+}
+
+// The interface that a next hop is on.
+Result<InterfaceIndex> FibBuilder::egress(const NextHop& hop, IpPrefix prefix) const {
+  if (hop.interface != kNoInterface && hop.interface.value >= interfaces_.size())
+    return fail("route {}: there is no interface number {}", to_text(prefix), hop.interface.value);
+  if (hop.via.is_unspecified()) {
+    if (hop.interface == kNoInterface)
+      return fail("route {}: a next hop names neither address nor interface", to_text(prefix));
+    return hop.interface;
+  }
+  if (hop.via.family() != prefix.family())
+    return fail("route {}: its next hop is of the other family", to_text(prefix));
+  if (own_.contains(hop.via))
+    return fail("route {}: its next hop is an address of the gateway itself", to_text(prefix));
+  if (hop.interface != kNoInterface) return hop.interface;
+  const InterfaceIndex connected = interfaces_.connected_to(hop.via);
+  if (connected == kNoInterface)
+    return fail("route {}: its next hop is in no interface's network", to_text(prefix));
+  return connected;
+}
+
+Result<void> FibBuilder::add_route(const RouteRecord& route) {
+  RouteEntry entry{.prefix = route.prefix,
+                   .verdict = verdict(route.kind),
+                   .imported = route.imported,
+                   .owner = kNoInterface,
+                   .route = route.index,
+                   .metric = route.metric};
+  if (entry.verdict != RouteVerdict::kForward) {
+    add(entry, {});
+    return {};
+  }
+  if (route.next_hop_count == 0 || route.next_hop_count > RouteRecord::kMaxNextHops)
+    return fail("route {}: it has {} next hops", to_text(route.prefix), route.next_hop_count);
+  std::vector<NextHop> hops(route.next_hops, route.next_hops + route.next_hop_count);
+  for (NextHop& hop : hops) hop.interface = TRY(egress(hop, route.prefix));
+  add(entry, hops);
   return {};
 }
 
-Fib::~Fib() {
-  rte_rib_free(rib_);
+void FibBuilder::finish() {
+  std::vector<RouteEntry>& entries = fib_.entries_;
+  std::ranges::stable_sort(entries, {}, order);
+  // An address is told once, even where two interfaces have it, or a network that holds two others ends.
+  const auto is_told = [](const RouteEntry& a, const RouteEntry& b) {
+    return a.verdict == RouteVerdict::kLocal && b.verdict == RouteVerdict::kLocal && a.prefix == b.prefix;
+  };
+  entries.erase(std::unique(entries.begin(), entries.end(), is_told), entries.end());
+  const auto ipv6 =
+      std::ranges::find(entries, Family::kIpv6, [](const RouteEntry& e) { return e.prefix.family(); });
+  const auto middle = static_cast<uint32_t>(ipv6 - entries.begin());
+  fib_.ipv4_ = fib_.build_tree<uint32_t>(0, middle);
+  fib_.ipv6_ = fib_.build_tree<uint128>(middle, static_cast<uint32_t>(entries.size()));
+}
+
+uint32_t Fib::find_holder(const Node& node) const {
+  for (uint32_t i = node.first; i != node.first + node.count; ++i) {
+    const bool is_connected = entries_[i].verdict == RouteVerdict::kForward && entries_[i].route == kNoRoute;
+    if (is_connected || fails_closed(entries_[i])) return i;
+  }
+  return kNone32;
+}
+
+// Of the entries from `begin` to `end`, which are in order.
+template <class Value>
+Fib::Tree<Value> Fib::build_tree(uint32_t begin, uint32_t end) const {
+  Tree<Value> tree;
+  std::vector<typename PrefixRanges<Value>::Range> ranges;
+  for (uint32_t i = begin; i != end; ++i) {
+    const IpPrefix& prefix = entries_[i].prefix;
+    if (i == begin || prefix != entries_[i - 1].prefix) {
+      ranges.push_back({static_cast<Value>(prefix.address.host()), static_cast<Value>(prefix.last().host())});
+      tree.nodes.push_back({.first = i});
+    }
+    ++tree.nodes.back().count;
+  }
+  for (Node& node : tree.nodes) node.holder = find_holder(node);
+  tree.ranges = PrefixRanges<Value>(ranges);
+  return tree;
+}
+
+Result<std::unique_ptr<Fib>> Fib::build(std::span<const RouteRecord> routes,
+                                        const InterfaceTable& interfaces) {
+  std::unique_ptr<Fib> fib(new Fib);
+  FibBuilder builder(*fib, interfaces);
+  builder.add_gates();
+  builder.add_interfaces();
+  for (const RouteRecord& route : routes) TRY(builder.add_route(route));
+  builder.finish();
+  return fib;
 }
 
 }  // namespace espalier::dataplane

@@ -6,20 +6,20 @@
 
 namespace espalier::dataplane {
 
-// Host order; for ICMP type and code, 0 where the packet has no ports.
+// Host order; for ICMP and ICMPv6 type and code, 0 where the packet has no ports.
 struct SelectorPorts {
-  uint16_t source;
-  uint16_t destination;
+  uint16_t source = 0;
+  uint16_t destination = 0;
 };
 
-inline SelectorPorts selector_ports(const Ipv4Tuple& tuple) {
+inline SelectorPorts selector_ports(const Tuple& tuple) {
   const uint16_t destination = tuple.destination_port.host();
-  if (tuple.protocol == kProtoIcmp)
+  if (tuple.protocol == kProtoIcmp || tuple.protocol == kProtoIcmpv6)
     return {static_cast<uint16_t>(destination >> 8), static_cast<uint16_t>(destination & 0xff)};
   return {tuple.source_port.host(), destination};
 }
 
-inline bool covers(const Selector& selector, const Ipv4Tuple& tuple) {
+inline bool covers(const Selector& selector, const Tuple& tuple) {
   const SelectorPorts ports = selector_ports(tuple);
   return selector.matches(tuple.source, tuple.destination, tuple.protocol, ports.source, ports.destination);
 }

@@ -1,48 +1,67 @@
 #include "dataplane/spd.hpp"
 
-#include "dataplane/selector.hpp"
+#include <nmmintrin.h>
+
+#include <algorithm>
 
 namespace espalier::dataplane {
-// Multiplicative hashing: the upper bits of the product depend on all bits of both addresses.
-size_t Spd::slot_of(const Group& group, uint64_t addresses) {
-  return ((addresses ^ addresses >> 32) * 0x9e3779b97f4a7c15) >> group.shift;
+
+const Spd::List* Spd::find_list(ListKey key) const {
+  const auto found = std::ranges::lower_bound(lists_, key, {}, &List::key);
+  return found == lists_.end() || found->key != key ? nullptr : &*found;
 }
 
-const Spd::Bucket* Spd::find_bucket(const Group& group, uint64_t addresses) {
+bool Spd::empty(Direction direction, InterfaceIndex vti) const {
+  return find_list(key_of(direction, Family::kIpv4, vti)) == nullptr &&
+         find_list(key_of(direction, Family::kIpv6, vti)) == nullptr;
+}
+
+// Policies are the operator's: nobody chooses them to collide.
+uint32_t Spd::tag_of(const Pair& addresses) {
+  uint64_t tag = 0;
+  for (const uint64_t word : addresses.words) tag = _mm_crc32_u64(tag, word);
+  return static_cast<uint32_t>(tag);
+}
+
+// Multiplicative hashing: the upper bits of the product depend on all bits of the tag.
+size_t Spd::slot_of(const Group& group, uint32_t tag) {
+  return (tag * 0x9e3779b97f4a7c15) >> group.shift;
+}
+
+const Spd::Candidate* Spd::find_candidates(const Group& group, const Pair& addresses) {
+  const uint32_t tag = tag_of(addresses);
   const size_t last = group.buckets.size() - 1;
-  for (size_t slot = slot_of(group, addresses);; slot = (slot + 1) & last) {
+  for (size_t slot = slot_of(group, tag);; slot = (slot + 1) & last) {
     const Bucket& bucket = group.buckets[slot];
-    if (bucket.count == 0) return nullptr;
-    if (bucket.addresses == addresses) return &bucket;
+    if (bucket.first == kNone32) return nullptr;
+    if (bucket.tag == tag && group.candidates[bucket.first].addresses == addresses)
+      return &group.candidates[bucket.first];
   }
 }
 
-const PolicyRecord* Spd::lookup(Direction direction, const Ipv4Tuple& tuple, uint16_t source_port,
-                                uint16_t destination_port) const {
+// The rank of the best policy of a group, UINT64_MAX if none matches.
+uint64_t Spd::best_in(const Group& group, const Pair& addresses, uint8_t protocol, SelectorPorts ports,
+                      InterfaceIndex egress) {
+  const Candidate* candidate = find_candidates(group, addresses & group.masks);
+  if (candidate == nullptr) return UINT64_MAX;
+  while (!candidate->matches(protocol, ports, egress)) {
+    if (candidate->is_last) return UINT64_MAX;
+    ++candidate;
+  }
+  return candidate->rank;
+}
+
+const PolicyRecord* Spd::lookup(Direction direction, const Tuple& tuple, SelectorPorts ports,
+                                InterfaceIndex egress, InterfaceIndex vti) const {
+  const List* const list = find_list(key_of(direction, tuple.family(), vti));
+  if (list == nullptr) return nullptr;
+  const Pair addresses = Pair::of(tuple.source, tuple.destination);
   uint64_t best = UINT64_MAX;
-  for (const Group& group : groups_[static_cast<size_t>(direction)]) {
+  for (const Group& group : list->groups) {
     if (group.best_rank >= best) break;
-    const uint64_t addresses = uint64_t{tuple.source.host() & group.source_mask} << 32 |
-                               (tuple.destination.host() & group.destination_mask);
-    const Bucket* const bucket = find_bucket(group, addresses);
-    if (bucket == nullptr) continue;
-    for (uint32_t i = bucket->first; i != bucket->first + bucket->count; ++i) {
-      const Candidate& candidate = group.candidates[i];
-      if (candidate.rank >= best) break;
-      if ((candidate.protocol == kProtoAny || candidate.protocol == tuple.protocol) &&
-          candidate.source_port.contains(source_port) &&
-          candidate.destination_port.contains(destination_port)) {
-        best = candidate.rank;
-        break;
-      }
-    }
+    best = std::min(best, best_in(group, addresses, tuple.protocol, ports, egress));
   }
   return best == UINT64_MAX ? nullptr : &policies_[static_cast<uint32_t>(best)];
-}
-
-const PolicyRecord* Spd::lookup(Direction direction, const Ipv4Tuple& tuple) const {
-  const SelectorPorts ports = selector_ports(tuple);
-  return lookup(direction, tuple, ports.source, ports.destination);
 }
 
 }  // namespace espalier::dataplane

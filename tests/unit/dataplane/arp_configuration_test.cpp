@@ -1,8 +1,8 @@
 // The resolver when links and configuration change, and its rows for `show neighbors`.
 #include <gtest/gtest.h>
 
-#include "tests/unit/dataplane/arp_fixture.hpp"
 #include "tests/unit/dataplane/eal_environment.hpp"
+#include "tests/unit/dataplane/neighbor_fixture.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -11,7 +11,7 @@ const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(25
 
 // --- Links and configuration ---
 
-TEST_F(ArpTest, AddressesAreAnnouncedWhenTheLinkComesUp) {
+TEST_F(NeighborTest, AddressesAreAnnouncedWhenTheLinkComesUp) {
   resolve_host();
   send_to(kHost2);
   take_frames();
@@ -27,10 +27,10 @@ TEST_F(ArpTest, AddressesAreAnnouncedWhenTheLinkComesUp) {
   EXPECT_EQ(take_frames(), Frames{});
 }
 
-TEST_F(ArpTest, ANewAddressIsAnnouncedOnce) {
+TEST_F(NeighborTest, ANewAddressIsAnnouncedOnce) {
   auto changed = interfaces();
   const Ipv4Address added = parse_address("192.168.10.2");
-  changed[0].addresses.push_back({added, 24});
+  changed[0].addresses.push_back(IpPrefix::of(added, 24));
   reconfigure(changed);
   tick_for(1000);
   EXPECT_EQ(take_frames(), Frames{frame(kLan, kBroadcast, test::arp(kRequest, kLanMac, added, {}, added))});
@@ -38,11 +38,11 @@ TEST_F(ArpTest, ANewAddressIsAnnouncedOnce) {
   EXPECT_EQ(take_frames().size(), 1u);
 }
 
-TEST_F(ArpTest, ANewAddressWaitsForTheLink) {
+TEST_F(NeighborTest, ANewAddressWaitsForTheLink) {
   link_.up = false;
   tick_for(100);
   auto changed = interfaces();
-  changed[0].addresses.push_back({parse_address("192.168.10.2"), 24});
+  changed[0].addresses.push_back(IpPrefix::of(parse_address("192.168.10.2"), 24));
   reconfigure(changed);
   tick_for(100);
   EXPECT_EQ(take_frames(), Frames{});
@@ -51,22 +51,23 @@ TEST_F(ArpTest, ANewAddressWaitsForTheLink) {
   EXPECT_EQ(take_frames().size(), 2u);
 }
 
-TEST_F(ArpTest, TheQuestionComesFromTheNeighboursNetwork) {
+TEST_F(NeighborTest, TheQuestionComesFromTheNeighboursNetwork) {
   auto changed = interfaces();
-  changed[0].addresses.push_back({parse_address("172.16.0.1"), 16});
+  changed[0].addresses.push_back(IpPrefix::of(parse_address("172.16.0.1"), 16));
   reconfigure(changed);
   take_frames();
   const auto asks_as = [&](const char* target) {
     send_to(parse_address(target));
-    const ArpFrame frame = out_.frames.back();
-    return frame.packet.sender_ip;
+    ArpPacket packet;
+    std::memcpy(&packet, out_.frames.back().payload.data(), sizeof packet);
+    return packet.sender_ip;
   };
   EXPECT_EQ(asks_as("172.16.9.9"), parse_address("172.16.0.1"));
   EXPECT_EQ(asks_as("192.168.10.9"), kLanIp);
   EXPECT_EQ(asks_as("198.51.100.1"), kLanIp) << "an interface route's neighbour";
 }
 
-TEST_F(ArpTest, EntriesOfChangedInterfacesGoOthersStay) {
+TEST_F(NeighborTest, EntriesOfChangedInterfacesGoOthersStay) {
   resolve_host();
   const Ipv4Address peer = parse_address("203.0.113.2");
   send_to(peer, kWan);
@@ -90,7 +91,7 @@ TEST_F(ArpTest, EntriesOfChangedInterfacesGoOthersStay) {
   EXPECT_EQ(rows().size(), 0u);
 }
 
-TEST_F(ArpTest, StaticNeighboursFollowTheConfigurationOnly) {
+TEST_F(NeighborTest, StaticNeighboursFollowTheConfigurationOnly) {
   send_to(kHost);
   const NeighborRecord record{kLan, kHost, kHostMac};
   EXPECT_EQ(reconfigure(interfaces(), {record}), 0u);
@@ -116,7 +117,7 @@ TEST_F(ArpTest, StaticNeighboursFollowTheConfigurationOnly) {
   EXPECT_EQ(rows().size(), 0u);
 }
 
-TEST_F(ArpTest, StaticNeighboursWithoutAWireAreRefused) {
+TEST_F(NeighborTest, StaticNeighboursWithoutAWireAreRefused) {
   EXPECT_EQ(
       reconfigure(interfaces(),
                   {{kDummy, kHost, kHostMac}, {InterfaceIndex(9), kHost, kHostMac}, {kLan, kHost, kHostMac}}),
@@ -124,7 +125,7 @@ TEST_F(ArpTest, StaticNeighboursWithoutAWireAreRefused) {
   EXPECT_EQ(state(), NeighborState::kPermanent);
 }
 
-TEST_F(ArpTest, AStaticNeighbourGoesWithItsInterface) {
+TEST_F(NeighborTest, AStaticNeighbourGoesWithItsInterface) {
   const std::vector<NeighborRecord> statics{{kWan, kHost, kHostMac}};
   EXPECT_EQ(reconfigure(interfaces(), statics), 0u);
   auto fewer = interfaces();
@@ -135,12 +136,12 @@ TEST_F(ArpTest, AStaticNeighbourGoesWithItsInterface) {
 
 // --- Rows ---
 
-TEST_F(ArpTest, RowsComeInPagesSortedByInterfaceAndAddress) {
+TEST_F(NeighborTest, RowsComeInPagesSortedByInterfaceAndAddress) {
   for (uint32_t i = 9; i > 0; --i) send_to(Ipv4Address::from_host(kHost.host() + i));
   const Ipv4Address peer = parse_address("1.0.0.1");
   send_to(peer, kWan);
   now_ms_ = 2500;
-  std::vector<Ipv4Address> told;
+  std::vector<IpAddress> told;
   uint64_t cursor = 0;
   do {
     message::NeighborRow page[3];
@@ -158,7 +159,7 @@ TEST_F(ArpTest, RowsComeInPagesSortedByInterfaceAndAddress) {
   EXPECT_EQ(told.back(), peer);
 }
 
-TEST_F(ArpTest, WhatWaitsAtTheEndIsFreed) {
+TEST_F(NeighborTest, WhatWaitsAtTheEndIsFreed) {
   send_to(kHost);
 }
 

@@ -1,8 +1,8 @@
 // The life of a neighbour: resolving, ageing, learning, answering.
 #include <gtest/gtest.h>
 
-#include "tests/unit/dataplane/arp_fixture.hpp"
 #include "tests/unit/dataplane/eal_environment.hpp"
+#include "tests/unit/dataplane/neighbor_fixture.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -11,7 +11,7 @@ const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(25
 
 // --- Resolving ---
 
-TEST_F(ArpTest, PacketsWaitForTheAnswerInOrder) {
+TEST_F(NeighborTest, PacketsWaitForTheAnswerInOrder) {
   for (int i = 0; i < 3; ++i) send_to(kHost);
   EXPECT_EQ(take_frames(), Frames{question(kHost)});
   EXPECT_EQ(take_ready(), Numbers{});
@@ -31,7 +31,7 @@ TEST_F(ArpTest, PacketsWaitForTheAnswerInOrder) {
   EXPECT_EQ(resolver_.queued_packets(), 0u);
 }
 
-TEST_F(ArpTest, AfterThreeQuestionsTheNeighbourFailedForASecond) {
+TEST_F(NeighborTest, AfterThreeQuestionsTheNeighbourFailedForASecond) {
   send_to(kHost);
   tick_to(2900);
   EXPECT_EQ(take_frames(), Frames(3, question(kHost)));
@@ -49,7 +49,7 @@ TEST_F(ArpTest, AfterThreeQuestionsTheNeighbourFailedForASecond) {
   EXPECT_EQ(take_frames(), Frames{question(kHost)});
 }
 
-TEST_F(ArpTest, AFailedNeighbourThatSpeaksIsBack) {
+TEST_F(NeighborTest, AFailedNeighbourThatSpeaksIsBack) {
   send_to(kHost);
   tick_to(3000);
   EXPECT_EQ(take_dropped(DropReason::kNeighborUnresolved), Numbers{1});
@@ -59,30 +59,30 @@ TEST_F(ArpTest, AFailedNeighbourThatSpeaksIsBack) {
   EXPECT_EQ(state(), NeighborState::kReachable);
 }
 
-TEST_F(ArpTest, AQueueKeepsTheNewestAndThereIsATotalBound) {
-  for (size_t i = 0; i < ArpResolver::kQueuedPackets + 2; ++i) send_to(kHost);
+TEST_F(NeighborTest, AQueueKeepsTheNewestAndThereIsATotalBound) {
+  for (size_t i = 0; i < NeighborResolver::kQueuedPackets + 2; ++i) send_to(kHost);
   EXPECT_EQ(take_dropped(DropReason::kNeighborQueueFull), (Numbers{1, 2}));
   receive_reply(kHost, kHostMac);
   EXPECT_EQ(take_ready().front(), 3);
 
   for (uint32_t i = 0; i < 200; ++i)
-    for (size_t k = 0; k < ArpResolver::kQueuedPackets && sent_ < 1500; ++k)
+    for (size_t k = 0; k < NeighborResolver::kQueuedPackets && sent_ < 1500; ++k)
       send_to(Ipv4Address::from_host(kLanIp.host() + 1 + i));
-  EXPECT_EQ(resolver_.queued_packets(), ArpResolver::kQueuedPacketsTotal);
+  EXPECT_EQ(resolver_.queued_packets(), NeighborResolver::kQueuedPacketsTotal);
   EXPECT_EQ(take_dropped(DropReason::kNeighborQueueFull).size(),
-            1500u - 10 - ArpResolver::kQueuedPacketsTotal - take_ready().size());
+            1500u - 10 - NeighborResolver::kQueuedPacketsTotal - take_ready().size());
   tick_for(3000);
   EXPECT_EQ(resolver_.queued_packets(), 0u);
-  EXPECT_EQ(take_dropped(DropReason::kNeighborUnresolved).size(), ArpResolver::kQueuedPacketsTotal);
+  EXPECT_EQ(take_dropped(DropReason::kNeighborUnresolved).size(), NeighborResolver::kQueuedPacketsTotal);
 }
 
-TEST_F(ArpTest, AScanMakesABoundedNumberOfEntries) {
+TEST_F(NeighborTest, AScanMakesABoundedNumberOfEntries) {
   resolve_host();
-  for (uint32_t i = 0; i < ArpResolver::kMaxUnresolved + 100; ++i) {
+  for (uint32_t i = 0; i < NeighborResolver::kMaxUnresolved + 100; ++i) {
     send_to(Ipv4Address::from_host(0x0a000000 + i));
     for (rte_mbuf* mbuf : std::exchange(out_.dropped, {})) rte_pktmbuf_free(mbuf);
   }
-  EXPECT_EQ(take_frames().size(), ArpResolver::kMaxUnresolved);
+  EXPECT_EQ(take_frames().size(), NeighborResolver::kMaxUnresolved);
   send_to(kHost2);
   EXPECT_EQ(take_dropped(DropReason::kNeighborQueueFull).size(), 1u);
   EXPECT_EQ(seen_by_worker(kHost), NeighborTable::State::kUsable) << "who was there stays";
@@ -94,7 +94,7 @@ TEST_F(ArpTest, AScanMakesABoundedNumberOfEntries) {
   EXPECT_EQ(take_frames(), Frames{question(kHost2)}) << "what failed makes room";
 }
 
-TEST_F(ArpTest, NothingIsAskedWhereThereIsNoWire) {
+TEST_F(NeighborTest, NothingIsAskedWhereThereIsNoWire) {
   wan_link_.up = false;
   send_to(parse_address("203.0.113.9"), kWan);
   send_to(kHost, kDummy);
@@ -106,7 +106,7 @@ TEST_F(ArpTest, NothingIsAskedWhereThereIsNoWire) {
 
 // --- Ageing ---
 
-TEST_F(ArpTest, AUsedNeighbourIsProbedBeforeItIsForgotten) {
+TEST_F(NeighborTest, AUsedNeighbourIsProbedBeforeItIsForgotten) {
   resolve_host();
   tick_to(30'000);
   EXPECT_EQ(state(), NeighborState::kStale);
@@ -121,7 +121,7 @@ TEST_F(ArpTest, AUsedNeighbourIsProbedBeforeItIsForgotten) {
   EXPECT_EQ(rows().at(0).age_s, 0u);
 }
 
-TEST_F(ArpTest, AnUnansweredProbeIsFollowedByQuestionsToAll) {
+TEST_F(NeighborTest, AnUnansweredProbeIsFollowedByQuestionsToAll) {
   resolve_host();
   tick_to(30'000);
   seen_by_worker(kHost);
@@ -142,7 +142,7 @@ TEST_F(ArpTest, AnUnansweredProbeIsFollowedByQuestionsToAll) {
   EXPECT_EQ(state(), std::nullopt);
 }
 
-TEST_F(ArpTest, AnUnusedNeighbourIsForgottenAfterFiveMinutes) {
+TEST_F(NeighborTest, AnUnusedNeighbourIsForgottenAfterFiveMinutes) {
   resolve_host();
   tick_to(299'000);
   EXPECT_EQ(state(), NeighborState::kStale);
@@ -151,7 +151,7 @@ TEST_F(ArpTest, AnUnusedNeighbourIsForgottenAfterFiveMinutes) {
   EXPECT_EQ(seen_by_worker(kHost), NeighborTable::State::kGone);
 }
 
-TEST_F(ArpTest, UseWhileReachableCountsAndNeedsNoProbe) {
+TEST_F(NeighborTest, UseWhileReachableCountsAndNeedsNoProbe) {
   resolve_host();
   tick_to(20'000);
   seen_by_worker(kHost);
@@ -164,7 +164,7 @@ TEST_F(ArpTest, UseWhileReachableCountsAndNeedsNoProbe) {
 
 // --- Learning ---
 
-TEST_F(ArpTest, ARequestForUsTeachesItsSender) {
+TEST_F(NeighborTest, ARequestForUsTeachesItsSender) {
   receive(kLan, test::arp(kRequest, kHostMac, kHost, {}, kLanIp));
   EXPECT_EQ(take_frames(),
             Frames{frame(kLan, kHostMac, test::arp(kReply, kLanMac, kLanIp, kHostMac, kHost))});
@@ -173,13 +173,13 @@ TEST_F(ArpTest, ARequestForUsTeachesItsSender) {
   EXPECT_EQ(take_ready(), Numbers{1});
 }
 
-TEST_F(ArpTest, ARequestAnswersOurQuestionAsWell) {
+TEST_F(NeighborTest, ARequestAnswersOurQuestionAsWell) {
   send_to(kHost);
   receive(kLan, test::arp(kRequest, kHostMac, kHost, {}, kLanIp));
   EXPECT_EQ(take_ready(), Numbers{1});
 }
 
-TEST_F(ArpTest, UnaskedArpMakesNoEntries) {
+TEST_F(NeighborTest, UnaskedArpMakesNoEntries) {
   receive_reply(kHost, kHostMac);
   receive(kLan, test::arp(kRequest, kHostMac, kHost, {}, kHost));                      // announces itself
   receive(kLan, test::arp(kRequest, kHostMac, kHost, {}, kHost2));                     // asks for another
@@ -188,22 +188,22 @@ TEST_F(ArpTest, UnaskedArpMakesNoEntries) {
   EXPECT_EQ(take_frames().size(), 1u) << "an answer is sent to any address, as Linux does";
 }
 
-TEST_F(ArpTest, AFloodOfRequestsLeavesRoomForOurOwnQuestions) {
+TEST_F(NeighborTest, AFloodOfRequestsLeavesRoomForOurOwnQuestions) {
   auto wide = interfaces();
-  wide[0].addresses[0].length = 8;
+  wide[0].addresses[0].prefix = IpPrefix::of(kLanIp, 8);
   reconfigure(wide);
-  for (uint32_t i = 0; i < ArpResolver::kMaxToLearn + 1000; ++i) {
+  for (uint32_t i = 0; i < NeighborResolver::kMaxToLearn + 1000; ++i) {
     receive(kLan, test::arp(kRequest, kHostMac, Ipv4Address::from_host(0xc0000001 + i), {}, kLanIp));
     out_.frames.clear();
   }
   std::vector<message::NeighborRow> all(40'000);
   uint64_t next;
-  EXPECT_EQ(resolver_.rows(0, 0, all, next), ArpResolver::kMaxToLearn);
+  EXPECT_EQ(resolver_.rows(0, 0, all, next), NeighborResolver::kMaxToLearn);
   send_to(kHost);
   EXPECT_EQ(take_frames(), Frames{question(kHost)});
 }
 
-TEST_F(ArpTest, AnEntryFollowsAnAnnouncedMac) {
+TEST_F(NeighborTest, AnEntryFollowsAnAnnouncedMac) {
   resolve_host();
   receive(kLan, test::arp(kRequest, kOtherMac, kHost, {}, kHost));
   MacAddress mac;
@@ -212,20 +212,20 @@ TEST_F(ArpTest, AnEntryFollowsAnAnnouncedMac) {
   EXPECT_EQ(state(), NeighborState::kStale) << "not confirmed by an answer";
 }
 
-TEST_F(ArpTest, OnlyAnAnswerToUsConfirms) {
+TEST_F(NeighborTest, OnlyAnAnswerToUsConfirms) {
   send_to(kHost);
   receive(kLan, test::arp(kReply, kHostMac, kHost, kBroadcast, kLanIp));
   EXPECT_EQ(take_ready(), Numbers{1});
   EXPECT_EQ(state(), NeighborState::kStale);
 }
 
-TEST_F(ArpTest, WhatIsKnownAlreadyDoesNotMakeANeighbourStale) {
+TEST_F(NeighborTest, WhatIsKnownAlreadyDoesNotMakeANeighbourStale) {
   resolve_host();
   receive(kLan, test::arp(kRequest, kHostMac, kHost, {}, kHost));
   EXPECT_EQ(state(), NeighborState::kReachable);
 }
 
-TEST_F(ArpTest, NeighboursOfTwoInterfacesAreApart) {
+TEST_F(NeighborTest, NeighboursOfTwoInterfacesAreApart) {
   resolve_host();
   receive(kWan, test::arp(kReply, kOtherMac, kHost, kWanMac, kWanIp));
   MacAddress mac;
@@ -235,7 +235,7 @@ TEST_F(ArpTest, NeighboursOfTwoInterfacesAreApart) {
 
 // --- Answering ---
 
-TEST_F(ArpTest, AnyOwnAddressIsAnsweredOnAnyInterfaceAsWithLinux) {
+TEST_F(NeighborTest, AnyOwnAddressIsAnsweredOnAnyInterfaceAsWithLinux) {
   receive(kLan, test::arp(kRequest, kHostMac, kHost, {}, kWanIp));
   EXPECT_EQ(take_frames(),
             Frames{frame(kLan, kHostMac, test::arp(kReply, kLanMac, kWanIp, kHostMac, kHost))});
@@ -243,14 +243,14 @@ TEST_F(ArpTest, AnyOwnAddressIsAnsweredOnAnyInterfaceAsWithLinux) {
   EXPECT_EQ(take_frames(), Frames{});
 }
 
-TEST_F(ArpTest, AProbeForAnOwnAddressIsAnsweredAndTeachesNothing) {
+TEST_F(NeighborTest, AProbeForAnOwnAddressIsAnsweredAndTeachesNothing) {
   receive(kLan, test::arp(kRequest, kHostMac, kZero, {}, kLanIp));
   EXPECT_EQ(take_frames(),
             Frames{frame(kLan, kHostMac, test::arp(kReply, kLanMac, kLanIp, kHostMac, kZero))});
   EXPECT_EQ(rows().size(), 0u);
 }
 
-TEST_F(ArpTest, SomebodyWithOurAddressIsReportedAndNotBelieved) {
+TEST_F(NeighborTest, SomebodyWithOurAddressIsReportedAndNotBelieved) {
   receive(kLan, test::arp(kRequest, kHostMac, kLanIp, {}, kLanIp));
   receive(kLan, test::arp(kReply, kHostMac, kLanIp, kLanMac, kLanIp));
   ASSERT_EQ(out_.conflicts.size(), 2u);
@@ -264,7 +264,7 @@ TEST_F(ArpTest, SomebodyWithOurAddressIsReportedAndNotBelieved) {
   EXPECT_EQ(resolver_.counters().conflicts, 2u);
 }
 
-TEST_F(ArpTest, MalformedArpChangesNothing) {
+TEST_F(NeighborTest, MalformedArpChangesNothing) {
   send_to(kHost);
   take_frames();
   const Bytes good = test::arp(kReply, kHostMac, kHost, kLanMac, kLanIp);
@@ -299,7 +299,7 @@ TEST_F(ArpTest, MalformedArpChangesNothing) {
   EXPECT_EQ(state(), NeighborState::kReachable);
 }
 
-TEST_F(ArpTest, ArpFromNowhereIsIgnored) {
+TEST_F(NeighborTest, ArpFromNowhereIsIgnored) {
   link_.up = false;
   const Bytes request = test::arp(kRequest, kHostMac, kHost, {}, kLanIp);
   for (const InterfaceIndex in : {kLan, kDummy, InterfaceIndex(50), kNoInterface}) receive(in, request);

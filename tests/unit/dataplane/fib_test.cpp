@@ -1,269 +1,447 @@
-// The forwarding and interface tables against naive models that walk all entries.
+// The forwarding table against naive models that walk all entries.
 #include "dataplane/fib.hpp"
 
 #include <gtest/gtest.h>
-#include <rte_malloc.h>
 
 #include <chrono>
+#include <map>
 #include <random>
 
-#include "tests/unit/dataplane/eal_environment.hpp"
+#include "dataplane/link_local.hpp"
+#include "tests/unit/dataplane/table_tools.hpp"
 
 namespace espalier::dataplane {
 namespace {
 
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
+// wan0, lan0 with a second network and a host address, p2p0, bare0 without addresses; vti0 and gre0
+// (protected), gre1 (not).
+constexpr uint16_t kWan = 0, kLan = 1, kP2p = 2, kBare = 3, kVti = 4, kGre = 5, kClearGre = 6;
 
-constexpr Ipv4Address ip(uint8_t a, uint8_t b, uint8_t c, uint8_t d) {
-  return Ipv4Address::from_host(uint32_t{a} << 24 | b << 16 | c << 8 | d);
-}
-
-Interface interface(uint16_t index, std::vector<Ipv4Prefix> addresses, uint16_t port = kNoPort,
-                    uint16_t vlan = 0) {
-  static const LinkState down;
-  Interface i;
-  i.index = InterfaceIndex{index};
-  i.port = port;
-  i.vlan_id = vlan;
-  i.addresses = std::move(addresses);
-  i.link = &down;  // routes over it match all the same
-  return i;
-}
-
-// wan0 203.0.113.1/24, lan0 192.168.10.1/24 and a second address, p2p0 10.0.0.0/31, bare0 without addresses.
-InterfaceTable four_interfaces() {
+std::vector<Interface> interfaces() {
   std::vector<Interface> list;
-  list.push_back(interface(0, {{ip(203, 0, 113, 1), 24}}));
+  list.push_back(interface(kWan, {prefix("203.0.113.1/24"), prefix("2001:db8:1::1/64")}));
   list.push_back(
-      interface(1, {{ip(192, 168, 10, 1), 24}, {ip(192, 168, 10, 129), 25}, {ip(198, 51, 100, 7), 32}}));
-  list.push_back(interface(2, {{ip(10, 0, 0, 0), 31}}));
-  list.push_back(interface(3, {}));
-  return InterfaceTable(std::move(list));
+      interface(kLan, {prefix("192.168.10.1/24"), prefix("192.168.10.129/25"), prefix("198.51.100.7/32"),
+                       prefix("2001:db8:2::1/64"), prefix("2001:db8:2::7/128"), prefix("fe80::1/64")}));
+  list.push_back(interface(kP2p, {prefix("10.0.0.0/31"), prefix("2001:db8:3::/127")}));
+  list.push_back(interface(kBare, {}));
+  list.push_back(interface(kVti, {prefix("10.1.0.1/30"), prefix("2001:db8:4::1/64")}));
+  list.push_back(interface(kGre, {}));
+  list.push_back(interface(kClearGre, {}));
+  list[kVti].kind = InterfaceKind::kVti;
+  list[kGre].kind = list[kClearGre].kind = InterfaceKind::kGre;
+  list[kGre].protect = true;
+  return list;
 }
 
-RouteRecord route(uint32_t index, RouteKind kind, Ipv4Prefix prefix, Ipv4Address via = {},
-                  InterfaceIndex out = kNoInterface) {
-  return {RouteIndex{index}, kind, prefix, via, out};
+struct Hop {
+  const char* via = nullptr;
+  int out = -1;
+};
+
+RouteRecord route(uint32_t index, const char* to, std::vector<Hop> hops, uint32_t metric = 0) {
+  RouteRecord r;
+  r.index = RouteIndex{index};
+  r.prefix = prefix(to);
+  r.metric = metric;
+  for (const Hop& hop : hops)
+    r.next_hops[r.next_hop_count++] = {
+        .via = hop.via ? ip(hop.via) : IpAddress{},
+        .interface = hop.out < 0 ? kNoInterface : InterfaceIndex(static_cast<uint16_t>(hop.out))};
+  return r;
+}
+RouteRecord route(uint32_t index, const char* to, RouteKind kind, uint32_t metric = 0) {
+  RouteRecord r = route(index, to, std::vector<Hop>{}, metric);
+  r.kind = kind;
+  return r;
 }
 
-std::unique_ptr<Fib> built(std::span<const RouteRecord> routes, const InterfaceTable& interfaces) {
-  Result<std::unique_ptr<Fib>> fib = Fib::build(routes, interfaces);
-  if (!fib) throw std::runtime_error(fib.error().text);
-  return std::move(*fib);
-}
-
-void expect(const RouteResult& found, RouteVerdict verdict, int out, Ipv4Address next_hop, RouteIndex index) {
-  EXPECT_EQ(found.verdict, verdict);
-  EXPECT_EQ(found.interface, out < 0 ? kNoInterface : InterfaceIndex{static_cast<uint16_t>(out)});
-  if (verdict == RouteVerdict::kForward) {
-    EXPECT_EQ(found.next_hop, next_hop);
+class FibTest : public testing::Test {
+ protected:
+  ~FibTest() override {
+    for (uint16_t i = 0; i < 8; ++i) link_of(i).up = true;
   }
-  EXPECT_EQ(found.route, index);
+  void build(std::vector<RouteRecord> routes) {
+    auto built = Fib::build(routes, table_);
+    if (!built) throw std::runtime_error(built.error().text);
+    fib_ = std::move(*built);
+  }
+  // "forward wan0 203.0.113.254 #0": verdict, interface, next hop, index of the record.
+  std::string lookup(const char* destination, uint32_t hash = 0) const {
+    return text(fib_->lookup(ip(destination), hash));
+  }
+  static std::string text(const RouteResult& r) {
+    static constexpr const char* kVerdicts[] = {"forward",   "local",       "none",
+                                                "blackhole", "unreachable", "prohibit"};
+    static constexpr const char* kNames[] = {"wan0", "lan0", "p2p0", "bare0", "vti0", "gre0", "gre1"};
+    std::string s = kVerdicts[static_cast<size_t>(r.verdict)];
+    if (r.interface != kNoInterface) s += std::string(" ") + kNames[r.interface.value];
+    if (r.verdict == RouteVerdict::kForward) s += " " + address(r.next_hop);
+    if (r.route != kNoRoute) s += " #" + std::to_string(r.route.value);
+    return s;
+  }
+  static std::string address(IpAddress a) {
+    char out[INET6_ADDRSTRLEN];
+    const Ipv4Address v4 = a.v4();
+    return a.is_v4() ? inet_ntop(AF_INET, &v4, out, sizeof out) : inet_ntop(AF_INET6, &a, out, sizeof out);
+  }
+  InterfaceTable table_{interfaces()};
+  std::unique_ptr<Fib> fib_;
+};
+
+TEST_F(FibTest, OwnAndBroadcastAddressesAreLocal) {
+  build({});
+  EXPECT_EQ(lookup("203.0.113.1"), "local wan0");
+  EXPECT_EQ(lookup("203.0.113.255"), "local wan0");
+  EXPECT_EQ(lookup("198.51.100.7"), "local lan0");
+  EXPECT_EQ(lookup("10.0.0.0"), "local p2p0");
+  EXPECT_EQ(lookup("2001:db8:1::1"), "local wan0");
+  EXPECT_EQ(lookup("2001:db8:2::7"), "local lan0");
+  EXPECT_TRUE(table_.is_own_address(ip("203.0.113.1")));
+  EXPECT_FALSE(table_.is_own_address(ip("203.0.113.255")));
+  link_of(kWan).up = false;
+  EXPECT_EQ(lookup("203.0.113.1"), "local wan0") << "weak host model";
 }
 
-TEST(Fib, OwnAndBroadcastAddressesAreLocal) {
-  const InterfaceTable interfaces = four_interfaces();
-  const auto fib = built({}, interfaces);
-  expect(fib->lookup(ip(203, 0, 113, 1)), RouteVerdict::kLocal, 0, {}, kNoRoute);
-  expect(fib->lookup(ip(203, 0, 113, 255)), RouteVerdict::kLocal, 0, {}, kNoRoute);
-  expect(fib->lookup(ip(198, 51, 100, 7)), RouteVerdict::kLocal, 1, {}, kNoRoute);
-  expect(fib->lookup(ip(10, 0, 0, 0)), RouteVerdict::kLocal, 2, {}, kNoRoute);
-  EXPECT_TRUE(interfaces.is_own_address(ip(203, 0, 113, 1)));
-  EXPECT_FALSE(interfaces.is_own_address(ip(203, 0, 113, 255)));
+TEST_F(FibTest, ConnectedNetworks) {
+  build({});
+  EXPECT_EQ(lookup("203.0.113.9"), "forward wan0 203.0.113.9");
+  EXPECT_EQ(lookup("203.0.113.0"), "forward wan0 203.0.113.0");
+  EXPECT_EQ(lookup("10.0.0.1"), "forward p2p0 10.0.0.1");
+  EXPECT_EQ(lookup("198.51.100.8"), "none");
+  EXPECT_EQ(lookup("2001:db8:1::9"), "forward wan0 2001:db8:1::9");
+  EXPECT_EQ(lookup("2001:db8:1::"), "forward wan0 2001:db8:1::") << "no subnet-router anycast";
+  EXPECT_EQ(lookup("2001:db8:1::ffff:ffff:ffff:ffff"), "forward wan0 2001:db8:1:0:ffff:ffff:ffff:ffff")
+      << "no broadcast";
+  EXPECT_EQ(lookup("2001:db8:3::1"), "forward p2p0 2001:db8:3::1");
+  EXPECT_EQ(lookup("2001:db8:9::1"), "none");
 }
 
-TEST(Fib, ConnectedNetworks) {
-  const InterfaceTable interfaces = four_interfaces();
-  const auto fib = built({}, interfaces);
-  expect(fib->lookup(ip(203, 0, 113, 9)), RouteVerdict::kForward, 0, ip(203, 0, 113, 9), kNoRoute);
-  expect(fib->lookup(ip(203, 0, 113, 0)), RouteVerdict::kForward, 0, ip(203, 0, 113, 0), kNoRoute);
-  expect(fib->lookup(ip(10, 0, 0, 1)), RouteVerdict::kForward, 2, ip(10, 0, 0, 1), kNoRoute);
-  expect(fib->lookup(ip(198, 51, 100, 8)), RouteVerdict::kNoRoute, -1, {}, kNoRoute);
-  EXPECT_EQ(interfaces.connected_to(ip(192, 168, 10, 200)), InterfaceIndex{1});
-  EXPECT_EQ(interfaces.connected_to(ip(8, 8, 8, 8)), kNoInterface);
+TEST_F(FibTest, ConfiguredRoutes) {
+  build({route(0, "0.0.0.0/0", {{"203.0.113.254"}}), route(1, "172.16.0.0/16", {{nullptr, kBare}}),
+         route(2, "172.16.1.0/24", RouteKind::kBlackhole), route(3, "172.16.2.0/24", RouteKind::kUnreachable),
+         route(4, "172.16.3.9/24", RouteKind::kProhibit),  // host bits are no obstacle
+         route(5, "172.17.0.0/16", {{"9.9.9.9", kBare}}),  // on link
+         route(6, "::/0", {{"fe80::99", kWan}}), route(7, "2001:db8:f::/48", {{"2001:db8:2::99"}}),
+         route(8, "2001:db8:f:1::/64", RouteKind::kProhibit)});
+  EXPECT_EQ(lookup("8.8.8.8"), "forward wan0 203.0.113.254 #0");
+  EXPECT_EQ(lookup("172.16.9.9"), "forward bare0 172.16.9.9 #1");
+  EXPECT_EQ(lookup("172.16.1.1"), "blackhole #2");
+  EXPECT_EQ(lookup("172.16.2.1"), "unreachable #3");
+  EXPECT_EQ(lookup("172.16.3.1"), "prohibit #4");
+  EXPECT_EQ(lookup("172.17.3.1"), "forward bare0 9.9.9.9 #5");
+  EXPECT_EQ(lookup("2a00::1"), "forward wan0 fe80::99 #6");
+  EXPECT_EQ(lookup("2001:db8:f::1"), "forward lan0 2001:db8:2::99 #7");
+  EXPECT_EQ(lookup("2001:db8:f:1::1"), "prohibit #8");
+  EXPECT_EQ(lookup("fe80::1"), "none") << "of which link?";
 }
 
-TEST(Fib, ConfiguredRoutes) {
-  const InterfaceTable interfaces = four_interfaces();
-  const std::array routes{
-      route(0, RouteKind::kNextHop, {ip(0, 0, 0, 0), 0}, ip(203, 0, 113, 254)),
-      route(1, RouteKind::kInterface, {ip(172, 16, 0, 0), 16}, {}, InterfaceIndex{3}),
-      route(2, RouteKind::kBlackhole, {ip(172, 16, 1, 0), 24}),
-      route(3, RouteKind::kUnreachable, {ip(172, 16, 2, 0), 24}),
-      route(4, RouteKind::kProhibit, {ip(172, 16, 3, 9), 24}),  // host bits are no obstacle
-      route(5, RouteKind::kNextHop, {ip(172, 17, 0, 0), 16}, ip(9, 9, 9, 9), InterfaceIndex{3}),  // on link
+TEST_F(FibTest, FamiliesDoNotMeet) {
+  build({route(0, "::/0", {{"2001:db8:1::99"}})});
+  EXPECT_EQ(lookup("8.8.8.8"), "none") << "::/0 holds no IPv4 address, mapped or not";
+  build({route(0, "0.0.0.0/0", {{"203.0.113.254"}})});
+  EXPECT_EQ(lookup("2a00::1"), "none");
+  EXPECT_EQ(lookup("::"), "none");
+}
+
+TEST_F(FibTest, LinkLocalDestinations) {
+  build({route(0, "::/0", {{"2001:db8:1::99"}})});
+  const auto on = [&](const char* destination, uint16_t i) {
+    return text(fib_->lookup_on_link(ip(destination), InterfaceIndex{i}));
   };
-  const auto fib = built(routes, interfaces);
-  expect(fib->lookup(ip(8, 8, 8, 8)), RouteVerdict::kForward, 0, ip(203, 0, 113, 254), RouteIndex{0});
-  expect(fib->lookup(ip(172, 16, 9, 9)), RouteVerdict::kForward, 3, ip(172, 16, 9, 9), RouteIndex{1});
-  expect(fib->lookup(ip(172, 16, 1, 1)), RouteVerdict::kBlackhole, -1, {}, RouteIndex{2});
-  expect(fib->lookup(ip(172, 16, 2, 1)), RouteVerdict::kUnreachable, -1, {}, RouteIndex{3});
-  expect(fib->lookup(ip(172, 16, 3, 1)), RouteVerdict::kProhibit, -1, {}, RouteIndex{4});
-  expect(fib->lookup(ip(172, 17, 3, 1)), RouteVerdict::kForward, 3, ip(9, 9, 9, 9), RouteIndex{5});
+  EXPECT_EQ(on("fe80::1", kLan), "local lan0");
+  EXPECT_EQ(on("fe80::2", kLan), "forward lan0 fe80::2");
+  EXPECT_EQ(on("fe80::1", kWan), "forward wan0 fe80::1");
+  EXPECT_EQ(on("fe80::1", kBare), "none") << "no IPv6 there";
+  EXPECT_EQ(on("fe80::1", kNoInterface.value), "none");
 }
 
-TEST(Fib, PrecedenceAmongEqualPrefixes) {
-  const InterfaceTable interfaces = four_interfaces();
-  const std::array routes{
-      route(0, RouteKind::kBlackhole, {ip(203, 0, 113, 0), 24}),    // a network
-      route(1, RouteKind::kBlackhole, {ip(203, 0, 113, 1), 32}),    // an own address
-      route(2, RouteKind::kBlackhole, {ip(203, 0, 113, 255), 32}),  // a broadcast address
-      route(3, RouteKind::kBlackhole, {ip(172, 16, 0, 0), 12}),
-      route(4, RouteKind::kProhibit, {ip(172, 16, 0, 0), 12}),
-  };
-  const auto fib = built(routes, interfaces);
-  expect(fib->lookup(ip(203, 0, 113, 9)), RouteVerdict::kForward, 0, ip(203, 0, 113, 9), kNoRoute);
-  expect(fib->lookup(ip(203, 0, 113, 1)), RouteVerdict::kLocal, 0, {}, kNoRoute);
-  expect(fib->lookup(ip(203, 0, 113, 255)), RouteVerdict::kLocal, 0, {}, kNoRoute);
-  expect(fib->lookup(ip(172, 20, 0, 0)), RouteVerdict::kBlackhole, -1, {}, RouteIndex{3});
-  // Own addresses, broadcasts (192.168.10.255 is that of two networks), networks, and one of the routes.
-  EXPECT_EQ(fib->entries().size(), 5u + 2 + 4 + 1);
+TEST_F(FibTest, PrecedenceAmongEqualPrefixes) {
+  build({route(0, "203.0.113.0/24", RouteKind::kBlackhole),    // a network
+         route(1, "203.0.113.1/32", RouteKind::kBlackhole),    // an own address
+         route(2, "203.0.113.255/32", RouteKind::kBlackhole),  // a broadcast address
+         route(3, "172.16.0.0/12", RouteKind::kBlackhole), route(4, "172.16.0.0/12", RouteKind::kProhibit),
+         route(5, "2001:db8:1::/64", RouteKind::kBlackhole),
+         route(6, "2001:db8:1::1/128", RouteKind::kBlackhole),
+         route(7, "10.9.0.0/16", RouteKind::kBlackhole, 20),
+         route(8, "10.9.0.0/16", RouteKind::kProhibit, 10)});
+  EXPECT_EQ(lookup("203.0.113.9"), "forward wan0 203.0.113.9");
+  EXPECT_EQ(lookup("203.0.113.1"), "local wan0");
+  EXPECT_EQ(lookup("203.0.113.255"), "local wan0");
+  EXPECT_EQ(lookup("172.20.0.0"), "blackhole #3");
+  EXPECT_EQ(lookup("2001:db8:1::9"), "forward wan0 2001:db8:1::9");
+  EXPECT_EQ(lookup("2001:db8:1::1"), "local wan0");
+  EXPECT_EQ(lookup("10.9.9.9"), "prohibit #8") << "the lowest metric, whatever the order";
+  EXPECT_EQ(fib_->lookup(ip("10.9.9.9")).metric, 10u);
 }
 
-TEST(Fib, RoutesThatLeadNowhereAreRefused) {
-  const InterfaceTable interfaces = four_interfaces();
+TEST_F(FibTest, EntriesAreListedByPrefixAndPrecedence) {
+  RouteRecord imported = route(1, "0.0.0.0/0", {{"203.0.113.254"}, {nullptr, kBare}}, 20);
+  imported.imported = 1;
+  build({route(0, "::/0", {{"fe80::99", kWan}}), imported, route(2, "0.0.0.0/0", {{"192.168.10.9"}}, 10)});
+  const auto entries = fib_->entries();
+  EXPECT_EQ(entries[0].route, RouteIndex{2});
+  EXPECT_EQ(entries[1].route, RouteIndex{1});
+  EXPECT_EQ(entries[1].imported, 1);
+  ASSERT_EQ(fib_->next_hops(entries[1]).size(), 2u);
+  EXPECT_EQ(fib_->next_hops(entries[1])[0].interface, InterfaceIndex{kWan}) << "found by its network";
+  // Own addresses: 5 + 3 + 3 (one of them link-local, not here), broadcasts: wan0, vti0 and one of the two
+  // that lan0's networks share; networks: 5 of IPv4, 4 of IPv6; the routes.
+  EXPECT_EQ(entries.size(), 6u + 5 + 3 + 5 + 4 + 3);
+  link_of(kWan).up = false;
+  EXPECT_TRUE(fib_->is_usable(entries[1])) << "by its other next hop";
+  link_of(kBare).up = false;
+  EXPECT_FALSE(fib_->is_usable(entries[1]));
+  EXPECT_TRUE(fib_->is_usable(entries[0]));
+  EXPECT_TRUE(std::is_sorted(entries.begin(), entries.end(), [](const RouteEntry& a, const RouteEntry& b) {
+    return std::pair(a.prefix.family(), a.prefix.address) < std::pair(b.prefix.family(), b.prefix.address);
+  }));
+}
+
+TEST_F(FibTest, RoutesThatLeadNowhereAreRefused) {
   const auto refused = [&](const RouteRecord& r, std::string_view reason) {
-    const auto fib = Fib::build(std::span(&r, 1), interfaces);
-    ASSERT_FALSE(fib);
+    const auto fib = Fib::build(std::span(&r, 1), table_);
+    ASSERT_FALSE(fib) << reason;
     EXPECT_NE(fib.error().text.find(reason), std::string::npos) << fib.error().text;
   };
-  const Ipv4Prefix p{ip(172, 16, 0, 0), 12};
-  refused(route(0, RouteKind::kNextHop, p, ip(8, 8, 8, 8)), "in no interface's network");
-  refused(route(0, RouteKind::kNextHop, p, ip(203, 0, 113, 1)), "an address of the gateway itself");
-  refused(route(0, RouteKind::kNextHop, p), "missing");
-  refused(route(0, RouteKind::kInterface, p, {}, InterfaceIndex{4}), "no interface number 4");
-  refused(route(0, RouteKind::kInterface, p), "names no interface");
+  refused(route(0, "172.16.0.0/12", {{"8.8.8.8"}}), "in no interface's network");
+  refused(route(0, "2001:db8:f::/48", {{"fe80::9"}}), "in no interface's network");
+  refused(route(0, "172.16.0.0/12", {{"203.0.113.1"}}), "an address of the gateway itself");
+  refused(route(0, "2001:db8:f::/48", {{"2001:db8:1::1", kWan}}), "an address of the gateway itself");
+  refused(route(0, "172.16.0.0/12", {{nullptr}}), "neither address nor interface");
+  refused(route(0, "172.16.0.0/12", {{nullptr, 7}}), "no interface number 7");
+  refused(route(0, "172.16.0.0/12", {{"2001:db8:1::9"}}), "other family");
+  refused(route(0, "172.16.0.0/12", std::vector<Hop>{}), "has 0 next hops");
+  RouteRecord many = route(0, "172.16.0.0/12", {{"203.0.113.9"}});
+  many.next_hop_count = 9;
+  refused(many, "has 9 next hops");
 }
 
-// Longest prefix among all entries, the first one among equals.
-const RouteEntry* naive_lookup(std::span<const RouteEntry> entries, Ipv4Address a) {
-  const RouteEntry* best = nullptr;
-  for (const RouteEntry& e : entries)
-    if (e.prefix.contains(a) && (best == nullptr || e.prefix.length > best->prefix.length)) best = &e;
+// --- Links that go down ---
+
+TEST_F(FibTest, ARouteWithoutALinkMakesWay) {
+  build({route(0, "0.0.0.0/0", {{"203.0.113.254"}}), route(1, "172.16.0.0/12", {{"192.168.10.9"}}, 10),
+         route(2, "172.16.0.0/12", {{nullptr, kP2p}}, 20), route(3, "::/0", {{"2001:db8:1::99"}}),
+         route(4, "2001:db8:f::/48", {{"2001:db8:2::99"}})});
+  EXPECT_EQ(lookup("172.16.1.1"), "forward lan0 192.168.10.9 #1");
+  link_of(kLan).up = false;
+  EXPECT_EQ(lookup("172.16.1.1"), "forward p2p0 172.16.1.1 #2");
+  EXPECT_EQ(lookup("2001:db8:f::1"), "forward wan0 2001:db8:1::99 #3");
+  link_of(kP2p).up = false;
+  EXPECT_EQ(lookup("172.16.1.1"), "forward wan0 203.0.113.254 #0");
+  link_of(kWan).up = false;
+  EXPECT_EQ(lookup("172.16.1.1"), "none");
+  link_of(kLan).up = true;
+  EXPECT_EQ(lookup("172.16.1.1"), "forward lan0 192.168.10.9 #1");
+}
+
+// What is for the LAN must not leave by the default route, in clear perhaps.
+TEST_F(FibTest, ANetworkStaysWhereItIs) {
+  build({route(0, "0.0.0.0/0", {{"203.0.113.254"}}), route(1, "2001:db8:2::/64", {{"2001:db8:1::9"}}, 5)});
+  link_of(kLan).up = false;
+  EXPECT_EQ(lookup("192.168.10.9"), "forward lan0 192.168.10.9") << "dropped as egress_down";
+  EXPECT_EQ(lookup("2001:db8:2::9"), "forward wan0 2001:db8:1::9 #1")
+      << "what the operator wrote for that case";
+  link_of(kWan).up = false;
+  EXPECT_EQ(lookup("2001:db8:2::9"), "forward lan0 2001:db8:2::9");
+}
+
+TEST_F(FibTest, TunnelsFailClosed) {
+  build({route(0, "0.0.0.0/0", {{"203.0.113.254"}}), route(1, "172.16.0.0/12", {{nullptr, kVti}}),
+         route(2, "172.32.0.0/12", {{nullptr, kGre}}), route(3, "172.48.0.0/12", {{nullptr, kClearGre}}),
+         route(4, "172.64.0.0/12", {{nullptr, kVti}}, 10), route(5, "172.64.0.0/12", {{nullptr, kGre}}, 20),
+         route(6, "172.80.0.0/12", {{"203.0.113.254"}, {nullptr, kVti}}),
+         route(7, "172.16.5.0/24", {{"192.168.10.9"}})});
+  EXPECT_EQ(lookup("172.16.1.1"), "forward vti0 172.16.1.1 #1");
+  EXPECT_EQ(lookup("10.1.0.2"), "forward vti0 10.1.0.2");
+  link_of(kVti).up = link_of(kGre).up = link_of(kClearGre).up = false;
+  EXPECT_EQ(lookup("172.16.1.1"), "unreachable vti0 #1") << "never the default route";
+  EXPECT_EQ(lookup("172.32.1.1"), "unreachable gre0 #2");
+  EXPECT_EQ(lookup("172.48.1.1"), "forward wan0 203.0.113.254 #0") << "clear GRE protects nothing";
+  EXPECT_EQ(lookup("172.64.1.1"), "unreachable vti0 #4");
+  EXPECT_EQ(lookup("10.1.0.2"), "unreachable vti0");
+  EXPECT_EQ(lookup("10.1.0.1"), "local vti0");
+  EXPECT_EQ(lookup("172.80.1.1"), "forward wan0 203.0.113.254 #6");
+  link_of(kWan).up = false;
+  EXPECT_NE(lookup("172.80.1.1").find("unreachable"), std::string::npos);
+  link_of(kLan).up = false;
+  EXPECT_EQ(lookup("172.16.5.1"), "unreachable vti0 #1") << "a smaller route made way to one that does not";
+  link_of(kGre).up = true;
+  EXPECT_EQ(lookup("172.64.1.1"), "forward gre0 172.64.1.1 #5");
+}
+
+TEST_F(FibTest, DisabledIsDown) {
+  std::vector<Interface> list = interfaces();
+  list[kLan].enabled = false;
+  table_ = InterfaceTable(std::move(list));
+  build({route(0, "0.0.0.0/0", {{"203.0.113.254"}}), route(1, "172.16.0.0/12", {{"192.168.10.9"}})});
+  EXPECT_EQ(lookup("172.16.1.1"), "forward wan0 203.0.113.254 #0");
+}
+
+TEST_F(FibTest, SourcesBehindTunnels) {
+  build({route(0, "0.0.0.0/0", {{"203.0.113.254"}}), route(1, "172.16.0.0/12", {{nullptr, kVti}}),
+         route(2, "172.32.0.0/12", {{nullptr, kGre}}), route(3, "172.48.0.0/12", {{nullptr, kClearGre}}),
+         route(4, "172.64.0.0/12", {{nullptr, kVti}}, 10), route(5, "172.64.0.0/12", {{"203.0.113.254"}}, 20),
+         route(6, "172.80.0.0/12", {{"203.0.113.254"}}, 10), route(7, "172.80.0.0/12", {{nullptr, kVti}}, 20),
+         route(8, "172.16.5.0/24", {{"192.168.10.9"}}), route(9, "2001:db8:f::/48", {{nullptr, kVti}})});
+  const auto check = [&](const char* when) {
+    for (const char* source :
+         {"172.16.1.1", "172.32.1.1", "172.64.1.1", "10.1.0.2", "2001:db8:f::1", "2001:db8:4::2"})
+      EXPECT_TRUE(fib_->leads_into_tunnel(ip(source))) << source << when;
+    for (const char* source :
+         {"8.8.8.8", "172.48.1.1", "172.80.1.1", "172.16.5.1", "192.168.10.9", "2a00::1"})
+      EXPECT_FALSE(fib_->leads_into_tunnel(ip(source))) << source << when;
+  };
+  check(" up");
+  link_of(kVti).up = link_of(kGre).up = link_of(kClearGre).up = false;
+  check(" down");
+  link_of(kLan).up = false;
+  EXPECT_TRUE(fib_->leads_into_tunnel(ip("172.16.5.1"))) << "its packets go into the tunnel now";
+  EXPECT_FALSE(fib_->leads_into_tunnel(ip("192.168.10.9")));
+  link_of(kVti).up = true;
+  link_of(kWan).up = false;
+  EXPECT_TRUE(fib_->leads_into_tunnel(ip("172.80.1.1"))) << "the second best is used";
+}
+
+// --- Several next hops ---
+
+std::map<std::string, int> spread(const Fib& fib, const char* destination) {
+  std::map<std::string, int> counts;
+  Tuple tuple{ip("192.0.2.1"), ip(destination), {}, {}, kProtoTcp};
+  for (uint16_t port = 0; port < 4000; ++port) {
+    tuple.source_port = be16::from_host(port);
+    const RouteResult r = fib.lookup(tuple.destination, flow_hash(tuple));
+    ++counts[std::to_string(r.interface.value) + " " + std::to_string(r.next_hop.low.host() & 0xff)];
+  }
+  return counts;
+}
+
+TEST_F(FibTest, FlowsSpreadOverNextHops) {
+  build({route(0, "172.16.0.0/12",
+               {{"203.0.113.2"},
+                {"203.0.113.3"},
+                {"203.0.113.4"},
+                {"203.0.113.5"},
+                {"192.168.10.6"},
+                {"192.168.10.7"},
+                {"192.168.10.8"},
+                {"192.168.10.9"}}),
+         route(1, "2001:db8:f::/48", {{"2001:db8:1::2"}, {"2001:db8:2::2"}})});
+  for (const auto& [hop, count] : spread(*fib_, "172.16.1.1")) EXPECT_NEAR(count, 500, 90) << hop;
+  EXPECT_EQ(spread(*fib_, "172.16.1.1").size(), 8u);
+  EXPECT_EQ(spread(*fib_, "2001:db8:f::1").size(), 2u);
+  for (const auto& [hop, count] : spread(*fib_, "2001:db8:f::1")) EXPECT_NEAR(count, 2000, 180) << hop;
+}
+
+TEST_F(FibTest, OnlyFlowsOfALostNextHopMove) {
+  build({route(0, "172.16.0.0/12", {{"203.0.113.2"}, {nullptr, kP2p}, {nullptr, kBare}})});
+  std::vector<InterfaceIndex> before;
+  for (uint32_t hash = 0; hash < 3000; ++hash)
+    before.push_back(fib_->lookup(ip("172.16.1.1"), hash * 2654435761).interface);
+  link_of(kP2p).up = false;
+  std::map<uint16_t, int> heirs;
+  for (uint32_t hash = 0; hash < 3000; ++hash) {
+    const InterfaceIndex now = fib_->lookup(ip("172.16.1.1"), hash * 2654435761).interface;
+    if (before[hash] != InterfaceIndex{kP2p})
+      ASSERT_EQ(now, before[hash]);
+    else
+      ++heirs[now.value];
+  }
+  EXPECT_NEAR(heirs[kWan], 500, 90);
+  EXPECT_NEAR(heirs[kBare], 500, 90);
+}
+
+TEST(FlowHash, DependsOnAllOfTheTuple) {
+  const Tuple base{ip("192.0.2.1"), ip("2001:db8::1"), be16::from_host(1), be16::from_host(2), kProtoTcp};
+  std::vector<Tuple> others(5, base);
+  others[0].source = ip("192.0.2.2");
+  others[1].destination = ip("2001:db9::1");
+  others[2].source_port = be16::from_host(3);
+  others[3].destination_port = be16::from_host(3);
+  others[4].protocol = kProtoUdp;
+  for (const Tuple& other : others) EXPECT_NE(flow_hash(other), flow_hash(base));
+  EXPECT_EQ(flow_hash(Tuple(base)), flow_hash(base));
+}
+
+// --- Against a model ---
+
+// The usable one of the longest prefix, then of the lowest metric, then the first.
+const RouteRecord* naive_lookup(std::span<const RouteRecord> routes, IpAddress a) {
+  const RouteRecord* best = nullptr;
+  for (const RouteRecord& r : routes) {
+    if (!r.prefix.contains(a)) continue;
+    if (r.kind == RouteKind::kNextHop && !link_of(r.next_hops[0].interface.value).up) continue;
+    if (best == nullptr || r.prefix.length > best->prefix.length ||
+        (r.prefix.length == best->prefix.length && r.metric < best->metric))
+      best = &r;
+  }
   return best;
 }
 
-TEST(Fib, AgreesWithTheModelOnRandomRoutes) {
+TEST(Fib, AgreesWithTheModelOnRandomRoutesAndLinks) {
   std::mt19937 random(7);
-  const InterfaceTable interfaces = four_interfaces();
-  for (int table = 0; table < 20; ++table) {
+  const InterfaceTable interfaces({interface(0, {}), interface(1, {}), interface(2, {})});
+  int found = 0, none = 0;
+  for (int table = 0; table < 40; ++table) {
+    const bool v6 = table % 2;
+    // Few distinct bits, so that prefixes nest and repeat.
+    const auto address = [&](uint32_t mask) -> IpAddress {
+      if (!v6) return Ipv4Address::from_host(random() & mask);
+      return ipv6(uint64_t{random() & mask} << 32 | (random() & 0xf0000000),
+                  uint64_t{random() & 0x80000001} << 32);
+    };
     std::vector<RouteRecord> routes;
-    std::vector<RouteEntry> model;
     for (uint32_t i = 0; i < 500; ++i) {
-      // Few distinct bits, so that prefixes nest and repeat; every length, 0 included.
-      const Ipv4Prefix prefix{Ipv4Address::from_host((random() & 0xf0f0f0f0)),
-                              static_cast<uint8_t>(random() % 33)};
-      routes.push_back(
-          route(i, RouteKind::kNextHop, prefix, Ipv4Address::from_host(0xcb007100 + 2 + i % 200)));
-      model.push_back({prefix, RouteVerdict::kForward, InterfaceIndex{0}, routes.back().via, RouteIndex{i}});
+      RouteRecord r = route(i, "0.0.0.0/0", {{nullptr, static_cast<int>(random() % 3)}}, random() % 3);
+      r.prefix = IpPrefix::of(address(0xf0f0f0f0), static_cast<uint8_t>(random() % (v6 ? 129 : 33)));
+      if (random() % 8 == 0) r.kind = RouteKind::kProhibit;
+      routes.push_back(r);
     }
-    const auto fib = built(routes, InterfaceTable({interface(0, {{ip(203, 0, 113, 1), 24}})}));
-    for (int i = 0; i < 5000; ++i) {
-      const Ipv4Address a = Ipv4Address::from_host(random() & (i % 2 ? 0xf0f0f0f0 : 0xffffffff));
-      if (Ipv4Prefix{ip(203, 0, 113, 0), 24}.contains(a)) continue;
-      const RouteEntry* const expected = naive_lookup(model, a);
-      const RouteResult found = fib->lookup(a);
-      ASSERT_EQ(found.verdict, expected ? RouteVerdict::kForward : RouteVerdict::kNoRoute);
-      ASSERT_EQ(found.route, expected ? expected->route : kNoRoute);
-      if (expected) {
-        ASSERT_EQ(found.next_hop, expected->via);
-      }
+    const auto fib = Fib::build(routes, interfaces);
+    ASSERT_TRUE(fib);
+    for (int i = 0; i < 3000; ++i) {
+      if (i % 500 == 0)
+        for (uint16_t link = 0; link < 3; ++link) link_of(link).up = random() % 3 != 0;
+      const IpAddress a = address(i % 2 ? 0xf0f0f0f0 : 0xffffffff);
+      if (a.is_link_local()) continue;
+      const RouteRecord* const expected = naive_lookup(routes, a);
+      const RouteResult actual = (*fib)->lookup(a);
+      ASSERT_EQ(actual.route, expected ? expected->index : kNoRoute);
+      ++(expected ? found : none);
     }
   }
-}
-
-size_t heap_bytes() {
-  rte_malloc_socket_stats stats;
-  rte_malloc_get_socket_stats(0, &stats);
-  return stats.heap_allocsz_bytes;
-}
-
-// Tables overlap in life (the next one is built while workers read the last one), and give their memory back.
-TEST(Fib, ManyTablesAtOnceAndNoMemoryIsLost) {
-  const InterfaceTable interfaces = four_interfaces();
-  { built({}, interfaces); }
-  const size_t before = heap_bytes();
-  {
-    std::vector<std::unique_ptr<Fib>> tables;
-    for (int i = 0; i < 50; ++i) tables.push_back(built({}, interfaces));
-    EXPECT_GT(heap_bytes(), before);
-  }
-  EXPECT_EQ(heap_bytes(), before);
-  const RouteRecord wrong = route(0, RouteKind::kNextHop, {}, ip(8, 8, 8, 8));
-  EXPECT_FALSE(Fib::build(std::span(&wrong, 1), interfaces));
-  EXPECT_EQ(heap_bytes(), before);
-}
-
-TEST(Fib, TooLittleMemoryIsAnError) {
-  const InterfaceTable interfaces = four_interfaces();
-  const std::vector<RouteRecord> routes(3'000'000, route(0, RouteKind::kBlackhole, {ip(172, 16, 0, 0), 12}));
-  const auto fib = Fib::build(routes, interfaces);
-  ASSERT_FALSE(fib);
-  EXPECT_NE(fib.error().text.find("no memory"), std::string::npos) << fib.error().text;
+  for (uint16_t link = 0; link < 3; ++link) link_of(link).up = true;
+  EXPECT_GT(found, 50'000);
+  EXPECT_GT(none, 500);
 }
 
 TEST(Fib, BuildAndLookupTimes) {
   using Clock = std::chrono::steady_clock;
   std::mt19937 random(7);
-  std::vector<RouteRecord> routes;
-  for (uint32_t i = 0; i < 10000; ++i)
-    routes.push_back(
-        route(i, RouteKind::kNextHop, {Ipv4Address::from_host(random()), 24}, ip(203, 0, 113, 2)));
-  const InterfaceTable interfaces = four_interfaces();
-  const auto start = Clock::now();
-  const auto fib = built(routes, interfaces);
-  const auto middle = Clock::now();
-  uint64_t sum = 0;
-  constexpr int kLookups = 200000;
-  for (int i = 0; i < kLookups; ++i)
-    sum += fib->lookup(routes[random() % routes.size()].prefix.address).route.value;
-  const auto end = Clock::now();
-  EXPECT_GT(sum, 0u);
-  const std::chrono::duration<double, std::milli> build = middle - start;
-  const std::chrono::duration<double, std::nano> lookups = end - middle;
-  std::printf("10000 routes: built in %.1f ms, %.0f ns a lookup\n", build.count(),
-              lookups.count() / kLookups);
-}
-
-TEST(InterfaceTable, FramesFindTheirInterface) {
-  std::vector<Interface> list;
-  list.push_back(interface(0, {}, 3));
-  list.push_back(interface(1, {}, 3, 201));
-  list.push_back(interface(2, {}, 3, 4094));
-  list.push_back(interface(3, {}, 5, 201));  // VLANs only
-  list.push_back(interface(4, {{ip(192, 0, 2, 1), 32}}));
-  const InterfaceTable table(std::move(list));
-  EXPECT_EQ(table.by_wire(3, 0), InterfaceIndex{0});
-  EXPECT_EQ(table.by_wire(3, 201), InterfaceIndex{1});
-  EXPECT_EQ(table.by_wire(3, 4094), InterfaceIndex{2});
-  EXPECT_EQ(table.by_wire(3, 202), kNoInterface);
-  EXPECT_EQ(table.by_wire(5, 0), kNoInterface);
-  EXPECT_EQ(table.by_wire(5, 201), InterfaceIndex{3});
-  EXPECT_EQ(table.by_wire(4, 201), kNoInterface);
-  EXPECT_EQ(table.by_wire(kMaxPorts - 1, 0), kNoInterface);
-}
-
-TEST(InterfaceTable, ConnectedToAgreesWithTheModel) {
-  std::mt19937 random(3);
-  std::vector<Interface> list;
-  for (uint16_t i = 0; i < 40; ++i)
-    list.push_back(
-        interface(i, {{Ipv4Address::from_host(random() & 0xff), static_cast<uint8_t>(24 + random() % 9)}}));
-  const InterfaceTable table(list);
-  for (uint32_t a = 0; a < 512; ++a) {
-    const Ipv4Address address = Ipv4Address::from_host(a);
-    int longest = -1;
-    InterfaceIndex expected = kNoInterface;
-    bool own = false;
-    for (const Interface& i : list) {
-      own |= i.addresses[0].address == address;
-      if (i.addresses[0].contains(address) && i.addresses[0].length > longest) {
-        longest = i.addresses[0].length;
-        expected = i.index;
-      }
+  for (const bool v6 : {false, true}) {
+    std::vector<RouteRecord> routes;
+    for (uint32_t i = 0; i < 10000; ++i) {
+      RouteRecord r = route(i, "0.0.0.0/0", {{nullptr, 0}});
+      const uint32_t bits = static_cast<uint32_t>(random());
+      r.prefix = v6 ? IpPrefix::of(ipv6(uint64_t{0x2000'0000 | bits} << 32, 0), 48)
+                    : IpPrefix::of(Ipv4Address::from_host(bits), 24);
+      routes.push_back(r);
     }
-    EXPECT_EQ(table.connected_to(address), expected);
-    EXPECT_EQ(table.is_own_address(address), own);
+    const InterfaceTable interfaces({interface(0, {})});
+    const auto start = Clock::now();
+    const auto fib = Fib::build(routes, interfaces);
+    const auto middle = Clock::now();
+    ASSERT_TRUE(fib);
+    uint64_t sum = 0;
+    constexpr int kLookups = 200000;
+    for (int i = 0; i < kLookups; ++i)
+      sum += (*fib)->lookup(routes[random() % routes.size()].prefix.address).route.value;
+    const auto end = Clock::now();
+    EXPECT_GT(sum, 0u);
+    const std::chrono::duration<double, std::milli> build = middle - start;
+    const std::chrono::duration<double, std::nano> lookups = end - middle;
+    std::printf("10000 IPv%d routes: built in %.1f ms, %.0f ns a lookup\n", v6 ? 6 : 4, build.count(),
+                lookups.count() / kLookups);
   }
 }
 

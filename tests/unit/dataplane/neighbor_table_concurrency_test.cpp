@@ -16,8 +16,10 @@ namespace {
 constexpr InterfaceIndex kLan(1);
 constexpr uint32_t kAddresses = 64;
 
-Ipv4Address address_of(uint32_t number) {
-  return Ipv4Address::from_host(0x0a000000 + number);
+// All words of an address tell whose it is, so that a mixture of two is nobody's.
+IpAddress address_of(uint32_t number) {
+  const uint64_t word = 0x2001'0db8'0000'0000 + number;
+  return {be64::from_host(word), be64::from_host(~word)};
 }
 // Tells whose it is.
 MacAddress mac_of(uint32_t number) {

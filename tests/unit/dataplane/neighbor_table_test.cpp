@@ -6,13 +6,16 @@
 #include <random>
 #include <set>
 
+#include "dataplane/link_local.hpp"
+
 namespace espalier::dataplane {
 namespace {
 
 using State = NeighborTable::State;
 constexpr InterfaceIndex kLan(1), kWan(2);
-constexpr Ipv4Address address(uint32_t host) {
-  return Ipv4Address::from_host(host);
+// Of both families, so that they meet.
+constexpr IpAddress address(uint32_t host) {
+  return host % 2 ? ipv6(0x2001'0db8'0000'0000, host) : IpAddress(Ipv4Address::from_host(host));
 }
 constexpr MacAddress kMac{0x02, 0x11, 0x22, 0x33, 0x44, 0x55}, kOther{0x02, 0, 0, 0, 0, 0xff};
 
@@ -89,11 +92,11 @@ TEST(NeighborTable, AFullTableSaysSo) {
 
 TEST(NeighborTable, AgreesWithAMap) {
   NeighborTable table;
-  std::map<std::pair<InterfaceIndex, Ipv4Address>, std::pair<NeighborRef, std::optional<MacAddress>>> model;
+  std::map<std::pair<InterfaceIndex, IpAddress>, std::pair<NeighborRef, std::optional<MacAddress>>> model;
   std::mt19937 random(826);
   for (int step = 0; step < 200'000; ++step) {
     const InterfaceIndex interface(random() % 3);
-    const Ipv4Address ip = address(0x0a000000 + random() % 500);
+    const IpAddress ip = address(0x0a000000 + random() % 500);
     const auto known = model.find({interface, ip});
     const NeighborRef found = table.find(interface, ip);
     ASSERT_EQ(found, known == model.end() ? kNoNeighbor : known->second.first);

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "dataplane/arp.hpp"
+#include "dataplane/neighbor_resolver.hpp"
 #include "tests/support/packet_builder.hpp"
 #include "tests/unit/dataplane/mbuf_tools.hpp"
 
@@ -24,27 +24,27 @@ inline const Ipv4Address kLanIp = parse_address("192.168.10.1"), kWanIp = parse_
                          kZero = parse_address("0.0.0.0");
 inline constexpr uint16_t kRequest = 1, kReply = 2;
 
-class ArpTest : public testing::Test {
+class NeighborTest : public testing::Test {
  protected:
-  ArpTest() {
+  NeighborTest() {
     link_.up = wan_link_.up = true;
     reconfigure(interfaces());
     tick_to(0);  // links come up, addresses are announced
     out_ = {};
   }
-  ~ArpTest() override {
+  ~NeighborTest() override {
     for (rte_mbuf* mbuf : out_.ready) rte_pktmbuf_free(mbuf);
     for (rte_mbuf* mbuf : out_.dropped) rte_pktmbuf_free(mbuf);
   }
 
   std::vector<Interface> interfaces() const {
     const auto make = [](InterfaceIndex index, const char* name, uint16_t port, MacAddress mac,
-                         Ipv4Address address, uint8_t length, const LinkState& link) {
+                         IpAddress address, uint8_t length, const LinkState& link) {
       Interface i{.index = index,
                   .port = port,
                   .mac = mac,
                   .name = {},
-                  .addresses = {{address, length}},
+                  .addresses = {IpPrefix::of(address, length)},
                   .link = &link};
       i.name.assign(name);
       return i;
@@ -56,8 +56,9 @@ class ArpTest : public testing::Test {
     return all;
   }
   size_t reconfigure(std::vector<Interface> interfaces, std::vector<NeighborRecord> statics = {}) {
-    return resolver_.reconfigure(std::make_shared<InterfaceTable>(std::move(interfaces)), statics, now_ms_,
-                                 out_);
+    table_of_interfaces_ =
+        std::make_shared<const InterfaceTable>(std::move(interfaces), table_of_interfaces_.get());
+    return resolver_.reconfigure(table_of_interfaces_, statics, now_ms_, out_);
   }
 
   void tick_to(uint64_t now_ms) {
@@ -66,12 +67,12 @@ class ArpTest : public testing::Test {
   }
   void tick_for(uint64_t ms) { tick_to(now_ms_ + ms); }
 
-  void receive(InterfaceIndex in, const Bytes& arp) { resolver_.handle(in, arp, now_ms_, out_); }
+  void receive(InterfaceIndex in, const Bytes& arp) { resolver_.handle_arp(in, arp, now_ms_, out_); }
   void receive_reply(Ipv4Address from, const MacAddress& mac) {
     receive(kLan, test::arp(kReply, mac, from, kLanMac, kLanIp));
   }
   // Numbers its packets by source port.
-  void send_to(Ipv4Address next_hop, InterfaceIndex out = kLan) {
+  void send_to(IpAddress next_hop, InterfaceIndex out = kLan) {
     rte_mbuf* mbuf = pool_.make(test::udp("10.0.0.1:" + std::to_string(++sent_), "10.0.0.2:2").bytes());
     packet(mbuf).out = out;
     packet(mbuf).next_hop = next_hop;
@@ -82,11 +83,11 @@ class ArpTest : public testing::Test {
   // What came out, told and forgotten.
   std::vector<Bytes> take_frames() {
     std::vector<Bytes> frames;
-    for (const ArpFrame& f : std::exchange(out_.frames, {})) {
+    for (const NeighborFrame& f : std::exchange(out_.frames, {})) {
+      EXPECT_EQ(f.ether_type, f.payload[0] >> 4 == 6 ? kEtherTypeIpv6 : kEtherTypeArp);
       Bytes frame{static_cast<uint8_t>(f.interface.value)};
       test::append(frame, f.destination);
-      const auto* arp = reinterpret_cast<const uint8_t*>(&f.packet);
-      test::append(frame, {arp, sizeof f.packet});
+      test::append(frame, f.payload);
       frames.push_back(std::move(frame));
     }
     return frames;
@@ -132,7 +133,7 @@ class ArpTest : public testing::Test {
     EXPECT_LE(all.size(), 1u);
     return all.empty() ? std::nullopt : std::optional(all[0].state);
   }
-  NeighborTable::State seen_by_worker(Ipv4Address a, MacAddress* mac = nullptr, InterfaceIndex i = kLan) {
+  NeighborTable::State seen_by_worker(IpAddress a, MacAddress* mac = nullptr, InterfaceIndex i = kLan) {
     const NeighborRef ref = table_.find(i, a);
     MacAddress found{};
     const auto state = ref == kNoNeighbor ? NeighborTable::State::kGone : table_.resolve(ref, found);
@@ -148,9 +149,10 @@ class ArpTest : public testing::Test {
 
   TestPool pool_{2048, 512};
   LinkState link_, wan_link_;
+  std::shared_ptr<const InterfaceTable> table_of_interfaces_;
   NeighborTable table_;
-  ArpResolver resolver_{table_};
-  ArpOutput out_;
+  NeighborResolver resolver_{table_};
+  NeighborOutput out_;
   uint64_t now_ms_ = 0;
   uint16_t sent_ = 0;
 };

@@ -107,21 +107,33 @@ TEST_F(Directory, ReservationsAcross32BitsSurviveAReboot) {
 TEST_F(Directory, EsnCanComeAndGo) {
   auto process = start();
   const auto esn = with_esn(behind(kSequenceEnd, wants(kOutKey)));
-  OutboundCell& cell = process->directory.outbound(must(process->directory.claim(esn)).index);
+  const SaIndex index = must(process->directory.claim(esn)).index;
+  OutboundCell& cell = process->directory.outbound(index);
   must(process->reserver.extend(100, 1000));
-  EXPECT_EQ(cell.take(5).first, kSequenceEnd + 1);
+  EXPECT_EQ(cell.take(950).first, kSequenceEnd + 1);  // so few are left that more would be reserved
+  EXPECT_FALSE(process->directory.claim(wants(kOutKey))) << "in use";
+  process->directory.release(index);
   must(process->directory.claim(wants(kOutKey)));
   EXPECT_EQ(cell.take(1).stop, SequenceStop::kExhausted);
   EXPECT_FALSE(must(process->reserver.extend(100, 1000)));
+  EXPECT_FALSE(process->directory.claim(esn)) << "in use";
+  process->directory.release(index);
   must(process->directory.claim(esn));
-  EXPECT_EQ(cell.take(1).first, kSequenceEnd + 6);
+  EXPECT_EQ(cell.take(1).first, kSequenceEnd + 951);
+}
 
+TEST_F(Directory, AnIkeKeyThatAnEarlierProcessLeftMayGetEsn) {
   const SaIdentity ike = identity_of(3, Direction::kOut, false);
-  OutboundCell& of_ike = process->directory.outbound(must(process->directory.claim(wants(ike))).index);
-  of_ike.next_sequence = kSequenceEnd - 1;
-  EXPECT_EQ(of_ike.take(2).stop, SequenceStop::kExhausted);
-  must(process->directory.claim(with_esn(wants(ike))));
-  EXPECT_EQ(of_ike.take(1).first, kSequenceEnd);
+  {
+    auto process = start();
+    OutboundCell& cell = process->directory.outbound(must(process->directory.claim(wants(ike))).index);
+    cell.next_sequence = kSequenceEnd - 1;
+    EXPECT_EQ(cell.take(2).stop, SequenceStop::kExhausted);
+  }
+  auto process = start();
+  OutboundCell& cell =
+      process->directory.outbound(must(process->directory.claim(with_esn(wants(ike)))).index);
+  EXPECT_EQ(cell.take(1).first, kSequenceEnd);
 }
 
 TEST_F(Directory, ANewKeyStartsBehindItsLastSequence) {
@@ -400,6 +412,7 @@ TEST_F(Directory, AWindowWithEsnGoesOnBeyond32BitsAndOverARestart) {
       ASSERT_TRUE(offer(window, number));
   }
   auto process = start();
+  EXPECT_TRUE(process->directory.window(*process->directory.find(kInKey), nullptr).esn());
   const auto window = process->directory.window(must(process->directory.claim(request)).index, nullptr);
   EXPECT_FALSE(offer(window, kSequenceEnd + 49));
   EXPECT_FALSE(offer(window, kSequenceEnd - 50)) << "in the window, of the half before";
@@ -411,10 +424,13 @@ TEST_F(Directory, AWindowThatLosesEsnTakesNothingTwice) {
   const SaIndex index =
       must(process->directory.claim(with_esn(behind(kSequenceEnd, wants(kInKey, 64))))).index;
   EXPECT_TRUE(offer(process->directory.window(index, nullptr), kSequenceEnd + 5));
+  EXPECT_FALSE(process->directory.claim(wants(kInKey, 64))) << "in use";
+  process->directory.release(index);
   must(process->directory.claim(wants(kInKey, 64)));
   const auto without = process->directory.window(index, nullptr);
   EXPECT_FALSE(without.esn());
   for (const uint32_t low : {5u, 6u, 0xffffffffu}) EXPECT_FALSE(without.check(low)) << low;
+  process->directory.release(index);
   must(process->directory.claim(with_esn(wants(kInKey, 64))));
   EXPECT_FALSE(offer(process->directory.window(index, nullptr), kSequenceEnd + 5));
   EXPECT_TRUE(offer(process->directory.window(index, nullptr), kSequenceEnd + 6));

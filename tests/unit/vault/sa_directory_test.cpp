@@ -173,22 +173,28 @@ TEST_F(Directory, AKnownKeyNeverGoesBack) {
 
 // Static and IKE keys alike: nobody uses what a process left that is gone.
 TEST_F(Directory, WhatAnEarlierProcessLeftMayGetAnotherWindow) {
-  const SaIdentity ike = identity_of(3, Direction::kIn, false);
+  const SaIdentity keys[] = {kInKey, identity_of(3, Direction::kIn, false),
+                             identity_of(4, Direction::kIn, false)};
   {
     auto process = start();
-    for (const SaIdentity& key : {kInKey, ike}) {
+    for (const SaIdentity& key : keys) {
       const SaIndex index = must(process->directory.claim(wants(key, 64))).index;
       EXPECT_TRUE(offer(process->directory.window(index, nullptr), 500));
     }
   }
   auto process = start();
-  for (const SaIdentity& key : {kInKey, ike}) {
-    const auto claim = must(process->directory.claim(behind(key == ike ? 600 : 0, wants(key, 1024))));
+  const CellRequest requests[] = {wants(keys[0], 1024), behind(600, wants(keys[1], 64)),
+                                  with_esn(wants(keys[2], 64))};
+  for (const CellRequest& request : requests) {
+    const auto claim = must(process->directory.claim(request));
     EXPECT_TRUE(claim.continued);
-    const uint64_t seen = key == ike ? 600 : 500;
-    EXPECT_FALSE(offer(process->directory.window(claim.index, nullptr), seen));
-    EXPECT_TRUE(offer(process->directory.window(claim.index, nullptr), seen + 1));
-    EXPECT_FALSE(process->directory.claim(wants(key, 64))) << "now it is in use";
+    const auto window = process->directory.window(claim.index, nullptr);
+    EXPECT_EQ(window.size(), request.replay_window);
+    EXPECT_EQ(window.esn(), request.esn);
+    const uint64_t seen = std::max<uint64_t>(request.last_sequence, 500);
+    EXPECT_FALSE(offer(window, seen));
+    EXPECT_TRUE(offer(window, seen + 1));
+    EXPECT_FALSE(process->directory.claim(wants(request.identity, 32))) << "now it is in use";
   }
 }
 

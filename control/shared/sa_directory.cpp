@@ -252,21 +252,23 @@ Result<CellClaim> SaDirectory::claim_again(SaIndex index, const CellRequest& req
 // The numbers of a known key: they may only go up.
 Result<void> SaDirectory::go_on(SaIndex index, const CellRequest& request) {
   SaCell& cell = cells_->cell(index);
-  if (request.identity.direction == Direction::kOut) {
-    cell.outbound.skip_to(request.last_sequence + 1);
-    set_end(cell.outbound, request);
-    return {};
-  }
+  const bool inbound = request.identity.direction == Direction::kIn;
+  const WindowShape shape = shapes_[index.value];
   const uint64_t top = cell.window.top.load();
-  const bool moves = request.last_sequence > top;
-  const bool resized = request.replay_window != shapes_[index.value].size;
-  if (claimed_[index.value] && resized)
-    return fail("SA cell {}: in use with another replay window", index.value);
-  if (claimed_[index.value] && moves)
-    return fail("SA cell {}: in use, and its window cannot be moved behind {}", index.value,
-                request.last_sequence);
-  if (moves || resized) return give_window(index, request, std::max(top, request.last_sequence));
-  set_shape(index, {shapes_[index.value].offset, request.replay_window, request.esn});
+  const bool moves = inbound && request.last_sequence > top;
+  const bool resized = request.replay_window != shape.size;
+  if (claimed_[index.value]) {
+    if (resized) return fail("SA cell {}: in use with another replay window", index.value);
+    if (cell.outbound.sequence_end != sequence_end(request.esn))
+      return fail("SA cell {}: in use {} ESN", index.value, request.esn ? "without" : "with");
+    if (moves)
+      return fail("SA cell {}: in use, and its window cannot be moved behind {}", index.value,
+                  request.last_sequence);
+  }
+  if (moves || resized) TRY(give_window(index, request, std::max(top, request.last_sequence)));
+  if (inbound) set_shape(index, {shapes_[index.value].offset, request.replay_window, request.esn});
+  if (!inbound) cell.outbound.skip_to(request.last_sequence + 1);
+  set_end(cell.outbound, request);
   return {};
 }
 

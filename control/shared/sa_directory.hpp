@@ -88,8 +88,7 @@ struct WindowShape {
 // What an SA wants of its cell.
 struct CellRequest {
   SaIdentity identity;
-  uint32_t replay_window =
-      0;  // 0..kMaxReplayWindow; inbound, and at least 1 with esn; outbound: not looked at
+  uint32_t replay_window = 0;  // inbound: 0..kMaxReplayWindow, at least 1 with esn; outbound: not looked at
   bool esn = false;
   uint64_t last_sequence = 0;  // below sequence_end(esn)
 };
@@ -111,13 +110,13 @@ class SaDirectory {
   bool in_use(SaIndex index) const;
 
   // Takes the cell of this key, or a free one. A key that has no cell yet starts behind last_sequence; one
-  // that has goes on where it was, or behind last_sequence if that is higher: never lower. The same claim
-  // twice gives the same cell. A new static outbound key has no numbers until the reserver's next extend().
-  // Whether it has ESN can change while workers use the cell; numbers beyond 2^32-1 are then the end of an SA
-  // that has it no more. What an earlier process left in use is used by no one now. Errors: a request that
-  // cannot be, no free cell, no room for the window, the key was used for the other direction, by whose
-  // numbers it must not be used again, or an inbound cell was claimed and wants another window size or a
-  // last_sequence above its window (release it first, when no worker uses it any more).
+  // that has goes on where it was, or behind last_sequence if that is higher: never lower. A key that used
+  // numbers beyond 2^32-1 and has ESN no more has none left. The same claim twice gives the same cell. A new
+  // static outbound key has no numbers until the reserver's next extend(). Errors: a request that cannot be,
+  // no free cell, no room for the window, the key was used for the other direction, by whose numbers it must
+  // not be used again; or the cell was claimed by this process, and another window size, ESN or not, or an
+  // inbound last_sequence above the window is wanted (release it first, when no worker uses it any more).
+  // What an earlier process left in use is used by no one now and may change.
   Result<CellClaim> claim(const CellRequest& request);
 
   // When no worker uses the cell any more. A static key's numbers stay remembered. Does nothing to a free

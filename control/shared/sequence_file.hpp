@@ -17,10 +17,11 @@
 
 namespace espalier {
 
-using KeyFingerprint = std::array<uint8_t, 32>;  // crypto::fingerprint() of key and salt
+using KeyFingerprint = std::array<uint8_t, 32>;  // crypto::fingerprint() of key, salt, authentication key
 
-// What a cell's numbers belong to. Outbound the nonce is salt and sequence number, so key and salt alone
-// decide, whatever the SPI; inbound the SPI is authenticated with the packet, and a window belongs to both.
+// What a cell's numbers belong to. Outbound the nonce of an AEAD cipher is salt and sequence number, so key
+// and salt alone decide, whatever the SPI; inbound the SPI is authenticated with the packet, and a window
+// belongs to both. Not whether the SA has ESN: numbers are 64 bits wide, and the same with and without it.
 struct SaIdentity {
   KeyFingerprint fingerprint{};
   Spi spi;                                // inbound

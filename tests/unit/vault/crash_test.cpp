@@ -164,7 +164,7 @@ TEST(LearnedPeerKill, AtEveryInstructionOfLearn) {
 }
 
 // A dataplane with two workers and a service thread, killed again and again. `sent` counts the packets that
-// would be on the wire with a number.
+// would be on the wire with a number; the first that the key has is number 1 there.
 class DataplaneKill : public testing::Test {
  protected:
   static constexpr uint64_t kNumbers = 1 << 26;
@@ -174,8 +174,7 @@ class DataplaneKill : public testing::Test {
     SaCells cells = must(SaCells::open(runtime_.path(), state_.path(), kGeometry));
     SequenceReserver reserver(cells);
     SaDirectory directory = must(SaDirectory::rebuild(cells, reserver));
-    OutboundCell& cell =
-        directory.outbound(must(directory.claim({.identity = test::identity_of(1, Direction::kOut)})).index);
+    OutboundCell& cell = directory.outbound(must(directory.claim(request_)).index);
     const std::jthread second([&] { send(cell, 5); });
     const std::jthread service([&] {
       for (;;) must(reserver.extend(2000, 4000));
@@ -185,8 +184,9 @@ class DataplaneKill : public testing::Test {
   void send(OutboundCell& cell, uint32_t burst) {
     for (;;) {
       const auto run = cell.take(burst);
+      const uint64_t first = run.first - request_.last_sequence;
       for (uint64_t i = 0; i < run.granted; ++i)
-        if (run.first + i < kNumbers) ++sent_[run.first + i];
+        if (first + i < kNumbers) ++sent_[first + i];
       total_[0] += run.granted;
     }
   }
@@ -206,6 +206,7 @@ class DataplaneKill : public testing::Test {
     EXPECT_GT(total, 10000u);
   }
 
+  CellRequest request_{.identity = test::identity_of(1, Direction::kOut)};
   test::TemporaryDirectory runtime_;
   test::TemporaryDirectory state_;
   Shared<std::atomic<uint8_t>> sent_{kNumbers};
@@ -215,6 +216,20 @@ class DataplaneKill : public testing::Test {
 TEST_F(DataplaneKill, NoNumberIsUsedTwice) {
   for (unsigned round = 0; round < 60; ++round) live_and_die(round);
   expect_no_number_twice();
+}
+
+TEST_F(DataplaneKill, NoNumberIsUsedTwiceAcross32Bits) {
+  constexpr uint64_t kBefore = 5000;  // 2^32
+  request_.esn = true;
+  request_.last_sequence = kSequenceEnd - kBefore;
+  for (unsigned round = 0; round < 30; ++round) live_and_die(round);
+  expect_no_number_twice();
+  // Besides those in the hands of who was killed none is left out on either side of 2^32.
+  for (const uint64_t first : {kBefore - 1000, kBefore}) {
+    uint64_t sent = 0;
+    for (uint64_t number = first; number < first + 1000; ++number) sent += sent_[number];
+    EXPECT_GT(sent, 500u) << first;
+  }
 }
 
 // Every other time the memory file system is empty afterwards.

@@ -166,10 +166,11 @@ TEST(LearnedPeerRace, ReadersSeeWholePeers) {
   std::thread writer([&] {
     for (uint32_t n = 1; !stop; n = n % 60000 + 1) learned.learn(peer(n));
   });
-  std::atomic<int> torn{0}, changes{0};
+  std::atomic<int> torn{0};
+  // Until each has seen it change often: on a busy machine the writer may come late.
   run_in_threads([&](int) {
     uint16_t last = 0;
-    for (int i = 0; i < 200000; ++i) {
+    for (int changes = 0; changes < 1000;) {
       const auto seen = learned.get();
       if (!seen || *seen != peer(seen->port)) ++torn;
       if (seen && seen->port != last) ++changes, last = seen->port;
@@ -178,7 +179,6 @@ TEST(LearnedPeerRace, ReadersSeeWholePeers) {
   stop = true;
   writer.join();
   EXPECT_EQ(torn, 0);
-  EXPECT_GT(changes, 10);
 }
 
 }  // namespace

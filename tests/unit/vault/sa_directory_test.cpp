@@ -1,68 +1,10 @@
-// control/shared/sa_cells.hpp, sa_directory.hpp and sequence_file.hpp: cells that go on, files that are not
-// ours.
+// control/shared/sa_directory.hpp: numbers that are given once, cells and windows that go on.
 #include "control/shared/sa_directory.hpp"
 
-#include <gtest/gtest.h>
-#include <sys/stat.h>
+#include "tests/unit/vault/directory_fixture.hpp"
 
-#include <filesystem>
-#include <fstream>
-
-#include "control/shared/crc32c.hpp"
-#include "tests/unit/vault/support.hpp"
-
-namespace espalier {
+namespace espalier::test {
 namespace {
-
-using test::identity_of;
-using test::must;
-
-constexpr CellGeometry kGeometry{.capacity = 8, .window_words = 4096};
-
-class Directory : public testing::Test {
- protected:
-  // Everything that a process has; made anew for each "process".
-  struct Process {
-    explicit Process(SaCells opened)
-        : cells(std::move(opened)), reserver(cells), directory(must(SaDirectory::rebuild(cells, reserver))) {}
-    SaCells cells;
-    SequenceReserver reserver;
-    SaDirectory directory;
-  };
-  std::unique_ptr<Process> start(CellGeometry geometry = kGeometry) {
-    return std::make_unique<Process>(must(SaCells::open(runtime_.path(), state_.path(), geometry)));
-  }
-  // What is left after a power failure: the disk, and a memory file system that is empty.
-  void reboot() { std::filesystem::remove(cells_path()); }
-  std::string cells_path() const { return runtime_.path() + "/sa-cells"; }
-  std::string numbers_path() const { return state_.path() + "/sa-numbers"; }
-  void flip(const std::string& path, size_t offset) {
-    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekg(static_cast<std::streamoff>(offset));
-    const auto byte = static_cast<char>(file.get() ^ 1);
-    file.seekp(static_cast<std::streamoff>(offset));
-    file.put(byte);
-    ASSERT_TRUE(file.flush());
-  }
-
-  test::TemporaryDirectory runtime_;
-  test::TemporaryDirectory state_;
-};
-
-CellRequest wants(const SaIdentity& identity, uint32_t replay_window = 0) {
-  return {.identity = identity, .replay_window = replay_window};
-}
-CellRequest behind(uint64_t last_sequence, CellRequest request) {
-  request.last_sequence = last_sequence;
-  return request;
-}
-CellRequest with_esn(CellRequest request) {
-  request.esn = true;
-  return request;
-}
-
-const SaIdentity kOutKey = identity_of(1, Direction::kOut);
-const SaIdentity kInKey = identity_of(2, Direction::kIn);
 
 // --- numbers
 
@@ -165,21 +107,33 @@ TEST_F(Directory, ReservationsAcross32BitsSurviveAReboot) {
 TEST_F(Directory, EsnCanComeAndGo) {
   auto process = start();
   const auto esn = with_esn(behind(kSequenceEnd, wants(kOutKey)));
-  OutboundCell& cell = process->directory.outbound(must(process->directory.claim(esn)).index);
+  const SaIndex index = must(process->directory.claim(esn)).index;
+  OutboundCell& cell = process->directory.outbound(index);
   must(process->reserver.extend(100, 1000));
-  EXPECT_EQ(cell.take(5).first, kSequenceEnd + 1);
+  EXPECT_EQ(cell.take(950).first, kSequenceEnd + 1);  // so few are left that more would be reserved
+  EXPECT_FALSE(process->directory.claim(wants(kOutKey))) << "in use";
+  process->directory.release(index);
   must(process->directory.claim(wants(kOutKey)));
   EXPECT_EQ(cell.take(1).stop, SequenceStop::kExhausted);
   EXPECT_FALSE(must(process->reserver.extend(100, 1000)));
+  EXPECT_FALSE(process->directory.claim(esn)) << "in use";
+  process->directory.release(index);
   must(process->directory.claim(esn));
-  EXPECT_EQ(cell.take(1).first, kSequenceEnd + 6);
+  EXPECT_EQ(cell.take(1).first, kSequenceEnd + 951);
+}
 
+TEST_F(Directory, AnIkeKeyThatAnEarlierProcessLeftMayGetEsn) {
   const SaIdentity ike = identity_of(3, Direction::kOut, false);
-  OutboundCell& of_ike = process->directory.outbound(must(process->directory.claim(wants(ike))).index);
-  of_ike.next_sequence = kSequenceEnd - 1;
-  EXPECT_EQ(of_ike.take(2).stop, SequenceStop::kExhausted);
-  must(process->directory.claim(with_esn(wants(ike))));
-  EXPECT_EQ(of_ike.take(1).first, kSequenceEnd);
+  {
+    auto process = start();
+    OutboundCell& cell = process->directory.outbound(must(process->directory.claim(wants(ike))).index);
+    cell.next_sequence = kSequenceEnd - 1;
+    EXPECT_EQ(cell.take(2).stop, SequenceStop::kExhausted);
+  }
+  auto process = start();
+  OutboundCell& cell =
+      process->directory.outbound(must(process->directory.claim(with_esn(wants(ike)))).index);
+  EXPECT_EQ(cell.take(1).first, kSequenceEnd);
 }
 
 TEST_F(Directory, ANewKeyStartsBehindItsLastSequence) {
@@ -190,8 +144,8 @@ TEST_F(Directory, ANewKeyStartsBehindItsLastSequence) {
       8u);
   const SaIndex in = must(process->directory.claim(behind(1000, wants(kInKey, 64)))).index;
   const auto window = process->directory.window(in, nullptr);
-  for (const uint64_t seen : {937u, 999u, 1000u}) EXPECT_FALSE(test::offer(window, seen));
-  EXPECT_TRUE(test::offer(window, 1001));
+  for (const uint64_t seen : {937u, 999u, 1000u}) EXPECT_FALSE(offer(window, seen));
+  EXPECT_TRUE(offer(window, 1001));
 }
 
 TEST_F(Directory, AKnownKeyNeverGoesBack) {
@@ -200,13 +154,12 @@ TEST_F(Directory, AKnownKeyNeverGoesBack) {
   const SaIndex in = must(process->directory.claim(wants(kInKey, 64))).index;
   must(process->reserver.extend(100, 1000));
   process->directory.outbound(out).take(500);
-  EXPECT_TRUE(test::offer(process->directory.window(in, nullptr), 500));
+  EXPECT_TRUE(offer(process->directory.window(in, nullptr), 500));
   must(process->directory.claim(behind(400, wants(kOutKey))));
   EXPECT_EQ(process->directory.outbound(out).take(1).first, 501u);
   must(process->directory.claim(behind(400, wants(kInKey, 64))));
-  EXPECT_FALSE(test::offer(process->directory.window(in, nullptr), 500));
-  EXPECT_TRUE(test::offer(process->directory.window(in, nullptr), 499))
-      << "nor does its window lose anything";
+  EXPECT_FALSE(offer(process->directory.window(in, nullptr), 500));
+  EXPECT_TRUE(offer(process->directory.window(in, nullptr), 499)) << "nor does its window lose anything";
 
   // Forward it may go; an inbound window only while no worker uses it.
   must(process->directory.claim(behind(600, wants(kOutKey))));
@@ -214,28 +167,34 @@ TEST_F(Directory, AKnownKeyNeverGoesBack) {
   EXPECT_FALSE(process->directory.claim(behind(600, wants(kInKey, 64))));
   process->directory.release(in);
   must(process->directory.claim(behind(600, wants(kInKey, 64))));
-  EXPECT_FALSE(test::offer(process->directory.window(in, nullptr), 600));
-  EXPECT_TRUE(test::offer(process->directory.window(in, nullptr), 601));
+  EXPECT_FALSE(offer(process->directory.window(in, nullptr), 600));
+  EXPECT_TRUE(offer(process->directory.window(in, nullptr), 601));
 }
 
 // Static and IKE keys alike: nobody uses what a process left that is gone.
 TEST_F(Directory, WhatAnEarlierProcessLeftMayGetAnotherWindow) {
-  const SaIdentity ike = identity_of(3, Direction::kIn, false);
+  const SaIdentity keys[] = {kInKey, identity_of(3, Direction::kIn, false),
+                             identity_of(4, Direction::kIn, false)};
   {
     auto process = start();
-    for (const SaIdentity& key : {kInKey, ike}) {
+    for (const SaIdentity& key : keys) {
       const SaIndex index = must(process->directory.claim(wants(key, 64))).index;
-      EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), 500));
+      EXPECT_TRUE(offer(process->directory.window(index, nullptr), 500));
     }
   }
   auto process = start();
-  for (const SaIdentity& key : {kInKey, ike}) {
-    const auto claim = must(process->directory.claim(behind(key == ike ? 600 : 0, wants(key, 1024))));
+  const CellRequest requests[] = {wants(keys[0], 1024), behind(600, wants(keys[1], 64)),
+                                  with_esn(wants(keys[2], 64))};
+  for (const CellRequest& request : requests) {
+    const auto claim = must(process->directory.claim(request));
     EXPECT_TRUE(claim.continued);
-    const uint64_t seen = key == ike ? 600 : 500;
-    EXPECT_FALSE(test::offer(process->directory.window(claim.index, nullptr), seen));
-    EXPECT_TRUE(test::offer(process->directory.window(claim.index, nullptr), seen + 1));
-    EXPECT_FALSE(process->directory.claim(wants(key, 64))) << "now it is in use";
+    const auto window = process->directory.window(claim.index, nullptr);
+    EXPECT_EQ(window.size(), request.replay_window);
+    EXPECT_EQ(window.esn(), request.esn);
+    const uint64_t seen = std::max<uint64_t>(request.last_sequence, 500);
+    EXPECT_FALSE(offer(window, seen));
+    EXPECT_TRUE(offer(window, seen + 1));
+    EXPECT_FALSE(process->directory.claim(wants(request.identity, 32))) << "now it is in use";
   }
 }
 
@@ -273,14 +232,14 @@ TEST_F(Directory, TheDiskIsAlwaysAhead) {
   OutboundCell& cell = process->directory.outbound(index);
   cell.take(10);
   bool granted = false;
-  test::step_through([&] { must(process->reserver.extend(1, 10)); },
-                     [&] {
-                       const uint64_t limit = cell.sequence_limit;
-                       const auto entries = must(process->cells.numbers().read());
-                       ASSERT_EQ(entries.size(), 1u);
-                       ASSERT_GE(entries[0].entry.number, limit);
-                       granted |= limit == 21;
-                     });
+  step_through([&] { must(process->reserver.extend(1, 10)); },
+               [&] {
+                 const uint64_t limit = cell.sequence_limit;
+                 const auto entries = must(process->cells.numbers().read());
+                 ASSERT_EQ(entries.size(), 1u);
+                 ASSERT_GE(entries[0].entry.number, limit);
+                 granted |= limit == 21;
+               });
   EXPECT_TRUE(granted);
 }
 
@@ -295,7 +254,7 @@ TEST_F(Directory, ARestartGoesOnExactly) {
     in = must(process->directory.claim(wants(kInKey, 64))).index;
     must(process->reserver.extend(100, 1000));
     process->directory.outbound(out).take(41);
-    EXPECT_TRUE(test::offer(process->directory.window(in, nullptr), 500));
+    EXPECT_TRUE(offer(process->directory.window(in, nullptr), 500));
     CellCounters::add(process->directory.counters(in).packets, 3);
   }
   auto process = start();
@@ -308,8 +267,8 @@ TEST_F(Directory, ARestartGoesOnExactly) {
   EXPECT_EQ(process->directory.outbound(out).take(1).first, 42u);
   EXPECT_EQ(must(process->directory.claim(wants(kInKey, 64))).index, in);
   const auto window = process->directory.window(in, nullptr);
-  EXPECT_FALSE(test::offer(window, 500));
-  EXPECT_TRUE(test::offer(window, 499));
+  EXPECT_FALSE(offer(window, 500));
+  EXPECT_TRUE(offer(window, 499));
   EXPECT_EQ(process->directory.counters(in).packets, 3u);
 }
 
@@ -320,7 +279,7 @@ TEST_F(Directory, AfterARebootNumbersStartBehindTheReservation) {
     const SaIndex in = must(process->directory.claim(wants(kInKey, 64))).index;
     must(process->reserver.extend(100, 1000));
     process->directory.outbound(out).take(41);
-    EXPECT_TRUE(test::offer(process->directory.window(in, nullptr), 500));
+    EXPECT_TRUE(offer(process->directory.window(in, nullptr), 500));
     must(process->reserver.save_windows());
   }
   reboot();
@@ -334,9 +293,9 @@ TEST_F(Directory, AfterARebootNumbersStartBehindTheReservation) {
   EXPECT_EQ(cell.take(1).first, 1001u);
   const auto window =
       process->directory.window(must(process->directory.claim(wants(kInKey, 64))).index, nullptr);
-  EXPECT_FALSE(test::offer(window, 499));
-  EXPECT_FALSE(test::offer(window, 500));
-  EXPECT_TRUE(test::offer(window, 501));
+  EXPECT_FALSE(offer(window, 499));
+  EXPECT_FALSE(offer(window, 500));
+  EXPECT_TRUE(offer(window, 501));
 }
 
 // A cells file that survived on a disk and is of another boot is not believed.
@@ -397,12 +356,12 @@ TEST_F(Directory, AReleasedIkeCellStartsFresh) {
   auto process = start();
   const SaIdentity old_key = identity_of(5, Direction::kIn, false);
   const SaIndex index = must(process->directory.claim(wants(old_key, 64))).index;
-  EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), 100));
+  EXPECT_TRUE(offer(process->directory.window(index, nullptr), 100));
   CellCounters::add(process->directory.counters(index).icv, 1);
   process->directory.release(index);
   EXPECT_EQ(process->directory.find(old_key), std::nullopt);
   EXPECT_EQ(must(process->directory.claim(wants(identity_of(6, Direction::kIn, false), 64))).index, index);
-  EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), 100));
+  EXPECT_TRUE(offer(process->directory.window(index, nullptr), 100));
   EXPECT_EQ(process->directory.counters(index).icv, 0u);
 }
 
@@ -456,54 +415,58 @@ TEST_F(Directory, AWindowWithEsnGoesOnBeyond32BitsAndOverARestart) {
     const auto window = process->directory.window(must(process->directory.claim(request)).index, nullptr);
     EXPECT_TRUE(window.esn());
     for (uint64_t number = kSequenceEnd - 99; number < kSequenceEnd + 50; ++number)
-      ASSERT_TRUE(test::offer(window, number));
+      ASSERT_TRUE(offer(window, number));
   }
   auto process = start();
+  EXPECT_TRUE(process->directory.window(*process->directory.find(kInKey), nullptr).esn());
   const auto window = process->directory.window(must(process->directory.claim(request)).index, nullptr);
-  EXPECT_FALSE(test::offer(window, kSequenceEnd + 49));
-  EXPECT_FALSE(test::offer(window, kSequenceEnd - 50)) << "in the window, of the half before";
-  EXPECT_TRUE(test::offer(window, kSequenceEnd + 50));
+  EXPECT_FALSE(offer(window, kSequenceEnd + 49));
+  EXPECT_FALSE(offer(window, kSequenceEnd - 50)) << "in the window, of the half before";
+  EXPECT_TRUE(offer(window, kSequenceEnd + 50));
 }
 
 TEST_F(Directory, AWindowThatLosesEsnTakesNothingTwice) {
   auto process = start();
   const SaIndex index =
       must(process->directory.claim(with_esn(behind(kSequenceEnd, wants(kInKey, 64))))).index;
-  EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), kSequenceEnd + 5));
+  EXPECT_TRUE(offer(process->directory.window(index, nullptr), kSequenceEnd + 5));
+  EXPECT_FALSE(process->directory.claim(wants(kInKey, 64))) << "in use";
+  process->directory.release(index);
   must(process->directory.claim(wants(kInKey, 64)));
   const auto without = process->directory.window(index, nullptr);
   EXPECT_FALSE(without.esn());
   for (const uint32_t low : {5u, 6u, 0xffffffffu}) EXPECT_FALSE(without.check(low)) << low;
+  process->directory.release(index);
   must(process->directory.claim(with_esn(wants(kInKey, 64))));
-  EXPECT_FALSE(test::offer(process->directory.window(index, nullptr), kSequenceEnd + 5));
-  EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), kSequenceEnd + 6));
+  EXPECT_FALSE(offer(process->directory.window(index, nullptr), kSequenceEnd + 5));
+  EXPECT_TRUE(offer(process->directory.window(index, nullptr), kSequenceEnd + 6));
 }
 
 TEST_F(Directory, AWindowOfAnotherSizeForgetsNothing) {
   auto process = start();
   const SaIndex index = must(process->directory.claim(wants(kInKey, 32))).index;
   for (const uint64_t number : {90u, 100u})
-    EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), number));
+    EXPECT_TRUE(offer(process->directory.window(index, nullptr), number));
   EXPECT_FALSE(process->directory.claim(wants(kInKey, 1024)));  // workers may still use the old one
   for (const uint32_t size : {1024u, 0u, 64u}) {
     process->directory.release(index);
     EXPECT_EQ(must(process->directory.claim(wants(kInKey, size))).index, index);
     if (size == 0) continue;
     for (const uint64_t number : {90u, 91u, 100u})
-      EXPECT_FALSE(test::offer(process->directory.window(index, nullptr), number));
+      EXPECT_FALSE(offer(process->directory.window(index, nullptr), number));
   }
-  EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), 101));
+  EXPECT_TRUE(offer(process->directory.window(index, nullptr), 101));
 }
 
 TEST_F(Directory, ARemovedStaticKeyGivesItsWindowBack) {
   auto process = start({.capacity = 8, .window_words = 2048});
   const SaIndex index = must(process->directory.claim(wants(kInKey, 65536))).index;
-  EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), 100));
+  EXPECT_TRUE(offer(process->directory.window(index, nullptr), 100));
   process->directory.release(index);
   must(process->directory.claim(wants(identity_of(7, Direction::kIn), 1024)));
   must(process->directory.claim(wants(kInKey, 1024)));
-  EXPECT_FALSE(test::offer(process->directory.window(index, nullptr), 99));
-  EXPECT_TRUE(test::offer(process->directory.window(index, nullptr), 101));
+  EXPECT_FALSE(offer(process->directory.window(index, nullptr), 99));
+  EXPECT_TRUE(offer(process->directory.window(index, nullptr), 101));
 }
 
 TEST_F(Directory, WindowsDoNotOverlapAndTheAreaEnds) {
@@ -514,9 +477,9 @@ TEST_F(Directory, WindowsDoNotOverlapAndTheAreaEnds) {
       must(process->directory.claim(wants(identity_of(2, Direction::kIn, false), 1024))).index;
   EXPECT_FALSE(process->directory.claim(wants(identity_of(3, Direction::kIn, false), 1)));
   for (uint64_t number = 1; number <= 70000; ++number)
-    ASSERT_TRUE(test::offer(process->directory.window(large, nullptr), number));
+    ASSERT_TRUE(offer(process->directory.window(large, nullptr), number));
   for (uint64_t number = 1; number <= 2000; ++number)
-    ASSERT_TRUE(test::offer(process->directory.window(small, nullptr), number)) << number;
+    ASSERT_TRUE(offer(process->directory.window(small, nullptr), number)) << number;
   process->directory.release(large);
   for (uint32_t seed = 10; seed < 20; ++seed)
     must(process->directory.claim(wants(identity_of(seed, Direction::kIn, false), 1024)));
@@ -541,194 +504,5 @@ TEST(WindowAllocator, IsFirstFitAndKnowsWhatIsTaken) {
   EXPECT_EQ(area.allocate(1), std::nullopt);
 }
 
-// --- files
-
-TEST_F(Directory, FilesAreForTheOwnerOnlyAndHoldNoKey) {
-  auto process = start();
-  for (const auto& path : {cells_path(), numbers_path()}) {
-    struct stat status {};
-    ASSERT_EQ(::stat(path.c_str(), &status), 0);
-    EXPECT_EQ(status.st_mode & 07777, 0600u) << path;
-  }
-}
-
-TEST_F(Directory, OnlyOneOpensThem) {
-  auto process = start();
-  EXPECT_FALSE(SaCells::open(runtime_.path(), state_.path(), kGeometry));
-  // A process that was handed the descriptors keeps the lock when the one that opened them is gone.
-  const SaCells heir =
-      must(SaCells::attach(process->cells.fd().duplicate(), process->cells.numbers_fd().duplicate()));
-  process.reset();
-  EXPECT_FALSE(SaCells::open(runtime_.path(), state_.path(), kGeometry));
-}
-
-TEST_F(Directory, AnExistingFileKeepsItsCapacity) {
-  start();
-  EXPECT_EQ(start({.capacity = 100, .window_words = 64})->cells.capacity(), kGeometry.capacity);
-  reboot();
-  EXPECT_EQ(start({.capacity = 100, .window_words = 64})->cells.capacity(), kGeometry.capacity);
-}
-
-TEST_F(Directory, ForeignAndDamagedNumbersAreNeverOverwritten) {
-  { must(start()->directory.claim(wants(kOutKey))); }
-  const auto refused_with = [&](size_t offset) {
-    flip(numbers_path(), offset);
-    const bool refused = !SaCells::open(runtime_.path(), state_.path(), kGeometry);
-    flip(numbers_path(), offset);
-    return refused;
-  };
-  for (size_t offset = 0; offset < 64; ++offset) EXPECT_TRUE(refused_with(offset)) << offset;
-  EXPECT_TRUE(SaCells::open(runtime_.path(), state_.path(), kGeometry));
-  std::ofstream(numbers_path(), std::ios::trunc) << "these are somebody's notes";
-  EXPECT_FALSE(SaCells::open(runtime_.path(), state_.path(), kGeometry));
-  EXPECT_EQ(std::filesystem::file_size(numbers_path()), 26u);
-}
-
-TEST_F(Directory, ADamagedEntryIsAnError) {
-  {
-    auto process = start();
-    must(process->directory.claim(wants(kOutKey)));
-    must(process->reserver.extend(10, 100));
-  }
-  reboot();
-  for (size_t offset = 64; offset < 128; ++offset) {
-    flip(numbers_path(), offset);
-    EXPECT_FALSE(SaCells::open(runtime_.path(), state_.path(), kGeometry)) << offset;
-    flip(numbers_path(), offset);
-  }
-  EXPECT_TRUE(SaCells::open(runtime_.path(), state_.path(), kGeometry));
-}
-
-TEST_F(Directory, ACreationThatWasInterruptedIsCompleted) {
-  std::ofstream(numbers_path()).close();
-  std::filesystem::resize_file(numbers_path(), 64 + 3 * 64);
-  std::ofstream(cells_path() + ".new") << "half of a file";
-  EXPECT_EQ(start()->cells.capacity(), kGeometry.capacity);
-}
-
-TEST_F(Directory, ShortFilesAreRefusedBeforeTheyAreTouched) {
-  start();
-  std::filesystem::resize_file(numbers_path(), 64 + 64 * kGeometry.capacity - 1);
-  EXPECT_FALSE(SaCells::open(runtime_.path(), state_.path(), kGeometry));
-  EXPECT_FALSE(SaCells::attach(Fd(::open(cells_path().c_str(), O_RDWR | O_CLOEXEC)),
-                               Fd(::open(numbers_path().c_str(), O_RDWR | O_CLOEXEC))));
-}
-
-TEST_F(Directory, CellsOfOtherNumbersAreRefused) {
-  start();
-  std::filesystem::remove(numbers_path());
-  const auto opened = SaCells::open(runtime_.path(), state_.path(), kGeometry);
-  ASSERT_FALSE(opened);
-  EXPECT_NE(opened.error().text.find("does not belong"), std::string::npos);
-  // One that was made here would pass for theirs after the next boot.
-  EXPECT_FALSE(std::filesystem::exists(numbers_path()));
-}
-
-TEST_F(Directory, ANumbersFileThatHeldNothingIsToldFromOneThatGoesOn) {
-  EXPECT_TRUE(start()->cells.numbers_made_anew());
-  EXPECT_FALSE(start()->cells.numbers_made_anew());
-  reboot();
-  EXPECT_FALSE(start()->cells.numbers_made_anew());
-  reboot();
-  std::filesystem::resize_file(numbers_path(), 0);  // as some file systems leave a file after a power failure
-  EXPECT_TRUE(start()->cells.numbers_made_anew());
-}
-
-TEST_F(Directory, AnSaIsInUseSinceItWasClaimedNotSinceTheProcessBegan) {
-  constexpr uint32_t kLongAgo = 1;
-  const auto installed_s = [](Process & process) -> auto& {
-    return process.cells.cell(*process.directory.find(kOutKey)).owner.installed_s;
-  };
-  const uint32_t before = boot_time_s();
-  {
-    auto process = start();
-    must(process->directory.claim(wants(kOutKey)));
-    EXPECT_GE(installed_s(*process), before);
-    EXPECT_LE(installed_s(*process), boot_time_s());
-    installed_s(*process) = kLongAgo;
-  }
-  auto process = start();
-  const auto index = must(process->directory.claim(wants(kOutKey))).index;
-  EXPECT_EQ(installed_s(*process), kLongAgo);
-  process->directory.release(index);
-  must(process->directory.claim(wants(kOutKey)));
-  EXPECT_GE(installed_s(*process), before);
-}
-
-TEST_F(Directory, CellsOfAnotherSizeAreMadeAnew) {
-  {
-    auto process = start();
-    must(process->directory.claim(wants(kOutKey)));
-    must(process->reserver.extend(10, 100));
-  }
-  std::filesystem::resize_file(cells_path(), 4096);
-  auto process = start();
-  EXPECT_EQ(process->directory.outbound(*process->directory.find(kOutKey)).next_sequence, 101u);
-}
-
-// --- cells whose content cannot be
-
-class DamagedCell : public Directory {
- protected:
-  void expect_refused(const std::function<void(SaCell& in, SaCell& out)>& damage) {
-    auto process = start();
-    SaCell& in = process->cells.cell(must(process->directory.claim(wants(kInKey, 64))).index);
-    SaCell& out = process->cells.cell(must(process->directory.claim(wants(kOutKey))).index);
-    SequenceReserver reserver(process->cells);
-    ASSERT_TRUE(SaDirectory::rebuild(process->cells, reserver));
-    damage(in, out);
-    EXPECT_FALSE(SaDirectory::rebuild(process->cells, reserver));
-  }
-};
-
-TEST_F(DamagedCell, State) {
-  expect_refused([](SaCell& in, SaCell&) { in.owner.state = static_cast<CellState>(3); });
-}
-TEST_F(DamagedCell, Fingerprint) {
-  expect_refused([](SaCell& in, SaCell&) { in.owner.identity.fingerprint[7] ^= 1; });
-}
-TEST_F(DamagedCell, NumberZero) {
-  expect_refused([](SaCell&, SaCell& out) { out.outbound.next_sequence = 0; });
-}
-TEST_F(DamagedCell, AnEndThatNoSaHas) {
-  expect_refused([](SaCell&, SaCell& out) { out.outbound.sequence_end = kSequenceEnd + 1; });
-}
-TEST_F(DamagedCell, EsnWithoutAWindow) {
-  expect_refused([](SaCell& in, SaCell&) { in.window.shape = uint64_t{1} << 31; });
-}
-TEST_F(DamagedCell, WindowFloor) {
-  expect_refused([](SaCell& in, SaCell&) { in.window.floor = 0; });
-}
-TEST_F(DamagedCell, WindowTooLarge) {
-  expect_refused([](SaCell& in, SaCell&) { in.window.shape = kMaxReplayWindow + 1; });
-}
-TEST_F(DamagedCell, WindowOutsideOfTheArea) {
-  expect_refused([](SaCell& in, SaCell&) { in.window.shape = uint64_t{4096} << 32 | 64; });
-}
-TEST_F(DamagedCell, WindowAtAnOddPlace) {
-  expect_refused([](SaCell& in, SaCell&) { in.window.shape = uint64_t{3} << 32 | 64; });
-}
-TEST_F(DamagedCell, TwoCellsWithOneKey) {
-  expect_refused([](SaCell& in, SaCell& out) {
-    out.owner.identity = in.owner.identity;
-    out.owner.checksum = in.owner.checksum;
-    out.window.reset(0);
-    out.window.shape = 0;
-  });
-}
-TEST_F(DamagedCell, TwoWindowsInOnePlace) {
-  expect_refused([this](SaCell& in, SaCell&) {
-    // A third cell that claims the first one's words.
-    const SaCells cells = must(SaCells::attach(Fd(::open(cells_path().c_str(), O_RDWR | O_CLOEXEC)),
-                                               Fd(::open(numbers_path().c_str(), O_RDWR | O_CLOEXEC))));
-    SaCell& third = cells.cell(SaIndex(5));
-    third.owner.identity = test::identity_of(77, Direction::kIn);
-    third.owner.checksum = crc32c(&third.owner.identity, sizeof third.owner.identity);
-    third.window.reset(0);
-    third.window.shape = in.window.shape.load();
-    third.owner.state = CellState::kInUse;
-  });
-}
-
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::test

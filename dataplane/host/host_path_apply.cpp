@@ -1,0 +1,238 @@
+// How the host's devices follow the configuration. What can fail is done in plan(), beside what runs.
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+#include "control/shared/text.hpp"
+#include "dataplane/host/host_path.hpp"
+#include "dataplane/host/host_settings.hpp"
+
+namespace espalier::dataplane {
+namespace {
+
+constexpr size_t kLongestName = 15;          // IFNAMSIZ - 1
+constexpr uint32_t kSmallestIpv6Mtu = 1280;  // RFC 8200 section 5
+
+bool bears_ipv6(uint32_t mtu_bytes) {
+  return mtu_bytes >= kSmallestIpv6Mtu;
+}
+
+Tap::Kind tap_kind(InterfaceKind kind) {
+  switch (kind) {
+    case InterfaceKind::kPort:
+    case InterfaceKind::kVlan:
+    case InterfaceKind::kDummy:
+      return Tap::Kind::kEthernet;
+    case InterfaceKind::kVti:
+    case InterfaceKind::kGre:
+      return Tap::Kind::kIp;
+  }
+  return Tap::Kind::kIp;
+}
+
+// What interfaces without a MAC address have towards the host; locally administered.
+MacAddress mac_of(const HostInterface& interface) {
+  if (interface.mac != MacAddress{}) return interface.mac;
+  const uint16_t index = interface.index.value;
+  return {0x02, 'E', 'S', 'P', static_cast<uint8_t>(index >> 8), static_cast<uint8_t>(index)};
+}
+
+// Takes the IPv6 addresses off that the kernel cannot have on this link. Errors: they are more than the
+// link-local one, which every interface has.
+Result<void> adapt_addresses(HostInterface& interface, bool has_ipv6) {
+  if (has_ipv6 && bears_ipv6(interface.mtu_bytes)) return {};
+  std::erase_if(interface.addresses, [](const IpPrefix& a) { return a.address.is_link_local(); });
+  const auto ipv6 = std::ranges::find_if(interface.addresses, [](const IpPrefix& a) { return !a.is_v4(); });
+  if (ipv6 == interface.addresses.end()) return {};
+  if (!has_ipv6) return fail("address {}, but the host's kernel has no IPv6", to_text(*ipv6));
+  return fail("address {} with an MTU of {}: IPv6 needs {}", to_text(*ipv6), interface.mtu_bytes,
+              kSmallestIpv6Mtu);
+}
+
+// The kernel refuses in carry_out() what nobody could know before; the rest goes on.
+void report(const std::string& what, const Result<void>& result) {
+  if (!result) spdlog::error("subsystem=net host path: {}: {}", what, result.error().text);
+}
+
+bool contains(const std::vector<IpPrefix>& list, const IpPrefix& address) {
+  return std::ranges::find(list, address) != list.end();
+}
+
+}  // namespace
+
+// --- Planning ---
+
+auto HostPath::plan_kernel(const std::string& network_namespace) const -> Result<std::shared_ptr<Kernel>> {
+  HostNamespace space = TRY(HostNamespace::open(network_namespace));
+  if (kernel_ && kernel_->space.is_same(space)) return kernel_;
+  std::optional<HostLinks> links;
+  TRY(space.run([&]() -> Result<void> {
+    links = TRY(HostLinks::open());
+    return {};
+  }));
+  return std::make_shared<Kernel>(Kernel{std::move(space), std::move(*links)});
+}
+
+HostPath::Device* HostPath::find(std::string_view name) const {
+  const auto found = std::ranges::find_if(devices_, [&](const auto& d) { return d->interface.name == name; });
+  return found == devices_.end() ? nullptr : found->get();
+}
+
+// With its MTU the kernel takes IPv6 off a link, and forgets its settings.
+bool HostPath::can_stay(const HostInterface& wanted) const {
+  const Device* device = find(wanted.name);
+  return device && !device->is_gone && device->tap.kind() == tap_kind(wanted.kind) &&
+         bears_ipv6(device->interface.mtu_bytes) == bears_ipv6(wanted.mtu_bytes);
+}
+
+// Ours under this name goes before the new one takes it.
+Result<void> HostPath::check_name(const std::string& name, Kernel& kernel) const {
+  if (name.empty() || name.size() > kLongestName)
+    return fail("a name of 1 to {} bytes is needed", kLongestName);
+  const int link = kernel.links.index_of(name);
+  const Device* ours = &kernel == kernel_.get() ? find(name) : nullptr;
+  if (link == 0 || (ours && ours->link == link)) return {};
+  return fail("the host has an interface of this name already; dataplane.host-namespace keeps them apart");
+}
+
+auto HostPath::make_device(const HostInterface& wanted, Kernel& kernel) -> Result<std::unique_ptr<Device>> {
+  auto device =
+      std::make_unique<Device>(Device{.interface = {}, .tap = TRY(Tap::create(tap_kind(wanted.kind)))});
+  device->link = kernel.links.index_of(device->tap.first_name());
+  device->interface = {.index = wanted.index,
+                       .kind = wanted.kind,
+                       .name = wanted.name,
+                       .mac = wanted.mac,
+                       .mtu_bytes = wanted.mtu_bytes,
+                       .enabled = false,
+                       .link_up = true,
+                       .addresses = {}};
+  TRY(write_link_settings(device->tap.first_name()));
+  TRY(kernel.links.set_mtu(device->link, wanted.mtu_bytes));
+  if (device->tap.kind() == Tap::Kind::kIp) return device;
+  TRY(kernel.links.set_mac(device->link, wanted.mac));
+  TRY(kernel.links.set_without_neighbors(device->link));
+  return device;
+}
+
+// In the namespace.
+Result<void> HostPath::plan_device(HostInterface& wanted, Plan& plan) const {
+  wanted.mac = mac_of(wanted);
+  TRY(adapt_addresses(wanted, kernel_has_ipv6()));
+  if (plan.kernel_ == kernel_ && can_stay(wanted)) return {};
+  TRY(check_name(wanted.name, *plan.kernel_));
+  plan.made_.push_back(TRY(make_device(wanted, *plan.kernel_)));
+  return {};
+}
+
+auto HostPath::plan(const HostSetup& wanted) -> Result<Plan> {
+  Plan plan;
+  plan.wanted_ = wanted;
+  if (wanted.interfaces.empty()) return plan;
+  plan.kernel_ = TRY(plan_kernel(wanted.network_namespace));
+  const bool import_stays =
+      plan.kernel_ == kernel_ && kernel_routes_ && wanted.import == kernel_routes_->import();
+  TRY(plan.kernel_->space.run([&]() -> Result<void> {
+    for (HostInterface& interface : plan.wanted_.interfaces)
+      if (auto done = plan_device(interface, plan); !done)
+        return std::unexpected(
+            std::move(done).error().with_context("host path: interface " + interface.name));
+    if (wanted.import && !import_stays) plan.kernel_routes_ = TRY(KernelRoutes::open(*wanted.import));
+    return {};
+  }));
+  return plan;
+}
+
+// --- Carrying out ---
+
+void HostPath::carry_out(Plan plan) {
+  if (plan.kernel_ != kernel_) host_routes_.forget();  // they go with the devices
+  bool routes_may_be_gone = remove_devices(plan) || !plan.made_.empty();
+  kernel_ = plan.kernel_;
+  add_devices(plan);
+  for (const HostInterface& wanted : plan.wanted_.interfaces)
+    if (Device* device = find(wanted.name)) routes_may_be_gone |= update(*device, wanted);
+  index_devices();
+  if (kernel_) host_routes_.update(kernel_->links, plan.wanted_.routes, links_up(), routes_may_be_gone);
+  update_import(plan);
+}
+
+// Whether there were any.
+bool HostPath::remove_devices(const Plan& plan) {
+  const auto goes = [&](const std::unique_ptr<Device>& device) {
+    const auto has_its_name = [&](const auto& other) { return other.name == device->interface.name; };
+    const auto replaces_it = [&](const auto& made) { return made->interface.name == device->interface.name; };
+    return plan.kernel_ != kernel_ || std::ranges::none_of(plan.wanted_.interfaces, has_its_name) ||
+           std::ranges::any_of(plan.made_, replaces_it);
+  };
+  return std::erase_if(devices_, goes) != 0;
+}
+
+void HostPath::add_devices(Plan& plan) {
+  for (auto& device : plan.made_) {
+    const std::string& name = device->interface.name;
+    if (auto named = kernel_->links.set_name(device->link, name); !named) {
+      report(name, named);
+      continue;
+    }
+    epoll_event event{.events = EPOLLIN, .data = {.ptr = device.get()}};
+    if (::epoll_ctl(devices_poll_.get(), EPOLL_CTL_ADD, device->tap.fd(), &event) != 0)
+      report(name, fail("epoll: {}", errno_text()));
+    devices_.push_back(std::move(device));
+  }
+}
+
+// Returns whether the kernel may have lost routes by it.
+bool HostPath::update(Device& device, const HostInterface& wanted) {
+  const HostInterface now = std::exchange(device.interface, wanted);
+  HostLinks& links = kernel_->links;
+  if (now.mtu_bytes != wanted.mtu_bytes) report(wanted.name, links.set_mtu(device.link, wanted.mtu_bytes));
+  if (now.mac != wanted.mac && device.tap.kind() == Tap::Kind::kEthernet)
+    report(wanted.name, links.set_mac(device.link, wanted.mac));
+  bool lost = false;
+  for (const IpPrefix& address : now.addresses) {
+    if (contains(wanted.addresses, address)) continue;
+    report(wanted.name, links.remove_address(device.link, address));
+    lost = true;
+  }
+  const bool switched = now.enabled != wanted.enabled;
+  if (switched) report(wanted.name, links.set_up(device.link, wanted.enabled));
+  // A link that was down has lost its IPv6 addresses.
+  for (const IpPrefix& address : wanted.addresses)
+    if (switched || !contains(now.addresses, address))
+      report(wanted.name, links.add_address(device.link, address));
+  set_carrier(device, wanted.link_up);
+  return lost || switched;
+}
+
+void HostPath::index_devices() {
+  by_interface_.clear();
+  for (const auto& device : devices_) {
+    const size_t index = device->interface.index.value;
+    if (index >= by_interface_.size()) by_interface_.resize(index + 1);
+    by_interface_[index] = device.get();
+  }
+}
+
+// By InterfaceIndex; 0 where no device is up.
+std::vector<int> HostPath::links_up() const {
+  std::vector<int> links;
+  for (const Device* device : by_interface_)
+    links.push_back(device && device->interface.enabled ? device->link : 0);
+  return links;
+}
+
+void HostPath::update_import(Plan& plan) {
+  if (!kernel_ || !plan.wanted_.import) {
+    import_ended_ |= kernel_routes_.has_value();
+    kernel_routes_.reset();
+    return;
+  }
+  if (plan.kernel_routes_) kernel_routes_ = std::move(plan.kernel_routes_);
+  std::map<int, InterfaceIndex> interfaces;
+  for (const auto& device : devices_) interfaces.emplace(device->link, device->interface.index);
+  kernel_routes_->set_interfaces(std::move(interfaces));
+}
+
+}  // namespace espalier::dataplane

@@ -2,57 +2,57 @@
 
 #include <algorithm>
 
+#include "tests/golden/reassembly.hpp"
+
 namespace espalier::test {
 namespace {
 
-constexpr size_t kEthernetBytes = 14;
-constexpr uint64_t kMissing = ~0ull;  // as a value: the field is not there
-
-DifferenceValue to_difference(const FieldValue& value) {
-  if (const auto* number = std::get_if<uint64_t>(&value)) return *number;
-  return std::get<Bytes>(value);
-}
+constexpr std::string_view kMissing = "(not there)";
 
 bool values_agree(const Field& recorded, const Field& ours, Labels& labels) {
   if (recorded.kind == FieldKind::kPlain) return recorded.value == ours.value;
-  const uint64_t theirs = std::get<uint64_t>(recorded.value);
-  const uint64_t mine = std::get<uint64_t>(ours.value);
-  if (recorded.kind == FieldKind::kNonce) return labels.take_nonce(ours.scope, mine);
-  const auto recorded_value = static_cast<uint16_t>(theirs);
-  if (!labels.is_random(recorded.kind, recorded_value)) return theirs == mine;
-  return labels.bind(recorded.kind, recorded.scope, recorded_value, static_cast<uint16_t>(mine));
+  if (recorded.kind == FieldKind::kNonce)
+    return std::get<Bytes>(recorded.value).size() == std::get<Bytes>(ours.value).size() &&
+           labels.take_nonce(ours.scope, std::get<Bytes>(ours.value));
+  const auto theirs = static_cast<uint32_t>(std::get<uint64_t>(recorded.value));
+  const auto mine = static_cast<uint32_t>(std::get<uint64_t>(ours.value));
+  if (!labels.is_random(recorded.kind, theirs)) return theirs == mine;
+  return labels.bind(recorded.kind, recorded.scope, theirs, mine);
 }
 
 // Where the packets have different headers, the first different path is the difference.
 std::vector<Difference> compare_fields(const std::string& where, const Fields& recorded, const Fields& ours,
                                        Labels& labels) {
   std::vector<Difference> differences;
+  const auto missing = std::string(kMissing);
   const size_t both = std::min(recorded.size(), ours.size());
   for (size_t i = 0; i < both; ++i) {
     const Field& theirs = recorded[i];
     if (theirs.path != ours[i].path || theirs.value.index() != ours[i].value.index()) {
-      differences.push_back({"", where + "." + theirs.path, to_difference(theirs.value), kMissing});
+      differences.push_back({"", where + "." + theirs.path, describe(theirs), missing});
       return differences;
     }
     if (!values_agree(theirs, ours[i], labels))
-      differences.push_back(
-          {"", where + "." + theirs.path, to_difference(theirs.value), to_difference(ours[i].value)});
+      differences.push_back({"", where + "." + theirs.path, describe(theirs), describe(ours[i])});
   }
   if (recorded.size() > both)
-    differences.push_back(
-        {"", where + "." + recorded[both].path, to_difference(recorded[both].value), kMissing});
+    differences.push_back({"", where + "." + recorded[both].path, describe(recorded[both]), missing});
   if (ours.size() > both)
-    differences.push_back({"", where + "." + ours[both].path, kMissing, to_difference(ours[both].value)});
+    differences.push_back({"", where + "." + ours[both].path, missing, describe(ours[both])});
   return differences;
 }
 
-std::vector<Fields> decode_all(const std::vector<Bytes>& frames, const KeyRing& keys) {
+// Frames whose packet is compared whole do not show what they carry.
+std::vector<Fields> decode_all(const std::vector<Bytes>& frames, const std::set<size_t>& parts,
+                               const KeyRing& keys) {
   std::vector<Fields> decoded;
-  for (const Bytes& frame : frames) decoded.push_back(decode_frame(frame, keys));
+  for (size_t i = 0; i < frames.size(); ++i)
+    decoded.push_back(decode_frame(frames[i], keys,
+                                   parts.contains(i) ? FragmentContent::kHidden : FragmentContent::kShown));
   return decoded;
 }
 
-// Puts our frames into the order of the recorded ones they agree with; those that agree with none keep their
+// Puts our packets into the order of the recorded ones they agree with; those that agree with none keep their
 // order in the places left.
 std::vector<Fields> in_recorded_order(const std::vector<Fields>& recorded, std::vector<Fields> ours,
                                       const Labels& labels) {
@@ -72,106 +72,44 @@ std::vector<Fields> in_recorded_order(const std::vector<Fields>& recorded, std::
   return ordered;
 }
 
-// The ESP packets of which all fragments are among `frames`, in the order of their first fragments.
-class EspReassembly {
- public:
-  void add(const Bytes& frame) {
-    const Fields fields = decode_frame(frame, {});
-    const Field* protocol = find_field(fields, "ip.protocol");
-    if (protocol == nullptr || number_at(fields, "ip.protocol") != kProtoEsp) return;
-    const bool more = number_at(fields, "ip.mf") == 1;
-    const size_t offset = number_at(fields, "ip.fragment_offset");
-    if (!more && offset == 0) return;
-    const size_t header_bytes = number_at(fields, "ip.header_bytes");
-    const size_t total_bytes = number_at(fields, "ip.total_length");
-    if (header_bytes > total_bytes || kEthernetBytes + total_bytes > frame.size())
-      return;  // seen as it stands
-    Entry& entry = entry_for(
-        {number_at(fields, "ip.source"), number_at(fields, "ip.destination"), number_at(fields, "ip.id")});
-    const ByteView packet = ByteView(frame).subspan(kEthernetBytes, total_bytes);
-    if (offset == 0) entry.header = copy(packet.first(header_bytes));
-    entry.parts[offset] = copy(packet.subspan(header_bytes));
-    if (!more) entry.complete = true;
-  }
-
-  std::vector<Bytes> packets() const {
-    std::vector<Bytes> whole;
-    for (const auto& [key, entry] : entries_)
-      if (auto packet = join(entry)) whole.push_back(std::move(*packet));
-    return whole;
-  }
-
- private:
-  using Key = std::array<uint64_t, 3>;
-  struct Entry {
-    Bytes header;
-    std::map<size_t, Bytes> parts;  // by offset
-    bool complete = false;          // the last one came
-  };
-
-  Entry& entry_for(const Key& key) {
-    for (auto& [known, entry] : entries_)
-      if (known == key) return entry;
-    return entries_.emplace_back(key, Entry{}).second;
-  }
-
-  static std::optional<Bytes> join(const Entry& entry) {
-    Bytes body;
-    for (const auto& [offset, part] : entry.parts) {
-      if (offset != body.size()) return std::nullopt;
-      append(body, part);
-    }
-    if (entry.header.empty() || !entry.complete) return std::nullopt;
-    Bytes packet = entry.header;
-    append(packet, body);
-    put16(packet, 2, static_cast<uint16_t>(packet.size()));
-    put16(packet, 6, get16(packet, 6) & 0x4000);  // DF stays
-    put16(packet, 10, 0);
-    put16(packet, 10, internet_checksum(entry_header(packet, entry)));
-    return packet;
-  }
-
-  static ByteView entry_header(const Bytes& packet, const Entry& entry) {
-    return ByteView(packet).first(entry.header.size());
-  }
-
-  std::vector<std::pair<Key, Entry>> entries_;
-};
-
-std::vector<Bytes> reassemble_esp(const std::vector<Bytes>& frames) {
-  EspReassembly reassembly;
-  for (const Bytes& frame : frames) reassembly.add(frame);
-  return reassembly.packets();
-}
-
 void append_all(std::vector<Difference>& to, std::vector<Difference> more) {
   for (Difference& each : more) to.push_back(std::move(each));
 }
 
-std::vector<Difference> compare_reassembled(const std::string& interface, const std::vector<Bytes>& recorded,
-                                            const std::vector<Bytes>& ours, const KeyRing& keys,
-                                            Labels& labels) {
-  const std::vector<Bytes> theirs = reassemble_esp(recorded);
-  const std::vector<Bytes> mine = reassemble_esp(ours);
-  if (theirs.size() != mine.size()) return {{"", interface + ".esp.count", theirs.size(), mine.size()}};
+Difference count_difference(const std::string& field, size_t recorded, size_t ours) {
+  return {"", field, fmt::format("{}", recorded), fmt::format("{}", ours)};
+}
+
+std::vector<Difference> compare_lists(const std::string& name, const std::vector<Fields>& recorded,
+                                      std::vector<Fields> ours, FrameOrder order, Labels& labels) {
+  if (order == FrameOrder::kAny) ours = in_recorded_order(recorded, std::move(ours), labels);
   std::vector<Difference> differences;
-  for (size_t i = 0; i < theirs.size(); ++i)
-    append_all(differences, compare_fields(fmt::format("{}.esp[{}]", interface, i),
-                                           decode_ip(theirs[i], keys), decode_ip(mine[i], keys), labels));
+  for (size_t i = 0; i < recorded.size(); ++i)
+    append_all(differences, compare_fields(fmt::format("{}[{}]", name, i), recorded[i], ours[i], labels));
   return differences;
+}
+
+std::vector<Fields> decode_packets(const std::vector<Bytes>& packets, const KeyRing& keys) {
+  std::vector<Fields> decoded;
+  for (const Bytes& packet : packets) decoded.push_back(decode_ip(packet, keys));
+  return decoded;
 }
 
 std::vector<Difference> compare_frames(const std::string& interface, const std::vector<Bytes>& recorded,
                                        const std::vector<Bytes>& ours, const KeyRing& keys, FrameOrder order,
                                        Labels& labels) {
-  if (recorded.size() != ours.size()) return {{"", interface + ".count", recorded.size(), ours.size()}};
-  const std::vector<Fields> theirs = decode_all(recorded, keys);
-  std::vector<Fields> mine = decode_all(ours, keys);
-  if (order == FrameOrder::kAny) mine = in_recorded_order(theirs, std::move(mine), labels);
-  std::vector<Difference> differences;
-  for (size_t i = 0; i < theirs.size(); ++i)
-    append_all(differences, compare_fields(fmt::format("{}[{}]", interface, i), theirs[i], mine[i], labels));
-  append_all(differences, compare_reassembled(interface, recorded, ours, keys, labels));
+  if (recorded.size() != ours.size())
+    return {count_difference(interface + ".count", recorded.size(), ours.size())};
+  const Reassembled theirs = reassemble(recorded), mine = reassemble(ours);
+  std::vector<Difference> differences = compare_lists(interface, decode_all(recorded, theirs.parts, keys),
+                                                      decode_all(ours, mine.parts, keys), order, labels);
+  if (theirs.packets.size() != mine.packets.size()) {
+    differences.push_back(
+        count_difference(interface + ".whole.count", theirs.packets.size(), mine.packets.size()));
+    return differences;
+  }
+  append_all(differences, compare_lists(interface + ".whole", decode_packets(theirs.packets, keys),
+                                        decode_packets(mine.packets, keys), order, labels));
   return differences;
 }
 
@@ -187,34 +125,79 @@ const std::vector<Bytes>& frames_of(const FramesByInterface& output, const std::
   return found == output.end() ? kNothing : found->second;
 }
 
+std::string describe(const std::vector<ExpectedDrop>& drops) {
+  std::string text = "{";
+  for (const ExpectedDrop& drop : drops)
+    text += fmt::format(" {}: {}", fmt::join(drop.any_of, "|"),
+                        drop.count ? fmt::format("{}", *drop.count) : "any");
+  return text + " }";
+}
+
+std::string describe(const std::vector<Datagram>& datagrams) {
+  std::string text = "{";
+  for (const Datagram& each : datagrams)
+    text += fmt::format(" port {} from {}:{} 0x{};", each.port, each.peer, each.peer_port, to_hex(each.data));
+  return text + " }";
+}
+
+struct Room {
+  const ExpectedDrop* drop;
+  uint64_t taken = 0;
+  bool has_room() const { return !drop->count || taken < *drop->count; }
+  bool filled() const { return drop->count ? taken == *drop->count : taken != 0; }
+};
+
+// Finds an expectation for the drop at `next` and for all behind it.
+bool assign(const std::vector<std::string_view>& drops, size_t next, std::vector<Room>& rooms) {
+  if (next == drops.size())
+    return std::all_of(rooms.begin(), rooms.end(), [](const Room& room) { return room.filled(); });
+  for (Room& room : rooms) {
+    const auto& any_of = room.drop->any_of;
+    if (!room.has_room() || std::find(any_of.begin(), any_of.end(), drops[next]) == any_of.end()) continue;
+    ++room.taken;
+    if (assign(drops, next + 1, rooms)) return true;
+    --room.taken;
+  }
+  return false;
+}
+
 }  // namespace
 
-std::string describe(const DifferenceValue& value) {
-  if (const auto* number = std::get_if<uint64_t>(&value))
-    return *number == kMissing ? "(not there)" : fmt::format("{}", *number);
-  if (const auto* bytes = std::get_if<Bytes>(&value)) return "0x" + to_hex(*bytes);
+std::string describe(const NamedCounts& drops) {
   std::string text = "{";
-  for (const auto& [name, count] : std::get<NamedCounts>(value)) text += fmt::format(" {}: {}", name, count);
+  for (const auto& [name, count] : drops) text += fmt::format(" {}: {}", name, count);
   return text + " }";
 }
 
 std::string describe(const Difference& difference) {
-  return fmt::format("step {}, {}: Linux {}, ours {}", difference.step, difference.field,
-                     describe(difference.recorded), describe(difference.ours));
+  return fmt::format("step {}, {}: Linux {}, ours {}", difference.step, difference.field, difference.recorded,
+                     difference.ours);
 }
 
-std::vector<Difference> compare_step(const Scenario& scenario, const Step& step, const Observation& observed,
-                                     FrameOrder order, Labels& labels) {
+bool drops_agree(const std::vector<ExpectedDrop>& expected, const NamedCounts& ours) {
+  std::vector<std::string_view> drops;
+  for (const auto& [name, count] : ours) drops.insert(drops.end(), count, name);
+  std::vector<Room> rooms;
+  for (const ExpectedDrop& each : expected) rooms.push_back({&each});
+  return assign(drops, 0, rooms);
+}
+
+std::vector<Difference> compare_step(const Scenario& scenario, const Step& step, const Expected& expected,
+                                     const Observation& observed, FrameOrder order, Labels& labels) {
   std::vector<Difference> differences;
-  if (frames_in(observed.output) == 0 && frames_in(step.output) != 0) {
-    differences.push_back({"", "output", step.drops, observed.drops});
+  if (frames_in(observed.output) == 0 && frames_in(expected.output) != 0) {
+    differences.push_back({"", "output", fmt::format("{} frames", frames_in(expected.output)),
+                           "nothing, drops " + describe(observed.drops)});
   } else {
     for (const auto& [interface, mac] : scenario.macs)
       append_all(differences,
-                 compare_frames(interface, frames_of(step.output, interface),
+                 compare_frames(interface, frames_of(expected.output, interface),
                                 frames_of(observed.output, interface), scenario.keys, order, labels));
-    if (observed.drops != step.drops) differences.push_back({"", "drops", step.drops, observed.drops});
+    if (!drops_agree(expected.drops, observed.drops))
+      differences.push_back({"", "drops", describe(expected.drops), describe(observed.drops)});
   }
+  if (expected.to_host != observed.to_host)
+    differences.push_back({"", "to_host", describe(expected.to_host), describe(observed.to_host)});
   for (Difference& each : differences) each.step = step.id;
   return differences;
 }

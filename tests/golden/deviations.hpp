@@ -1,34 +1,39 @@
-// The differences from Linux that are intended, as data (deviations.json): each entry names one step, one
-// field, the value that ours must have there, and the reason's number in the operator's documentation:
+// The differences from Linux that are intended (docs/packet-order.md, "Where Espalier differs on purpose"),
+// as rules: each looks at what a step sent and what Linux did, and says what Espalier does instead.
+//
 //   1 INVALID is dropped   2 CE on not-ECT is dropped   3 clear packets whose source is behind a tunnel
-//   device 4 a full port range is counted   5 no redirects, ICMP errors limited   6 another outer source is
-//   refused 7 no ICMP error in clear about a decrypted packet
+//   interface are dropped   4 a full port range is counted (no difference in packets: translate/ expects it)
+//   5 no redirects   6 another outer source is refused   7 no ICMP error in clear about a decrypted packet
+//
+// A rule that applies does not make its outcome the only right one: a step is right if it does what Linux
+// did, or exactly what one rule says.
 #pragma once
 
 #include "tests/golden/comparator.hpp"
 
 namespace espalier::test {
 
-inline constexpr int kLastReason = 7;
+struct Alternative {
+  int reason = 0;  // the rule's number
+  Expected expected;
+};
 
+// What the rules allow in this step; pure.
+std::vector<Alternative> intended_differences(const Scenario& scenario, const Step& step);
+
+// A step that did what a rule says.
 struct Deviation {
-  std::string scenario;
   std::string step;
-  std::string field;
-  DifferenceValue ours;
   int reason = 0;
+  friend auto operator<=>(const Deviation&, const Deviation&) = default;
 };
-std::string describe(const Deviation& deviation);
 
-// Refuses entries with an unknown reason and two entries for one field.
-Result<std::vector<Deviation>> load_deviations(const std::filesystem::path& file);
-std::vector<Deviation> deviations_of(const std::vector<Deviation>& all, const std::string& scenario);
-
+// Compares with Linux, and where that differs with what the rules say. `labels` learn from what agreed.
 struct Judgement {
-  std::vector<Difference> unexplained;  // differences that no entry allows, also by another value
-  std::vector<Deviation> unused;        // entries without their difference
-  size_t explained = 0;
+  std::vector<Difference> differences;  // from Linux; empty with a deviation
+  std::optional<Deviation> deviation;
 };
-Judgement judge(const std::vector<Difference>& differences, const std::vector<Deviation>& allowed);
+Judgement judge(const Scenario& scenario, const Step& step, const Observation& observed, FrameOrder order,
+                Labels& labels);
 
 }  // namespace espalier::test

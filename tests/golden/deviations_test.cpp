@@ -1,137 +1,124 @@
-// The list of intended differences cannot hide others: an entry allows one value of one field of one step,
-// and has to be used. And the recordings' own bookkeeping is right.
+// The rules of intended differences explain what they are made for and nothing beside it.
 #include "tests/golden/deviations.hpp"
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <set>
+#include <algorithm>
+
+#include "tests/golden/player.hpp"
+#include "tests/golden/replay_bed.hpp"
 
 namespace espalier::test {
 namespace {
 
-const std::filesystem::path kRecordings = GOLDEN_RECORDINGS;
-
-const Difference kDifference{"tcp-rst-unknown", "output", NamedCounts{}, NamedCounts{{"session_invalid", 1}}};
-const Deviation kEntry{"02-snat", "tcp-rst-unknown", "output", NamedCounts{{"session_invalid", 1}}, 1};
-
-TEST(Deviations, AnEntryAllowsItsDifference) {
-  const Judgement judgement = judge({kDifference}, {kEntry});
-  EXPECT_TRUE(judgement.unexplained.empty());
-  EXPECT_TRUE(judgement.unused.empty());
-  EXPECT_EQ(judgement.explained, 1u);
+Scenario load(const std::string& name) {
+  auto scenario = load_scenario(std::filesystem::path(GOLDEN_TRANSLATED) / name);
+  if (!scenario) throw std::runtime_error(scenario.error().text);
+  return *std::move(scenario);
 }
 
-TEST(Deviations, AnEntryAllowsNothingElse) {
-  Difference other_step = kDifference, other_field = kDifference, other_value = kDifference;
-  other_step.step = "tcp";
-  other_field.field = "drops";
-  other_value.ours = NamedCounts{{"session_invalid", 2}};
-  for (const Difference& each : {other_step, other_field, other_value}) {
-    const Judgement judgement = judge({each}, {kEntry});
-    EXPECT_EQ(judgement.unexplained.size(), 1u) << describe(each);
-    EXPECT_EQ(judgement.unused.size(), 1u) << describe(each);
+const Step& step_of(const Scenario& scenario, std::string_view id) {
+  for (const Step& step : scenario.steps)
+    if (step.id == id) return step;
+  throw std::out_of_range("no step " + std::string(id));
+}
+
+std::vector<int> reasons_for(const Scenario& scenario, const Step& step) {
+  std::vector<int> reasons;
+  for (const Alternative& each : intended_differences(scenario, step)) reasons.push_back(each.reason);
+  return reasons;
+}
+
+// What the rule says that a step does, as an observation.
+Observation following(const Scenario& scenario, const Step& step, int reason) {
+  for (const Alternative& each : intended_differences(scenario, step)) {
+    if (each.reason != reason) continue;
+    Step other = step;
+    other.expected = each.expected;
+    return {each.expected.output, expected_drops(other), each.expected.to_host};
   }
+  throw std::logic_error("the rule does not apply");
 }
 
-TEST(Deviations, AnUnusedEntryIsTold) {
-  const Judgement judgement = judge({}, {kEntry});
-  ASSERT_EQ(judgement.unused.size(), 1u);
-  EXPECT_EQ(judgement.unused.front().step, "tcp-rst-unknown");
+Judgement judged(const Scenario& scenario, const Step& step, const Observation& observed) {
+  Labels labels(scenario.random);
+  return judge(scenario, step, observed, FrameOrder::kRecorded, labels);
 }
 
-Result<std::vector<Deviation>> load_text(const std::string& text) {
-  const std::filesystem::path file =
-      std::filesystem::path(::testing::TempDir()) / "deviations_under_test.json";
-  std::ofstream(file) << text;
-  auto loaded = load_deviations(file);
-  std::filesystem::remove(file);
-  return loaded;
-}
-
-TEST(Deviations, RefusesUnknownReasonsAndDoubleEntries) {
-  const std::string good = R"({"scenario": "s", "step": "t", "field": "f", "ours": 1, "reason": 1})";
-  EXPECT_TRUE(load_text("[" + good + "]"));
-  EXPECT_FALSE(load_text("[" + good + "," + good + "]"));
-  EXPECT_FALSE(load_text(R"([{"scenario": "s", "step": "t", "field": "f", "ours": 1, "reason": 8}])"));
-  EXPECT_FALSE(load_text(R"([{"scenario": "s", "step": "t", "field": "f", "ours": 1}])"));
-  EXPECT_FALSE(load_text("nonsense"));
-}
-
-TEST(Deviations, TheCommittedListNamesExistingSteps) {
-  const auto entries = load_deviations(GOLDEN_DEVIATIONS);
-  ASSERT_TRUE(entries) << entries.error().text;
-  for (const Deviation& entry : *entries) {
-    const auto scenario = load_scenario(kRecordings / entry.scenario);
-    ASSERT_TRUE(scenario) << scenario.error().text;
-    const bool exists = std::any_of(scenario->steps.begin(), scenario->steps.end(),
-                                    [&](const Step& step) { return step.id == entry.step; });
-    EXPECT_TRUE(exists) << describe(entry);
-  }
-}
-
-// Linux's counters and the drop reasons that say the same. ProtoError is any failure inside of the
-// transformation: a wrong ICV, or no room for IV and ICV.
-const std::map<std::string, std::set<std::string>> kReasonsOfCounter = {
-    {"XfrmInNoStates", {"esp_no_state"}},
-    {"XfrmInStateSeqError", {"esp_replay"}},
-    {"XfrmInStateProtoError", {"esp_icv", "esp_malformed"}},
-    {"XfrmInHdrError", {"esp_truncated"}},
-    {"XfrmInTmplMismatch", {"in_template_mismatch"}},
-    {"XfrmInNoPols", {"in_no_policy"}},
-    {"XfrmInPolBlock", {"in_policy_block"}},
-    {"XfrmInStateMismatch", {"in_state_mismatch"}},
-    {"XfrmOutPolBlock", {"out_policy_block"}},
-    {"XfrmOutNoStates", {"out_no_state"}},
-    {"XfrmOutStateModeError", {"too_big"}},
-    {"IpFragFails", {"too_big"}},
-    {"IcmpOutTimeExcds", {"ttl_exceeded"}},
-    {"UdpNoPorts", {"local_no_service"}},
-    {"Ct.drop", {"nat_ports_exhausted"}},
+struct Case {
+  const char* scenario;
+  const char* step;
+  int reason;
 };
+constexpr Case kCases[] = {{"02-snat", "tcp-rst-unknown", 1},
+                           {"02-snat", "icmp-error-unknown", 1},
+                           {"20-header-copy", "in-outer-ce-inner-notect", 2},
+                           {"28-vti", "in-clear", 3},
+                           {"13-in-no-policies", "outer-source-other", 6},
+                           {"23-natt", "in-other-address", 6},
+                           {"05-tunnel", "in-inner-ttl1", 7}};
 
-bool is_drop_reason(const std::string& name) {
-  return std::any_of(kDropReasonTable.begin(), kDropReasonTable.end(),
-                     [&](const DropReasonInfo& each) { return each.drop && each.name == name; });
-}
-
-TEST(Recordings, ExpectedDropsSayWhatLinuxCounted) {
-  for (const std::string& name : scenario_names(kRecordings)) {
-    const auto scenario = load_scenario(kRecordings / name);
-    ASSERT_TRUE(scenario) << scenario.error().text;
-    for (const Step& step : scenario->steps) {
-      std::set<std::string> told;
-      for (const auto& [counter, count] : step.linux_counters) {
-        const auto known = kReasonsOfCounter.find(counter);
-        if (known == kReasonsOfCounter.end()) {
-          EXPECT_FALSE(counter.starts_with("Xfrm")) << name << " " << step.id << ": " << counter;
-          continue;
-        }
-        for (const auto& [reason, drops] : step.drops)
-          if (known->second.contains(reason) && drops == count) told.insert(reason);
-        EXPECT_FALSE(told.empty()) << name << " " << step.id << ": " << counter;
-      }
-      for (const auto& [reason, drops] : step.drops) EXPECT_TRUE(is_drop_reason(reason)) << reason;
-      for (const auto& [reason, drops] : step.drops)
-        EXPECT_TRUE(told.contains(reason) || reason.starts_with("route_"))
-            << name << " " << step.id << ": " << reason << " without a counter of Linux";
-    }
+TEST(Deviations, EachRuleExplainsItsSteps) {
+  for (const Case& each : kCases) {
+    const Scenario scenario = load(each.scenario);
+    const Step& step = step_of(scenario, each.step);
+    const Judgement judgement = judged(scenario, step, following(scenario, step, each.reason));
+    ASSERT_TRUE(judgement.deviation) << each.step;
+    EXPECT_EQ(judgement.deviation->reason, each.reason) << each.step;
+    EXPECT_TRUE(judgement.differences.empty()) << each.step;
   }
 }
 
-TEST(Recordings, AreComplete) {
-  const std::vector<std::string> names = scenario_names(kRecordings);
-  EXPECT_EQ(names.size(), 15u);
-  size_t steps = 0, frames = 0;
-  for (const std::string& name : names) {
-    const auto scenario = load_scenario(kRecordings / name);
-    ASSERT_TRUE(scenario) << scenario.error().text;
-    steps += scenario->steps.size();
-    for (const Step& step : scenario->steps)
-      for (const auto& [interface, output] : step.output) frames += output.size();
+TEST(Deviations, ARuleAllowsNothingBesideIt) {
+  for (const Case& each : kCases) {
+    const Scenario scenario = load(each.scenario);
+    const Step& step = step_of(scenario, each.step);
+    Observation more = following(scenario, step, each.reason), leaking = more;
+    ++more.drops["no_mbuf"];
+    leaking.output["lan0"].push_back(step.input.front());
+    Observation silent = following(scenario, step, each.reason);
+    silent.drops.clear();
+    for (const Observation& observed : {more, leaking, silent})
+      EXPECT_FALSE(judged(scenario, step, observed).differences.empty()) << each.scenario << " " << each.step;
   }
-  EXPECT_EQ(steps, 146u);
-  EXPECT_GT(frames, 100u);
+}
+
+TEST(Deviations, DoingWhatLinuxDoesIsNoDeviation) {
+  for (const Case& each : kCases) {
+    const Scenario scenario = load(each.scenario);
+    const Step& step = step_of(scenario, each.step);
+    const Judgement judgement = judged(scenario, step, {step.expected.output, expected_drops(step)});
+    EXPECT_TRUE(judgement.differences.empty());
+    EXPECT_FALSE(judgement.deviation);
+  }
+}
+
+TEST(Deviations, OrdinaryStepsHaveNone) {
+  for (const auto& [name, id] : {std::pair{"02-snat", "udp"},
+                                 {"05-tunnel", "in-reply"},
+                                 {"05-tunnel", "out-ttl1"},
+                                 {"20-header-copy", "in-outer-ce-inner-ect0"},
+                                 {"23-natt", "in-other-port"},
+                                 {"30-ipv6-tunnels", "6in6-in"}}) {
+    const Scenario scenario = load(name);
+    EXPECT_TRUE(reasons_for(scenario, step_of(scenario, id)).empty()) << name << " " << id;
+  }
+}
+
+TEST(Deviations, RedirectsMayBeMissing) {
+  Scenario scenario = load("01-forward");
+  Step step = step_of(scenario, "out");
+  const FramesByInterface without = step.expected.output;
+  const Bytes redirect = ethernet(
+      parse_mac("02:00:00:00:ff:01"), scenario.macs.at("lan0"),
+      icmp(5, 1, 0xc0a80a02, "192.168.10.1", "192.168.10.45", udp("192.168.10.45:1", "192.0.2.1:2").bytes())
+          .bytes());
+  step.expected.output["lan0"].push_back(redirect);
+  const Judgement judgement = judged(scenario, step, {without, {}});
+  ASSERT_TRUE(judgement.deviation);
+  EXPECT_EQ(judgement.deviation->reason, 5);
+  EXPECT_FALSE(judged(scenario, step, {{}, {}}).differences.empty())
+      << "the packet itself may not be missing";
 }
 
 }  // namespace

@@ -1,16 +1,31 @@
 #include "tests/golden/labels.hpp"
 
 namespace espalier::test {
+namespace {
 
-const RandomValue* Labels::find(FieldKind kind, uint16_t recorded) const {
+FieldKind listed_as(FieldKind kind) {
+  return kind == FieldKind::kAtomicIpId ? FieldKind::kIpId : kind;
+}
+
+bool corresponds(FieldKind kind) {
+  return kind != FieldKind::kAtomicIpId && kind != FieldKind::kFlowLabel;
+}
+
+}  // namespace
+
+const RandomValue* Labels::find(FieldKind kind, uint32_t recorded) const {
   for (const RandomValue& value : random_)
-    if (value.kind == kind && value.recorded == recorded) return &value;
+    if (value.kind == listed_as(kind) && value.recorded == recorded) return &value;
   return nullptr;
 }
 
-bool Labels::bind(FieldKind kind, const Bytes& scope, uint16_t recorded, uint16_t ours) {
+bool Labels::bind(FieldKind kind, const Bytes& scope, uint32_t recorded, uint32_t ours) {
   const RandomValue* value = find(kind, recorded);
   if (value == nullptr || ours < value->low || ours > value->high || value->excluded == ours) return false;
+  if (!corresponds(kind)) {
+    ours_by_recorded_[{listed_as(kind), scope, recorded}] = ours;
+    return true;
+  }
   const auto [forward, first] = ours_by_recorded_.try_emplace({kind, scope, recorded}, ours);
   const auto [backward, only] = recorded_by_ours_.try_emplace({kind, scope, ours}, recorded);
   return forward->second == ours && backward->second == recorded;
@@ -19,7 +34,7 @@ bool Labels::bind(FieldKind kind, const Bytes& scope, uint16_t recorded, uint16_
 std::optional<uint16_t> Labels::ours(FieldKind kind, const Bytes& scope, uint16_t recorded) const {
   const auto found = ours_by_recorded_.find({kind, scope, recorded});
   if (found == ours_by_recorded_.end()) return std::nullopt;
-  return found->second;
+  return static_cast<uint16_t>(found->second);
 }
 
 }  // namespace espalier::test

@@ -2,6 +2,7 @@
 
 #include <random>
 
+#include "tests/golden/host_model.hpp"
 #include "tests/support/packet_builder.hpp"
 #include "tests/support/packet_rewriter.hpp"
 
@@ -10,6 +11,15 @@ namespace {
 
 constexpr unsigned kQueueSeed = 20240607;  // fixed: a failure can be played again
 constexpr size_t kEtherTypeOffset = 12;
+
+// Neighbour and router discovery and multicast listener reports (RFC 4861, RFC 3810).
+bool is_neighbor_discovery(ByteView frame) {
+  const Fields fields = decode_frame(frame, {});
+  const Field* type = find_field(fields, "ip.icmp6.type");
+  if (type == nullptr) return false;
+  const uint64_t value = std::get<uint64_t>(type->value);
+  return (value >= 130 && value <= 137) || value == 143;
+}
 
 std::optional<uint16_t> other_ip_id(FieldKind kind, const Bytes&, uint16_t value) {
   if (kind != FieldKind::kIpId) return std::nullopt;
@@ -43,65 +53,81 @@ class Player {
   Player(const Scenario& scenario, const Mode& mode, Testbed& bed)
       : scenario_(scenario), mode_(mode), bed_(bed), queues_(mode), labels_(scenario.random) {}
 
-  Result<std::vector<Difference>> play() {
+  Result<Playback> play() {
     if (auto done = configure(scenario_.config); !done) return std::unexpected(std::move(done).error());
-    std::vector<Difference> differences;
-    for (const Step& step : scenario_.steps)
-      for (Difference& each : TRY(play(step))) differences.push_back(std::move(each));
-    return differences;
+    Playback playback;
+    for (const Step& step : scenario_.steps) {
+      if (step.config)
+        if (auto done = configure(*step.config); !done) return std::unexpected(std::move(done).error());
+      if (step.skip) continue;
+      Judgement judgement = play(step);
+      if (judgement.deviation) playback.deviations.push_back(*judgement.deviation);
+      for (Difference& each : judgement.differences) playback.differences.push_back(std::move(each));
+    }
+    return playback;
   }
 
  private:
   Result<void> configure(const std::string& text) {
     if (auto done = bed_.apply(text); !done) return done;
     bed_.run_until_idle();
-    return require_only_arp(take_output());
+    bed_.take_to_host();
+    return require_only_resolution(take_output());
   }
 
   // A gateway may announce its addresses when it starts; the recording began later.
-  static Result<void> require_only_arp(const FramesByInterface& output) {
+  static Result<void> require_only_resolution(const FramesByInterface& output) {
     for (const auto& [interface, frames] : output)
       for (const Bytes& frame : frames)
-        if (get16(frame, kEtherTypeOffset) != kEtherTypeArp)
+        if (get16(frame, kEtherTypeOffset) != kEtherTypeArp && !is_neighbor_discovery(frame))
           return fail("{} sent {} without being asked", interface, to_hex(frame));
     return {};
   }
 
-  Result<std::vector<Difference>> play(const Step& step) {
-    if (step.config)
-      if (auto done = configure(*step.config); !done) return std::unexpected(std::move(done).error());
-    const std::vector<Bytes> input = with_our_values(step.input);
-    if (mode_.cache == Cache::kWarm) run_in_vain(step, input);
+  Judgement play(const Step& step) {
+    const std::vector<Bytes> input = with_our_values(step);
+    if (mode_.cache == Cache::kWarm && !scenario_.limited) run_in_vain(step);
     const DropCounts before = bed_.drops();
     inject(step, input);
-    const Observation observed{take_output(), named_drops(before, bed_.drops())};
+    Observation observed;
+    observed.to_host = take_to_host();
+    if (step.wait.count() != 0) bed_.advance_time(step.wait);
+    observed.output = take_output();
+    observed.drops = named_drops(before, bed_.drops());
     const FrameOrder order = mode_.workers == 1 ? FrameOrder::kRecorded : FrameOrder::kAny;
-    return compare_step(scenario_, step, observed, order, labels_);
+    return judge(scenario_, step, observed, order, labels_);
   }
 
-  std::vector<Bytes> with_our_values(const std::vector<Bytes>& recorded) const {
+  std::vector<Bytes> with_our_values(const Step& step) const {
     std::vector<Bytes> input;
-    for (const Bytes& frame : recorded)
-      input.push_back(
-          rewrite_frame(frame, scenario_.keys, [this](FieldKind kind, const Bytes& scope, uint16_t value) {
-            return labels_.ours(kind, scope, value);
-          }));
+    for (const Bytes& packet : step.input)
+      input.push_back(step.is_local()
+                          ? packet
+                          : rewrite_frame(packet, scenario_.keys,
+                                          [this](FieldKind kind, const Bytes& scope, uint16_t value) {
+                                            return labels_.ours(kind, scope, value);
+                                          }));
     return input;
   }
 
   // With other IP ids, so that no fragment of it meets one of the packets that count.
-  void run_in_vain(const Step& step, const std::vector<Bytes>& input) {
+  void run_in_vain(const Step& step) {
     std::vector<Bytes> twins;
-    for (const Bytes& frame : input) twins.push_back(rewrite_frame(frame, scenario_.keys, other_ip_id));
+    for (const Bytes& packet : with_our_values(step))
+      twins.push_back(step.is_local() ? packet : rewrite_frame(packet, scenario_.keys, other_ip_id));
     const Bytes state = bed_.sa_state();
     inject(step, twins);
+    take_to_host();
     take_output();
     bed_.restore_sa_state(state);
   }
 
   void inject(const Step& step, const std::vector<Bytes>& input) {
-    for (const Bytes& frame : input) {
-      bed_.inject(step.interface, queues_.next(), frame);
+    for (const Bytes& packet : input) {
+      if (step.is_local())
+        bed_.inject_from_host(packet);
+      else
+        bed_.inject(step.interface, queues_.next(), packet);
       if (mode_.cache != Cache::kInvalidated) continue;
       bed_.run_until_idle();
       bed_.invalidate_flows();
@@ -114,6 +140,21 @@ class Player {
     for (const auto& [interface, mac] : scenario_.macs)
       if (auto frames = bed_.take_sent(interface); !frames.empty()) output[interface] = std::move(frames);
     return output;
+  }
+
+  // What sockets of the host get. Without a socket its kernel answers that the port is unreachable.
+  std::vector<Datagram> take_to_host() {
+    std::vector<Datagram> received;
+    for (const Bytes& packet : bed_.take_to_host()) {
+      auto datagram = datagram_of(packet);
+      if (!datagram) continue;
+      if (scenario_.host_ports.contains(datagram->port))
+        received.push_back(*std::move(datagram));
+      else if (auto answer = port_unreachable(packet))
+        bed_.inject_from_host(*answer);
+    }
+    bed_.run_until_idle();
+    return received;
   }
 
   const Scenario& scenario_;
@@ -133,10 +174,10 @@ std::string describe(const Mode& mode) {
 }
 
 TestbedOptions testbed_options(const Scenario& scenario, const Mode& mode) {
-  return {mode.workers, mode.workers, mode.cache != Cache::kCold, scenario.macs};
+  return {mode.workers, mode.workers, mode.cache != Cache::kCold, scenario.macs, scenario.largest_mtu};
 }
 
-Result<std::vector<Difference>> play(const Scenario& scenario, const Mode& mode, Testbed& bed) {
+Result<Playback> play(const Scenario& scenario, const Mode& mode, Testbed& bed) {
   return Player(scenario, mode, bed).play();
 }
 

@@ -1,5 +1,7 @@
 #include "tests/golden/scenario.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -19,38 +21,95 @@ Result<std::string> read_text(const fs::path& file) {
   return std::string(std::istreambuf_iterator<char>(input), std::istreambuf_iterator<char>());
 }
 
-FieldKind parse_kind(const std::string& name) {
-  if (name == "ip_id") return FieldKind::kIpId;
-  if (name == "port") return FieldKind::kPort;
-  if (name == "icmp_id") return FieldKind::kIcmpId;
-  throw std::invalid_argument("unknown kind of random value: " + name);
+// The entry of `table` with this name.
+template <class Value, size_t kSize>
+Value named(const std::pair<std::string_view, Value> (&table)[kSize], const std::string& name) {
+  for (const auto& [known, value] : table)
+    if (known == name) return value;
+  throw std::invalid_argument("unknown name: " + name);
 }
+
+constexpr std::pair<std::string_view, FieldKind> kRandomKinds[] = {{"ip_id", FieldKind::kIpId},
+                                                                   {"port", FieldKind::kPort},
+                                                                   {"icmp_id", FieldKind::kIcmpId},
+                                                                   {"flow_label", FieldKind::kFlowLabel},
+                                                                   {"fragment_id", FieldKind::kFragmentId}};
+constexpr std::pair<std::string_view, EspCodec> kCodecs[] = {{"gcm", EspCodec::kAesGcm},
+                                                             {"chacha", EspCodec::kChaCha20Poly1305},
+                                                             {"cbc", EspCodec::kAesCbc},
+                                                             {"null", EspCodec::kNull}};
+constexpr std::pair<std::string_view, EspHash> kHashes[] = {{"", EspHash::kNone},
+                                                            {"sha1", EspHash::kSha1},
+                                                            {"sha256", EspHash::kSha256},
+                                                            {"sha384", EspHash::kSha384},
+                                                            {"sha512", EspHash::kSha512}};
 
 RandomValue parse_random(const json& entry) {
   RandomValue value{
-      parse_kind(entry.at("kind")), entry.at("recorded"), entry.at("low"), entry.at("high"), {}};
-  if (entry.contains("not")) value.excluded = entry["not"].get<uint16_t>();
+      named(kRandomKinds, entry.at("kind")), entry.at("recorded"), entry.at("low"), entry.at("high"), {}};
+  if (entry.contains("not")) value.excluded = entry["not"].get<uint32_t>();
   return value;
+}
+
+Bytes parse_ip(const std::string& text) {
+  Bytes bytes(text.contains(':') ? 16 : 4);
+  if (::inet_pton(bytes.size() == 16 ? AF_INET6 : AF_INET, text.c_str(), bytes.data()) != 1)
+    throw std::invalid_argument("no address: " + text);
+  return bytes;
+}
+
+Bytes parse_bytes(const json& entry, const char* name) {
+  return from_hex(entry.at(name).get<std::string>());
+}
+
+EspKey parse_key(const json& entry) {
+  EspKey key;
+  key.spi = entry.at("spi");
+  key.key = parse_bytes(entry, "key");
+  key.esn = entry.at("esn");
+  key.codec = named(kCodecs, entry.at("cipher"));
+  key.icv_bytes = entry.at("icv_bytes");
+  key.hash = named(kHashes, entry.at("auth"));
+  key.hash_key = parse_bytes(entry, "auth_key");
+  key.last_sequence = entry.at("sequence");
+  return key;
 }
 
 void parse_header(const json& document, Scenario& scenario) {
   scenario.title = document.at("title");
   for (const auto& [interface, mac] : document.at("macs").items())
     scenario.macs[interface] = parse_mac(mac.get<std::string>());
-  for (const json& entry : document.at("esp_keys")) {
-    const uint32_t spi = entry.at("spi");
-    scenario.keys[spi] = {spi, from_hex(entry.at("key").get<std::string>()), false};
+  for (const json& entry : document.at("keys")) {
+    const EspKey key = parse_key(entry);
+    scenario.keys[key.spi] = key;
+    scenario.peers[key.spi] = parse_ip(entry.at("src"));
   }
   for (const json& entry : document.at("random")) scenario.random.push_back(parse_random(entry));
+  for (const json& port : document.at("host_ports")) scenario.host_ports.insert(port.get<uint16_t>());
+  scenario.largest_mtu = std::max(scenario.largest_mtu, document.at("largest_mtu").get<uint32_t>());
+  scenario.limited = document.at("limited");
+}
+
+ExpectedDrop parse_drop(const json& entry) {
+  ExpectedDrop drop{entry.at("any_of"), {}};
+  if (!entry.at("count").is_null()) drop.count = entry["count"].get<uint64_t>();
+  return drop;
 }
 
 Step parse_step(const json& entry) {
   Step step;
   step.id = entry.at("id");
-  step.note = entry.value("note", "");
+  step.note = entry.at("note");
   step.interface = entry.at("in");
   step.linux_counters = entry.at("linux").get<NamedCounts>();
-  step.drops = entry.at("drops").get<NamedCounts>();
+  for (const json& drop : entry.at("drops")) step.expected.drops.push_back(parse_drop(drop));
+  for (const json& each : entry.at("to_host"))
+    step.expected.to_host.push_back(
+        {each.at("port"), each.at("peer"), each.at("peer_port"), parse_bytes(each, "data")});
+  if (entry.contains("skip")) step.skip = entry["skip"].get<std::string>();
+  if (entry.contains("from_host")) step.input.push_back(parse_bytes(entry, "from_host"));
+  step.wait = std::chrono::milliseconds(entry.at("wait_ms").get<uint32_t>());
+  step.clear_from_tunnel = entry.at("clear_from_tunnel");
   return step;
 }
 
@@ -77,7 +136,7 @@ Result<void> load_frames(const fs::path& file, Scenario& scenario) {
     Step& step = scenario.steps[each.seconds - 1];
     if (direction == "in" && step.interface != interface)
       return fail("{}: step {} goes in by {}", file.string(), step.id, step.interface);
-    (direction == "in" ? step.input : step.output[interface]).push_back(std::move(each.frame));
+    (direction == "in" ? step.input : step.expected.output[interface]).push_back(std::move(each.frame));
   }
   return {};
 }
@@ -94,18 +153,10 @@ Result<void> parse_document(const fs::path& folder, const std::string& text, Sce
 
 }  // namespace
 
-std::vector<std::string> scenario_names(const fs::path& recordings) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(recordings))
-    if (entry.is_directory()) names.push_back(entry.path().filename().string());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 Result<Scenario> load_scenario(const fs::path& folder) {
   Scenario scenario;
   scenario.name = folder.filename().string();
-  scenario.config = TRY(read_text(folder / "espalier.conf"));
+  scenario.config = TRY(read_text(folder / "espalier.0.conf"));
   if (auto done = parse_document(folder, TRY(read_text(folder / "steps.json")), scenario); !done)
     return std::unexpected(std::move(done).error());
   for (const auto& entry : fs::directory_iterator(folder))

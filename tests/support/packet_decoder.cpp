@@ -5,23 +5,20 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "tests/support/packet_builder.hpp"
+#include "tests/support/ip_view.hpp"
 
 namespace espalier::test {
 namespace {
 
 constexpr size_t kEthernetBytes = 14;
-constexpr size_t kIpHeaderBytes = 20;
-constexpr uint8_t kEchoReply = 0, kEchoRequest = 8;
-
-bool is_icmp_error(uint8_t type) {
-  return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
-}
+constexpr uint8_t kProtoIpv6InIp = 41, kProtoIcmp6 = 58;
+constexpr uint16_t kGreIpv4 = 0x0800, kGreIpv6 = 0x86dd;
+constexpr uint16_t kGreChecksum = 0x8000, kGreKey = 0x2000, kGreSequence = 0x1000;
 
 // Appends fields under a path prefix. Each function reads one header and calls the next.
 class Decoder {
  public:
-  explicit Decoder(const KeyRing& keys) : keys_(keys) {}
+  Decoder(const KeyRing& keys, FragmentContent content) : keys_(keys), content_(content) {}
 
   void frame(ByteView bytes);
   void ip(const std::string& path, ByteView bytes);
@@ -30,16 +27,19 @@ class Decoder {
  private:
   // What the IP header says about the bytes behind it.
   struct Context {
-    Ipv4Address source;
-    Ipv4Address destination;
+    Bytes addresses;    // source and destination
     bool whole = true;  // false: cut off in a quote, or a fragment
   };
 
+  void ipv4(const std::string& path, ByteView packet, const IpView& view);
+  void ipv6(const std::string& path, ByteView packet, const IpView& view);
   void l4(const std::string& path, uint8_t protocol, const Context& context, ByteView bytes);
   void udp(const std::string& path, const Context& context, ByteView bytes);
   void tcp(const std::string& path, const Context& context, ByteView bytes);
-  void icmp(const std::string& path, const Context& context, ByteView bytes);
+  void icmp(const std::string& path, uint8_t protocol, const Context& context, ByteView bytes);
+  void gre(const std::string& path, ByteView bytes);
   void esp(const std::string& path, const Context& context, ByteView bytes);
+  void inside_esp(const std::string& path, const Context& context, const OpenedEsp& opened, uint32_t spi);
   void fragment(const std::string& path, uint8_t protocol, size_t offset, const Context& context,
                 ByteView bytes);
   void l4_checksum(const std::string& path, uint8_t protocol, const Context& context, ByteView bytes,
@@ -59,6 +59,7 @@ class Decoder {
   }
 
   const KeyRing& keys_;
+  const FragmentContent content_;
   Fields fields_;
 };
 
@@ -66,53 +67,79 @@ void Decoder::frame(ByteView frame) {
   if (frame.size() < kEthernetBytes) return bytes("ethernet.truncated", frame);
   bytes("ethernet.destination", frame.first(6));
   bytes("ethernet.source", frame.subspan(6, 6));
-  const uint16_t type = get16(frame, 12);
-  number("ethernet.type", type);
-  const ByteView body = frame.subspan(kEthernetBytes);
-  if (type != kEtherTypeIpv4 || body.size() < kIpHeaderBytes) return bytes("ethernet.payload", body);
-  const size_t length = std::min<size_t>(body.size(), get16(body, 2));
-  ip("ip", body.first(length));
-  bytes("ethernet.trailer", body.subspan(length));
+  number("ethernet.type", get16(frame, 12));
+  const ByteView packet = ip_packet_of(frame);
+  if (packet.empty()) return bytes("ethernet.payload", frame.subspan(kEthernetBytes));
+  ip("ip", packet);
+  bytes("ethernet.trailer", frame.subspan(kEthernetBytes + packet.size()));
 }
 
 void Decoder::ip(const std::string& path, ByteView packet) {
-  const size_t header_bytes = packet.empty() ? 0 : (packet[0] & 15) * size_t{4};
-  if (packet.size() < kIpHeaderBytes || header_bytes < kIpHeaderBytes || packet.size() < header_bytes)
-    return bytes(path + ".malformed", packet);
-  const uint16_t word = get16(packet, 6);
-  const uint8_t protocol = packet[9];
-  Bytes flow = copy(packet.subspan(12, 8));
-  append8(flow, protocol);
-  number(path + ".version", packet[0] >> 4);
-  number(path + ".header_bytes", header_bytes);
-  number(path + ".tos", packet[1]);
-  number(path + ".total_length", get16(packet, 2));
-  number(path + ".id", get16(packet, 4), FieldKind::kIpId, flow);
-  number(path + ".reserved_flag", word >> 15);
-  number(path + ".df", word >> 14 & 1);
-  number(path + ".mf", word >> 13 & 1);
-  number(path + ".fragment_offset", (word & 0x1fff) * 8u);
-  number(path + ".ttl", packet[8]);
-  number(path + ".protocol", protocol);
-  verdict(path, ones_sum(packet.first(header_bytes)));
-  number(path + ".source", get32(packet, 12));
-  number(path + ".destination", get32(packet, 16));
-  bytes(path + ".options", packet.subspan(kIpHeaderBytes, header_bytes - kIpHeaderBytes));
-
-  Context context{Ipv4Address::from_host(get32(packet, 12)), Ipv4Address::from_host(get32(packet, 16)),
-                  get16(packet, 2) == packet.size()};
+  const auto view = view_ip(packet);
+  if (!view) return bytes(path + ".malformed", packet);
+  view->v6 ? ipv6(path, packet, *view) : ipv4(path, packet, *view);
+  Context context{copy(view->addresses(packet)), view->declared_bytes == packet.size()};
   number(path + ".whole", context.whole);
-  const ByteView body = packet.subspan(header_bytes);
-  if ((word & 0x3fff) == 0) return l4(path, protocol, context, body);
+  const ByteView body = packet.subspan(view->header_bytes);
+  if (!view->is_fragment()) return l4(path, view->protocol, context, body);
   context.whole = false;
-  fragment(path + ".fragment", protocol, (word & 0x1fff) * 8u, context, body);
+  fragment(path + ".fragment", view->protocol, view->fragment_offset, context, body);
 }
 
-// ESP fragments hold ciphertext, which differs by the IV: what they carry is compared after reassembly.
+Bytes id_scope(ByteView packet, const IpView& view) {
+  Bytes scope = copy(view.addresses(packet));
+  append8(scope, view.protocol);
+  return scope;
+}
+
+void Decoder::ipv4(const std::string& path, ByteView packet, const IpView& view) {
+  const uint16_t word = get16(packet, 6);
+  const bool atomic = (word & 0x4000) != 0 && !view.is_fragment();
+  number(path + ".version", 4);
+  number(path + ".header_bytes", view.header_bytes);
+  number(path + ".tos", packet[1]);
+  number(path + ".total_length", view.declared_bytes);
+  number(path + ".id", view.id, atomic ? FieldKind::kAtomicIpId : FieldKind::kIpId, id_scope(packet, view));
+  number(path + ".reserved_flag", word >> 15);
+  number(path + ".df", word >> 14 & 1);
+  number(path + ".mf", view.more);
+  number(path + ".fragment_offset", view.fragment_offset);
+  number(path + ".ttl", packet[8]);
+  number(path + ".protocol", view.protocol);
+  verdict(path, ones_sum(packet.first(view.header_bytes)));
+  number(path + ".source", get32(packet, 12));
+  number(path + ".destination", get32(packet, 16));
+  bytes(path + ".options", packet.subspan(kIpv4HeaderBytes, view.header_bytes - kIpv4HeaderBytes));
+}
+
+// Extension headers come as they stand, except for the identification of fragments.
+void Decoder::ipv6(const std::string& path, ByteView packet, const IpView& view) {
+  const uint32_t first = get32(packet, 0);
+  number(path + ".version", 6);
+  number(path + ".tos", first >> 20 & 0xff);
+  number(path + ".flow_label", first & 0xfffff, FieldKind::kFlowLabel);
+  number(path + ".total_length", view.declared_bytes);
+  number(path + ".next_header", packet[6]);
+  number(path + ".ttl", packet[7]);
+  number(path + ".protocol", view.protocol);
+  bytes(path + ".source", packet.subspan(8, 16));
+  bytes(path + ".destination", packet.subspan(24, 16));
+  if (!view.fragment_header)
+    return bytes(path + ".options", packet.subspan(kIpv6HeaderBytes, view.header_bytes - kIpv6HeaderBytes));
+  const size_t at = *view.fragment_header, behind = at + kFragmentHeaderBytes;
+  bytes(path + ".options", packet.subspan(kIpv6HeaderBytes, at - kIpv6HeaderBytes));
+  number(path + ".fragment_next_header", packet[at]);
+  number(path + ".fragment_reserved", packet[at + 1] << 2 | (packet[at + 3] >> 1 & 3));
+  number(path + ".mf", view.more);
+  number(path + ".fragment_offset", view.fragment_offset);
+  number(path + ".id", view.id, FieldKind::kFragmentId, id_scope(packet, view));
+  bytes(path + ".fragment_options", packet.subspan(behind, view.header_bytes - behind));
+}
+
 void Decoder::fragment(const std::string& path, uint8_t protocol, size_t offset, const Context& context,
                        ByteView body) {
   number(path + ".length", body.size());
-  if (protocol == kProtoEsp) return;
+  if (protocol == kProtoEsp || content_ == FragmentContent::kHidden) return;
   if (offset == 0) return l4(path, protocol, context, body);
   bytes(path + ".payload", body);
 }
@@ -120,8 +147,11 @@ void Decoder::fragment(const std::string& path, uint8_t protocol, size_t offset,
 void Decoder::l4(const std::string& path, uint8_t protocol, const Context& context, ByteView body) {
   if (protocol == kProtoUdp && body.size() >= 8) return udp(path + ".udp", context, body);
   if (protocol == kProtoTcp && body.size() >= 20) return tcp(path + ".tcp", context, body);
-  if (protocol == kProtoIcmp && body.size() >= 8) return icmp(path + ".icmp", context, body);
+  if (protocol == kProtoIcmp && body.size() >= 8) return icmp(path + ".icmp", protocol, context, body);
+  if (protocol == kProtoIcmp6 && body.size() >= 8) return icmp(path + ".icmp6", protocol, context, body);
   if (protocol == kProtoEsp && body.size() >= 8) return esp(path + ".esp", context, body);
+  if (protocol == kProtoGre && body.size() >= 4) return gre(path + ".gre", body);
+  if ((protocol == kProtoIpip || protocol == kProtoIpv6InIp) && !body.empty()) return ip(path + ".ip", body);
   bytes(path + ".payload", body);
 }
 
@@ -131,10 +161,14 @@ void Decoder::l4_checksum(const std::string& path, uint8_t protocol, const Conte
   if (!context.whole) return number(path + ".raw_checksum", get16(body, at));
   if (protocol == kProtoUdp && get16(body, at) == 0)
     return number(path + ".checksum", static_cast<uint64_t>(Checksum::kNone));
-  const uint16_t start = protocol == kProtoIcmp
-                             ? uint16_t{0}
-                             : pseudo_header_sum(context.source, context.destination, protocol, body.size());
+  const uint16_t start =
+      has_pseudo_header(protocol) ? pseudo_header_sum(context.addresses, protocol, body.size()) : uint16_t{0};
   verdict(path, ones_sum(body, start));
+}
+
+// RFC 3948 section 2: ESP in UDP begins with an SPI, which is never zero. The port is the SA's.
+bool holds_known_esp(ByteView datagram, const KeyRing& keys) {
+  return datagram.size() >= 16 && keys.contains(get32(datagram, 8));
 }
 
 void Decoder::udp(const std::string& path, const Context& context, ByteView body) {
@@ -142,6 +176,7 @@ void Decoder::udp(const std::string& path, const Context& context, ByteView body
   number(path + ".destination_port", get16(body, 2), FieldKind::kPort);
   number(path + ".length", get16(body, 4));
   l4_checksum(path, kProtoUdp, context, body, 6);
+  if (holds_known_esp(body, keys_)) return esp(path + ".esp", context, body.subspan(8));
   bytes(path + ".payload", body.subspan(8));
 }
 
@@ -161,19 +196,37 @@ void Decoder::tcp(const std::string& path, const Context& context, ByteView body
   bytes(path + ".payload", body.subspan(header_bytes));
 }
 
-void Decoder::icmp(const std::string& path, const Context& context, ByteView body) {
+void Decoder::icmp(const std::string& path, uint8_t protocol, const Context& context, ByteView body) {
   const uint8_t type = body[0];
   number(path + ".type", type);
   number(path + ".code", body[1]);
-  l4_checksum(path, kProtoIcmp, context, body, 2);
-  if (type == kEchoReply || type == kEchoRequest) {
+  l4_checksum(path, protocol, context, body, 2);
+  if (is_echo(protocol, type)) {
     number(path + ".id", get16(body, 4), FieldKind::kIcmpId);
     number(path + ".sequence", get16(body, 6));
     return bytes(path + ".payload", body.subspan(8));
   }
   number(path + ".rest", get32(body, 4));
-  if (is_icmp_error(type)) return ip(path + ".quote", body.subspan(8));
+  if (is_icmp_error(protocol, type)) return ip(path + ".quote", body.subspan(8));
   bytes(path + ".payload", body.subspan(8));
+}
+
+// RFC 2784, RFC 2890: checksum, key and sequence number are there as the flags say.
+void Decoder::gre(const std::string& path, ByteView body) {
+  const uint16_t flags = get16(body, 0), type = get16(body, 2);
+  number(path + ".flags", flags);
+  number(path + ".protocol", type);
+  size_t at = 4;
+  const auto option = [&](uint16_t flag, const char* name) {
+    if ((flags & flag) == 0 || body.size() < at + 4) return;
+    number(path + name, get32(body, at));
+    at += 4;
+  };
+  option(kGreChecksum, ".checksum");
+  option(kGreKey, ".key");
+  option(kGreSequence, ".sequence");
+  if ((type == kGreIpv4 || type == kGreIpv6) && body.size() > at) return ip(path + ".ip", body.subspan(at));
+  bytes(path + ".payload", body.subspan(at));
 }
 
 void Decoder::esp(const std::string& path, const Context& context, ByteView body) {
@@ -181,20 +234,26 @@ void Decoder::esp(const std::string& path, const Context& context, ByteView body
   number(path + ".spi", spi);
   number(path + ".sequence", get32(body, 4));
   const auto key = keys_.find(spi);
-  if (!context.whole || key == keys_.end()) return number(path + ".length", body.size());
-  const auto opened = open_esp(key->second, body);
+  if (!context.whole) return number(path + ".length", body.size());
+  if (key == keys_.end()) return bytes(path + ".payload", body.subspan(8));  // of others, passing through
+  const auto opened = open_esp_of_any_epoch(key->second, body);
   number(path + ".authentic", opened.has_value());
-  if (!opened) return;
+  if (opened) inside_esp(path, context, *opened, spi);
+}
+
+// Transport mode has the outer packet's addresses under its checksums.
+void Decoder::inside_esp(const std::string& path, const Context& context, const OpenedEsp& opened,
+                         uint32_t spi) {
+  number(path + ".sequence_high", opened.sequence >> 32);
   Bytes scope;
   append32(scope, spi);
-  number(path + ".iv", opened->iv, FieldKind::kNonce, scope);
-  bytes(path + ".padding", opened->padding);
+  if (!opened.iv.empty()) fields_.push_back({path + ".iv", opened.iv, FieldKind::kNonce, scope});
+  bytes(path + ".padding", opened.padding);
   bool counts = true;  // RFC 4303 section 2.4: 1, 2, 3 ...
-  for (size_t i = 0; i < opened->padding.size(); ++i) counts = counts && opened->padding[i] == i + 1;
+  for (size_t i = 0; i < opened.padding.size(); ++i) counts = counts && opened.padding[i] == i + 1;
   number(path + ".padding_counts", counts);
-  number(path + ".next_header", opened->next_header);
-  if (opened->next_header == kProtoIpip) return ip(path + ".ip", opened->inner);
-  bytes(path + ".payload", opened->inner);
+  number(path + ".next_header", opened.next_header);
+  l4(path, opened.next_header, context, opened.inner);
 }
 
 std::string dotted(uint64_t address) {
@@ -209,14 +268,14 @@ bool ends_with_address(std::string_view path) {
 
 }  // namespace
 
-Fields decode_frame(ByteView frame, const KeyRing& keys) {
-  Decoder decoder(keys);
+Fields decode_frame(ByteView frame, const KeyRing& keys, FragmentContent content) {
+  Decoder decoder(keys, content);
   decoder.frame(frame);
   return decoder.take();
 }
 
 Fields decode_ip(ByteView packet, const KeyRing& keys) {
-  Decoder decoder(keys);
+  Decoder decoder(keys, FragmentContent::kShown);
   decoder.ip("ip", packet);
   return decoder.take();
 }

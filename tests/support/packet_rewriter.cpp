@@ -2,53 +2,59 @@
 
 #include <algorithm>
 
-#include "tests/support/packet_builder.hpp"
+#include "tests/support/ip_view.hpp"
 
 namespace espalier::test {
 namespace {
 
-constexpr size_t kEthernetBytes = 14;
-constexpr size_t kIpHeaderBytes = 20;
+constexpr uint8_t kProtoIpv6InIp = 41, kProtoIcmp6 = 58;
+constexpr uint16_t kGreOptionFlags[] = {0x8000, 0x2000, 0x1000};
 
-size_t header_bytes_of(ByteView packet) {
-  return (packet[0] & 15) * size_t{4};
-}
-
-bool is_ip(ByteView packet) {
-  return packet.size() >= kIpHeaderBytes && header_bytes_of(packet) >= kIpHeaderBytes &&
-         header_bytes_of(packet) <= packet.size();
-}
-
-// The part of the frame that is the IP packet; empty for other frames.
 MutableView ip_of(MutableView frame) {
-  if (frame.size() < kEthernetBytes + kIpHeaderBytes || get16(frame, 12) != kEtherTypeIpv4) return {};
-  const MutableView body = frame.subspan(kEthernetBytes);
-  return body.first(std::min<size_t>(body.size(), get16(body, 2)));
+  const ByteView packet = ip_packet_of(frame);
+  return packet.empty() ? MutableView{} : frame.subspan(14, packet.size());
 }
 
-struct Transport {
-  MutableView bytes;  // behind the IP header
-  uint8_t protocol = 0;
-  bool first = false;  // holds the start of the transport header
-  bool whole = false;
-};
-
-Transport transport_of(MutableView packet) {
-  const uint16_t word = get16(packet, 6);
-  return {packet.subspan(header_bytes_of(packet)), packet[9], (word & 0x1fff) == 0,
-          (word & 0x3fff) == 0 && get16(packet, 2) == packet.size()};
+bool is_whole(const IpView& view, ByteView packet) {
+  return !view.is_fragment() && view.declared_bytes == packet.size();
 }
 
-// Opens the ESP packet in `body`, lets `change` work on the inner bytes and seals it again with the same IV.
-void inside_esp(MutableView body, const KeyRing& keys, const std::function<void(MutableView)>& change) {
-  const auto key = body.size() < 8 ? keys.end() : keys.find(get32(body, 0));
-  if (key == keys.end()) return;
-  auto opened = open_esp(key->second, body);
-  if (!opened || opened->next_header != kProtoIpip) return;
-  change(opened->inner);
-  const Bytes sealed = seal_esp(key->second, opened->sequence, opened->inner,
-                                {opened->iv, opened->padding, opened->next_header});
-  std::copy(sealed.begin(), sealed.end(), body.begin());
+// Offset of the checksum in the transport header, or nothing if there is none.
+std::optional<size_t> checksum_offset(uint8_t protocol, ByteView body) {
+  if (protocol == kProtoUdp && body.size() >= 8 && get16(body, 6) != 0) return 6;
+  if (protocol == kProtoTcp && body.size() >= 18) return 16;
+  if ((protocol == kProtoIcmp || protocol == kProtoIcmp6) && body.size() >= 8) return 2;
+  return std::nullopt;
+}
+
+// What the ESP header lies behind in `body`: nothing, or the UDP header of ESP in UDP.
+std::optional<size_t> esp_offset(uint8_t protocol, ByteView body, const KeyRing& keys) {
+  if (protocol == kProtoEsp && body.size() >= 8 && keys.contains(get32(body, 0))) return 0;
+  if (protocol == kProtoUdp && body.size() >= 16 && keys.contains(get32(body, 8))) return 8;
+  return std::nullopt;
+}
+
+// Where the packet inside of GRE or of IP in IP begins.
+std::optional<size_t> inner_packet_offset(uint8_t protocol, ByteView body) {
+  if (protocol == kProtoIpip || protocol == kProtoIpv6InIp) return 0;
+  if (protocol != kProtoGre || body.size() < 4) return std::nullopt;
+  size_t at = 4;
+  for (const uint16_t flag : kGreOptionFlags)
+    if ((get16(body, 0) & flag) != 0) at += 4;
+  return at < body.size() ? std::optional(at) : std::nullopt;
+}
+
+// Opens the ESP packet `esp`, lets `change` work on what is inside and seals it again with the same IV.
+using Change = std::function<void(uint8_t protocol, MutableView inner)>;
+bool inside_esp(MutableView esp, const KeyRing& keys, const Change& change) {
+  const EspKey& key = keys.at(get32(esp, 0));
+  auto opened = open_esp_of_any_epoch(key, esp);
+  if (!opened) return false;
+  change(opened->next_header, opened->inner);
+  const Bytes sealed =
+      seal_esp(key, opened->sequence, opened->inner, {opened->iv, opened->padding, opened->next_header});
+  std::copy(sealed.begin(), sealed.end(), esp.begin());
+  return true;
 }
 
 class Rewriter {
@@ -58,94 +64,134 @@ class Rewriter {
 
  private:
   // Replaces the word at `at`; the checksum at `checksum_at` of the same bytes follows.
-  void word(MutableView bytes, size_t at, size_t checksum_at, FieldKind kind, const Bytes& scope = {});
-  void ports(MutableView body, size_t checksum_at);
-  void icmp(MutableView body);
+  void word(MutableView bytes, size_t at, std::optional<size_t> checksum_at, FieldKind kind,
+            const Bytes& scope = {});
+  void transport(uint8_t protocol, MutableView body, bool whole);
+  void icmp(uint8_t protocol, MutableView body);
 
   const KeyRing& keys_;
   const Substitute& substitute_;
 };
 
-void Rewriter::word(MutableView bytes, size_t at, size_t checksum_at, FieldKind kind, const Bytes& scope) {
+void Rewriter::word(MutableView bytes, size_t at, std::optional<size_t> checksum_at, FieldKind kind,
+                    const Bytes& scope) {
   const uint16_t old = get16(bytes, at);
   const auto value = substitute_(kind, scope, old);
   if (!value) return;
   put16(bytes, at, *value);
-  if (checksum_at + 2 > bytes.size()) return;  // cut off in a quote
-  put16(bytes, checksum_at, adjusted_checksum(get16(bytes, checksum_at), old, *value));
+  if (!checksum_at || *checksum_at + 2 > bytes.size()) return;  // none, or cut off in a quote
+  put16(bytes, *checksum_at, adjusted_checksum(get16(bytes, *checksum_at), old, *value));
 }
 
 void Rewriter::ip(MutableView packet) {
-  if (!is_ip(packet)) return;
-  Bytes scope = copy(packet.subspan(12, 8));
-  append8(scope, packet[9]);
-  word(packet, 4, 10, FieldKind::kIpId, scope);
-  const Transport transport = transport_of(packet);
-  if (!transport.first) return;
-  if (transport.protocol == kProtoUdp && transport.bytes.size() >= 8) ports(transport.bytes, 6);
-  if (transport.protocol == kProtoTcp && transport.bytes.size() >= 8) ports(transport.bytes, 16);
-  if (transport.protocol == kProtoIcmp && transport.bytes.size() >= 8) icmp(transport.bytes);
-  if (transport.protocol == kProtoEsp && transport.whole)
-    inside_esp(transport.bytes, keys_, [this](MutableView inner) { ip(inner); });
+  const auto view = view_ip(packet);
+  if (!view) return;
+  if (!view->v6) {
+    Bytes scope = copy(view->addresses(packet));
+    append8(scope, view->protocol);
+    word(packet, 4, 10, FieldKind::kIpId, scope);
+  }
+  if (view->fragment_offset != 0) return;
+  transport(view->protocol, packet.subspan(view->header_bytes), is_whole(*view, packet));
 }
 
-void Rewriter::ports(MutableView body, size_t checksum_at) {
-  const bool no_checksum = checksum_at == 6 && get16(body, 6) == 0;
-  const size_t at = no_checksum ? body.size() : checksum_at;
-  word(body, 0, at, FieldKind::kPort);
-  word(body, 2, at, FieldKind::kPort);
+// A checksum over what lies further inside follows the sum of it.
+void Rewriter::transport(uint8_t protocol, MutableView body, bool whole) {
+  const auto checksum_at = checksum_offset(protocol, body);
+  if ((protocol == kProtoUdp || protocol == kProtoTcp) && body.size() >= 8) {
+    word(body, 0, checksum_at, FieldKind::kPort);
+    word(body, 2, checksum_at, FieldKind::kPort);
+  }
+  if ((protocol == kProtoIcmp || protocol == kProtoIcmp6) && body.size() >= 8) return icmp(protocol, body);
+  if (!whole) return;
+  const auto esp_at = esp_offset(protocol, body, keys_);
+  const auto packet_at = inner_packet_offset(protocol, body);
+  if (!esp_at && !packet_at) return;
+  const size_t inside = esp_at ? *esp_at : *packet_at;
+  const uint16_t before = ones_sum(body.subspan(inside));
+  if (esp_at)
+    inside_esp(body.subspan(inside), keys_,
+               [this](uint8_t next, MutableView inner) { transport(next, inner, true); });
+  else
+    ip(body.subspan(inside));
+  if (checksum_at)
+    put16(body, *checksum_at,
+          adjusted_checksum(get16(body, *checksum_at), before, ones_sum(body.subspan(inside))));
 }
 
-void Rewriter::icmp(MutableView body) {
-  if (body[0] == 0 || body[0] == 8) return word(body, 4, 2, FieldKind::kIcmpId);
-  const bool error = body[0] == 3 || body[0] == 4 || body[0] == 5 || body[0] == 11 || body[0] == 12;
-  if (!error) return;
+void Rewriter::icmp(uint8_t protocol, MutableView body) {
+  if (is_echo(protocol, body[0])) return word(body, 4, 2, FieldKind::kIcmpId);
+  if (!is_icmp_error(protocol, body[0])) return;
   const uint16_t before = ones_sum(body.subspan(8));
   ip(body.subspan(8));
   put16(body, 2, adjusted_checksum(get16(body, 2), before, ones_sum(body.subspan(8))));
 }
 
-void make_transport_checksum_right(MutableView packet) {
-  const Transport transport = transport_of(packet);
-  const auto source = Ipv4Address::from_host(get32(packet, 12));
-  const auto destination = Ipv4Address::from_host(get32(packet, 16));
-  if (!transport.whole) return;
-  const MutableView body = transport.bytes;
-  size_t at = 0;
-  if (transport.protocol == kProtoUdp && body.size() >= 8 && get16(body, 6) != 0) at = 6;
-  if (transport.protocol == kProtoTcp && body.size() >= 20) at = 16;
-  if (transport.protocol == kProtoIcmp && body.size() >= 8) at = 2;
-  if (at == 0) return;
-  put16(body, at, 0);
-  const bool pseudo = transport.protocol != kProtoIcmp;
-  put16(
-      body, at,
-      internet_checksum(body, pseudo ? pseudo_header_sum(source, destination, transport.protocol, body.size())
-                                     : uint16_t{0}));
+void make_transport_checksum_right(MutableView body, uint8_t protocol, ByteView addresses) {
+  const auto at = checksum_offset(protocol, body);
+  if (!at) return;
+  put16(body, *at, 0);
+  const uint16_t start =
+      has_pseudo_header(protocol) ? pseudo_header_sum(addresses, protocol, body.size()) : uint16_t{0};
+  put16(body, *at, internet_checksum(body, start));
 }
 
 void make_checksums_right(MutableView packet) {
-  if (!is_ip(packet)) return;
-  put16(packet, 10, 0);
-  put16(packet, 10, internet_checksum(packet.first(header_bytes_of(packet))));
-  make_transport_checksum_right(packet);
+  const auto view = view_ip(packet);
+  if (!view) return;
+  if (!view->v6) {
+    put16(packet, 10, 0);
+    put16(packet, 10, internet_checksum(packet.first(view->header_bytes)));
+  }
+  if (is_whole(*view, packet))
+    make_transport_checksum_right(packet.subspan(view->header_bytes), view->protocol,
+                                  view->addresses(packet));
 }
 
-bool flip(MutableView packet, const KeyRing& keys, size_t offset, uint8_t mask) {
-  const Transport transport = transport_of(packet);
-  if (transport.protocol == kProtoEsp && transport.whole) {
-    bool inside = false, done = false;
-    inside_esp(transport.bytes, keys, [&](MutableView inner) {
-      inside = is_ip(inner);
-      if (inside) done = flip(inner, keys, offset, mask);
-    });
-    if (inside) return done;
+// Flips in the innermost part: `packet` itself, or what lies inside of it.
+class Flipper {
+ public:
+  Flipper(const KeyRing& keys, size_t offset, uint8_t mask) : keys_(keys), offset_(offset), mask_(mask) {}
+
+  bool ip(MutableView packet) {
+    const auto view = view_ip(packet);
+    if (!view) return false;
+    if (is_whole(*view, packet))
+      if (const auto done =
+              inside(view->protocol, packet.subspan(view->header_bytes), view->addresses(packet)))
+        return *done;
+    if (offset_ >= packet.size()) return false;
+    packet[offset_] ^= mask_;
+    make_checksums_right(packet);
+    return true;
   }
-  if (offset >= packet.size()) return false;
-  packet[offset] ^= mask;
-  make_checksums_right(packet);
-  return true;
-}
+
+ private:
+  // Nothing if there is nothing inside.
+  std::optional<bool> inside(uint8_t protocol, MutableView body, ByteView addresses) {
+    if (const auto at = inner_packet_offset(protocol, body); at && view_ip(body.subspan(*at)))
+      return ip(body.subspan(*at));
+    const auto at = esp_offset(protocol, body, keys_);
+    if (!at) return std::nullopt;
+    bool done = false;
+    const bool opened = inside_esp(body.subspan(*at), keys_, [&](uint8_t next, MutableView inner) {
+      const auto deeper = inside(next, inner, addresses);
+      done = deeper ? *deeper : flip(inner, next, addresses);
+    });
+    return opened ? std::optional(done) : std::nullopt;
+  }
+
+  bool flip(MutableView body, uint8_t protocol, ByteView addresses) {
+    if (offset_ >= body.size()) return false;
+    body[offset_] ^= mask_;
+    make_transport_checksum_right(body, protocol, addresses);
+    return true;
+  }
+
+  const KeyRing& keys_;
+  const size_t offset_;
+  const uint8_t mask_;
+};
 
 }  // namespace
 
@@ -156,8 +202,7 @@ Bytes rewrite_frame(ByteView frame, const KeyRing& keys, const Substitute& subst
 }
 
 bool flip_innermost(Bytes& frame, const KeyRing& keys, size_t offset, uint8_t mask) {
-  const MutableView packet = ip_of(frame);
-  return is_ip(packet) && flip(packet, keys, offset, mask);
+  return Flipper(keys, offset, mask).ip(ip_of(frame));
 }
 
 }  // namespace espalier::test

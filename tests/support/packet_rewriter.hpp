@@ -15,11 +15,13 @@ namespace espalier::test {
 // as in Field.
 using Substitute = std::function<std::optional<uint16_t>(FieldKind kind, const Bytes& scope, uint16_t value)>;
 
-// An Ethernet frame with an IPv4 packet; other frames come back as they are. ESP that no key opens is kept.
+// An Ethernet frame with an IPv4 or IPv6 packet; other frames come back as they are. ESP that no key opens is
+// kept.
 Bytes rewrite_frame(ByteView frame, const KeyRing& keys, const Substitute& substitute);
 
-// Flips the bits of `mask` in the byte at `offset` of the innermost packet (the IP packet inside of all ESP
-// layers), then makes all checksums right and seals the layers again. False if `offset` lies beyond it.
+// Flips the bits of `mask` in the byte at `offset` of the innermost part (the IP packet, or the transport
+// packet of transport mode, inside of all ESP, GRE and IP-in-IP layers), then makes its checksums right and
+// seals the layers again. False if `offset` lies beyond it.
 bool flip_innermost(Bytes& frame, const KeyRing& keys, size_t offset, uint8_t mask);
 
 }  // namespace espalier::test

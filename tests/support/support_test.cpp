@@ -100,6 +100,45 @@ TEST(Esp, RefusesEveryFlippedBit) {
     EXPECT_FALSE(open_esp(kKeys.at(0x2001), ByteView(esp).first(size))) << size;
 }
 
+// Every suite, sealed and opened again: lengths as the RFCs say, every bit and the high half count.
+struct Suite {
+  const char* name;
+  EspKey key;
+  size_t sealed_bytes;  // of 33 bytes: header, IV, padded to 4 or 16, ICV
+};
+const Suite kSuites[] = {
+    {"gcm8", {7, counting_bytes(20), true, EspCodec::kAesGcm, 8, EspHash::kNone, {}, 0}, 8 + 8 + 36 + 8},
+    {"gcm12", {7, counting_bytes(28), true, EspCodec::kAesGcm, 12, EspHash::kNone, {}, 0}, 8 + 8 + 36 + 12},
+    {"chacha",
+     {7, counting_bytes(36), true, EspCodec::kChaCha20Poly1305, 16, EspHash::kNone, {}, 0},
+     8 + 8 + 36 + 16},
+    {"cbc",
+     {7, counting_bytes(16), true, EspCodec::kAesCbc, 16, EspHash::kSha256, Bytes(32, 9), 0},
+     8 + 16 + 48 + 16},
+    {"cbc96",
+     {7, counting_bytes(32), false, EspCodec::kAesCbc, 12, EspHash::kSha1, Bytes(20, 9), 0},
+     8 + 16 + 48 + 12},
+    {"null", {7, {}, true, EspCodec::kNull, 32, EspHash::kSha512, Bytes(64, 9), 0}, 8 + 0 + 36 + 32}};
+
+TEST(Esp, EverySuiteSealsOpensAndRefusesFlippedBits) {
+  for (const Suite& suite : kSuites) {
+    const Bytes sealed = seal_esp(suite.key, 3ull << 32 | 9, counting_bytes(33));
+    EXPECT_EQ(sealed.size(), suite.sealed_bytes) << suite.name;
+    const auto opened = open_esp_of_any_epoch(suite.key, sealed);
+    ASSERT_TRUE(opened) << suite.name;
+    EXPECT_EQ(opened->inner, counting_bytes(33)) << suite.name;
+    EXPECT_EQ(opened->sequence >> 32, suite.key.esn ? 3u : 0u) << suite.name;
+    EXPECT_EQ(open_esp(suite.key, sealed, 2).has_value(), !suite.key.esn) << suite.name;
+    for (size_t at = 0; at < sealed.size(); ++at) {
+      Bytes damaged = sealed;
+      damaged[at] ^= 1;
+      EXPECT_FALSE(open_esp_of_any_epoch(suite.key, damaged)) << suite.name << " byte " << at;
+      EXPECT_FALSE(open_esp_of_any_epoch(suite.key, ByteView(sealed).first(at)))
+          << suite.name << " size " << at;
+    }
+  }
+}
+
 TEST(Esp, AuthenticatesTheHighHalfWithEsn) {
   const EspKey key{0x1234, counting_bytes(36), true};
   const Bytes sealed = seal_esp(key, 5ull << 32 | 9, counting_bytes(33));
@@ -168,10 +207,33 @@ TEST(Decoder, JudgesChecksums) {
   EXPECT_EQ(number_at(decode_ip(bytes, {}), "ip.checksum"), static_cast<uint64_t>(Checksum::kWrong));
 }
 
+TEST(Decoder, ReadsLinuxsIpv6TransportModeAndEspInUdp) {
+  const KeyRing keys = {{0x2001, {0x2001, Bytes(20, 0x21)}},
+                        {0x2002, {0x2002, Bytes(20, 0x22)}},
+                        {0x2003, {0x2003, Bytes(20, 0x23)}}};
+  const auto right = static_cast<uint64_t>(Checksum::kRight);
+  const Fields six_in_four = decode_frame(recorded("30-ipv6-tunnels/out-wan0.pcap", 1), keys);
+  EXPECT_EQ(number_at(six_in_four, "ip.esp.ip.udp.checksum"), right);
+  EXPECT_EQ(number_at(six_in_four, "ip.esp.ip.ttl"), 63u);
+  const Fields error = decode_frame(recorded("30-ipv6-tunnels/out-lan0.pcap", 4), {});
+  EXPECT_EQ(number_at(error, "ip.icmp6.type"), 2u);
+  EXPECT_EQ(number_at(error, "ip.icmp6.rest"), 1446u);
+  EXPECT_EQ(number_at(error, "ip.icmp6.checksum"), right);
+  EXPECT_EQ(number_at(error, "ip.icmp6.quote.udp.destination_port"), 5000u);
+  const Fields fragment = decode_frame(recorded("30-ipv6-tunnels/out-wan0.pcap", 11, 1), keys);
+  EXPECT_EQ(number_at(fragment, "ip.fragment_offset"), 1448u);
+  const Fields gre = decode_frame(recorded("26-gre-transport/out-wan0.pcap", 2), keys);
+  EXPECT_EQ(number_at(gre, "ip.esp.gre.ip.udp.checksum"), right);
+  const Fields natt = decode_frame(recorded("23-natt/out-wan0.pcap", 1), keys);
+  EXPECT_EQ(number_at(natt, "ip.udp.checksum"), static_cast<uint64_t>(Checksum::kNone));
+  EXPECT_EQ(number_at(natt, "ip.udp.esp.ip.udp.checksum"), right);
+}
+
 // Any prefix of any recorded frame is a list of fields, never a crash.
 TEST(Decoder, ReadsEveryPrefix) {
   for (const char* file :
-       {"05-tunnel/out-wan0.pcap", "02-snat/in-wan0.pcap", "09-nat-before-ipsec/out-lan0.pcap"})
+       {"05-tunnel/out-wan0.pcap", "02-snat/in-wan0.pcap", "09-nat-before-ipsec/out-lan0.pcap",
+        "30-ipv6-tunnels/out-wan0.pcap", "30-ipv6-tunnels/out-lan0.pcap", "26-gre-transport/out-wan0.pcap"})
     for (const PcapFrame& each : recording(file))
       for (size_t size = 0; size <= each.frame.size(); ++size)
         EXPECT_FALSE(decode_frame(ByteView(each.frame).first(size), kKeys).empty());

@@ -25,6 +25,7 @@ struct TestbedOptions {
   uint16_t queues = 1;                                  // RX queues of every port
   bool flow_cache = true;                               // false: every packet takes the slow path
   std::map<std::string, MacAddress, std::less<>> macs;  // of the ports, by interface name
+  uint32_t largest_mtu_bytes = 1500;                    // that a configuration may ask for
 };
 
 // What the workers found in their flow caches since the start.
@@ -48,6 +49,11 @@ class Testbed {
   virtual void run_workers() { throw std::logic_error("this bed has no workers"); }
   // The frames that left by this interface since the last call, in order.
   virtual std::vector<Bytes> take_sent(std::string_view interface) = 0;
+  // Hands over an IP packet that the gateway's own host sends (the host path). Throws std::logic_error if
+  // this bed has none.
+  virtual void inject_from_host(ByteView) { throw std::logic_error("this bed has no host path"); }
+  // The IP packets that the host got since the last call, in order.
+  virtual std::vector<Bytes> take_to_host() { return {}; }
   // Sums over workers and interfaces since the start.
   virtual DropCounts drops() const = 0;
   virtual FlowCounts flow_counts() const = 0;

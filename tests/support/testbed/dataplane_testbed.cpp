@@ -154,7 +154,7 @@ Result<void> DataplaneTestbed::start() {
                                           .session_capacity = kSessions,
                                           .flow_entries = 1024,
                                           .mbufs = 4096,
-                                          .largest_mtu_bytes = 1500,
+                                          .largest_mtu_bytes = options_.largest_mtu_bytes,
                                           .rx_queues = options_.queues};
   gateway_ = TRY(Gateway::create(options, {statistics(), vault_, *cells_},
                                  [this](std::string_view device, const dataplane::PortOptions& wanted) {
@@ -225,9 +225,8 @@ void DataplaneTestbed::advance_time(std::chrono::milliseconds step) {
 DropCounts DataplaneTestbed::drops() const {
   DropCounts sums{};
   for (const statistics::Block& block : statistics().blocks)
-    for (size_t interface = 0; interface < options_.macs.size(); ++interface)
-      for (size_t reason = 0; reason < kDropReasons; ++reason)
-        sums[reason] += block.drops[interface][reason].get();
+    for (const auto& of_interface : block.drops)
+      for (size_t reason = 0; reason < kDropReasons; ++reason) sums[reason] += of_interface[reason].get();
   return sums;
 }
 

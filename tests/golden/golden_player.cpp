@@ -1,0 +1,121 @@
+// Plays one translated scenario through our dataplane: with the flow cache cold, warm and constantly
+// invalidated, by 1, 2 and 3 workers whose RX queues tear flows apart. tests/golden/run starts one of these
+// for each scenario and reads the report, one JSON document on the standard output.
+//
+// usage: golden_player FOLDER
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "tests/golden/player.hpp"
+
+namespace espalier::test {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint16_t kMostWorkers = 3;
+constexpr std::string_view kDefaultRoute = "prefix = \"0.0.0.0/0\"";
+
+struct Report {
+  std::vector<std::string> failures;                      // in the order of their first occurrence
+  std::map<std::string, std::vector<std::string>> modes;  // by failure: the runs that had it
+  std::set<std::string> failed_steps;
+  std::set<Deviation> deviations;
+  uint64_t warm_hits = 0;
+  size_t runs = 0;
+
+  void fail_run(const Mode& mode, const std::string& text) {
+    std::vector<std::string>& runs_with_it = modes[text];
+    if (runs_with_it.empty()) failures.push_back(text);
+    runs_with_it.push_back(describe(mode));
+  }
+};
+
+// The cache was in the state that the mode is named for. The bed invalidates flows by changing the default
+// route, so without one they stay.
+void check_cache(const Scenario& scenario, const Mode& mode, const FlowCounts& counts, Report& report) {
+  if (mode.cache == Cache::kWarm) {
+    report.warm_hits += counts.hits;
+    return;
+  }
+  const bool must_miss = mode.cache == Cache::kCold || scenario.config.contains(kDefaultRoute);
+  if (must_miss && counts.hits != 0) report.fail_run(mode, "some flow entry was used unasked");
+}
+
+// The scenario could not be played to its end.
+void fail_all_steps(const Scenario& scenario, const Mode& mode, const std::string& text, Report& report) {
+  report.fail_run(mode, text);
+  for (const Step& step : scenario.steps)
+    if (!step.skip) report.failed_steps.insert(step.id);
+}
+
+void run(const Scenario& scenario, const Mode& mode, Report& report) {
+  ++report.runs;
+  auto bed = make_testbed(testbed_options(scenario, mode));
+  if (!bed) return fail_all_steps(scenario, mode, bed.error().text, report);
+  const auto playback = play(scenario, mode, **bed);
+  if (!playback) return fail_all_steps(scenario, mode, playback.error().text, report);
+  for (const Difference& each : playback->differences) {
+    report.failed_steps.insert(each.step);
+    report.fail_run(mode, describe(each));
+  }
+  report.deviations.insert(playback->deviations.begin(), playback->deviations.end());
+  check_cache(scenario, mode, (*bed)->flow_counts(), report);
+}
+
+void run_guarded(const Scenario& scenario, const Mode& mode, Report& report) {
+  try {
+    run(scenario, mode, report);
+  } catch (const std::exception& error) {
+    fail_all_steps(scenario, mode, error.what(), report);
+  }
+}
+
+Report run_all_modes(const Scenario& scenario) {
+  Report report;
+  for (const Cache cache : {Cache::kCold, Cache::kWarm, Cache::kInvalidated}) {
+    run_guarded(scenario, {cache, 1, QueueOrder::kFirst}, report);
+    for (uint16_t workers = 2; workers <= kMostWorkers; ++workers)
+      for (const QueueOrder order : {QueueOrder::kRoundRobin, QueueOrder::kPseudoRandom})
+        run_guarded(scenario, {cache, workers, order}, report);
+  }
+  return report;
+}
+
+json to_json(const Scenario& scenario, const Report& report) {
+  json deviations = json::array(), skipped = json::array(), failures = json::array();
+  for (const std::string& text : report.failures)
+    failures.push_back({{"text", text}, {"runs", report.modes.at(text)}});
+  for (const Deviation& each : report.deviations)
+    deviations.push_back({{"step", each.step}, {"reason", each.reason}});
+  for (const Step& step : scenario.steps)
+    if (step.skip) skipped.push_back({{"step", step.id}, {"reason", *step.skip}});
+  return {{"steps", scenario.steps.size()},
+          {"runs", report.runs},
+          {"warm_hits", report.warm_hits},
+          {"deviations", deviations},
+          {"skipped", skipped},
+          {"failed_steps", report.failed_steps},
+          {"failures", failures}};
+}
+
+int run_program(const char* folder) {
+  const auto scenario = load_scenario(folder);
+  if (!scenario) {
+    fmt::print(stderr, "golden_player: {}\n", scenario.error().text);
+    return 1;
+  }
+  fmt::print("{}\n", to_json(*scenario, run_all_modes(*scenario)).dump());
+  return 0;
+}
+
+}  // namespace
+}  // namespace espalier::test
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    fmt::print(stderr, "usage: golden_player FOLDER\n");
+    return 2;
+  }
+  return espalier::test::run_program(argv[1]);
+}

@@ -1,0 +1,122 @@
+"""What Linux's counters and hooks say about a step, in Espalier's words: drop reasons, and filters.
+
+Linux counts less finely than Espalier in places, so an expectation is a set of reasons of which one must be it.
+"""
+
+import re
+from collections import Counter
+
+# Counters of lost packets that stand for themselves.
+REASONS = {
+    "XfrmInNoStates": ["esp_no_state"],
+    "XfrmInStateInvalid": ["esp_no_state"],
+    "XfrmInStateSeqError": ["esp_replay"],
+    "XfrmInStateProtoError": ["esp_icv", "esp_malformed"],
+    "XfrmInStateModeError": ["esp_malformed"],
+    "XfrmInHdrError": ["esp_truncated", "esp_malformed"],
+    "XfrmInError": ["esp_malformed", "esp_truncated"],
+    "XfrmInBufferError": ["esp_nested"],
+    "XfrmInStateExpired": ["esp_in_expired"],
+    "XfrmInStateMismatch": ["in_state_mismatch", "esp_encap_mismatch"],
+    "XfrmInTmplMismatch": ["in_template_mismatch"],
+    "XfrmInNoPols": ["in_no_policy"],
+    "XfrmInPolBlock": ["in_policy_block"],
+    "XfrmInPolError": ["in_no_policy", "in_template_mismatch"],
+    "XfrmOutPolBlock": ["out_policy_block"],
+    "XfrmOutNoStates": ["out_no_state", "vti_down"],
+    "XfrmOutStateSeqError": ["esp_sequence_exhausted"],
+    "XfrmOutStateExpired": ["esp_out_expired"],
+    "XfrmOutStateInvalid": ["out_no_state"],
+    "XfrmOutStateProtoError": ["esp_too_long", "out_no_state", "in_state_mismatch"],
+    "UdpNoPorts": ["local_no_service"],
+    "Udp6NoPorts": ["local_no_service"],
+    "Ct.drop": ["nat_ports_exhausted", "nat_clash", "session_table_full"],
+}
+BAD_HEADER = ["ttl_exceeded", "ip_truncated", "ip_bad_version", "ip_bad_header_length", "ip_bad_length",
+              "ip_bad_checksum", "ip_source_route", "ip_bad_extension", "ip_bad_source"]
+BAD_ADDRESS = ["ip_bad_destination", "ip_bad_source", "ip_multicast", "no_route"]
+UNREACHABLE = ["no_route", "route_unreachable", "route_prohibit", "too_big", "neighbor_unresolved",
+               "local_no_service", "vti_down", "egress_down"]
+REASSEMBLY = ["reassembly_timeout", "fragment_malformed", "reassembly_full"]
+# What Linux drops without counting it anywhere.
+SILENT = ["route_blackhole", "too_big", "interface_down", "egress_down", "vti_down", "no_route",
+          "neighbor_unresolved", "ethernet_not_for_us", "ethernet_unknown_type", "ethernet_unknown_vlan",
+          "ethernet_truncated", "l4_truncated", "nat_no_address", "gre_malformed", "gre_no_tunnel", "nd_invalid",
+          "local_no_service", "icmp_error_clear", *BAD_ADDRESS[:3], *BAD_HEADER[1:]]
+DELIVERED = ("IpInDelivers", "Ip6InDelivers", "IpReasmReqds", "Ip6ReasmReqds")
+
+
+class _Drops:
+    """Collects the expectations of a step."""
+
+    def __init__(self, counters):
+        self.counters = Counter(counters)
+        self.found = []
+
+    def add(self, reasons, count):
+        """`count` None: one or more."""
+        if count is None or count > 0:
+            self.found.append({"any_of": reasons, "count": count})
+
+    def sum(self, *names):
+        return sum(self.counters[name] for name in names)
+
+
+def drops(step, host_path):
+    """The expected drops of a step of summary.json: [{"any_of": reasons, "count": N or None}].
+
+    With a host path what is for the gateway goes to the host, which answers itself.
+    """
+    expected = _Drops(step["counters"])
+    for name, reasons in REASONS.items():
+        if not (host_path and reasons == ["local_no_service"]):
+            expected.add(reasons, expected.counters[name])
+    _add_answered(expected)
+    _add_header_errors(expected)
+    if expected.sum("IpReasmFails", "Ip6ReasmFails"):
+        expected.add(REASSEMBLY, None)
+    if not expected.found and not step["out"] and not step["socket"] and not expected.sum(*DELIVERED):
+        expected.add(SILENT, None)
+    return expected.found
+
+
+def _add_answered(expected):
+    """What ICMP errors were sent about."""
+    too_big = max(expected.sum("IpFragFails", "Ip6FragFails"), expected.counters["Icmp6OutPktTooBigs"])
+    expected.add(["too_big"], too_big)
+    told = expected.sum("IcmpOutDestUnreachs", "Icmp6OutDestUnreachs")
+    explained = expected.sum("UdpNoPorts", "Udp6NoPorts", "IpFragFails")
+    expected.add(UNREACHABLE, told - explained)
+    if told <= explained:
+        expected.add(["no_route"], expected.sum("IpInNoRoutes", "Ip6InNoRoutes"))
+        expected.add(["local_no_service"], expected.sum("IpInUnknownProtos", "Ip6InUnknownProtos"))
+    if not expected.sum("IpReasmFails", "Ip6ReasmFails"):
+        expected.add(["ttl_exceeded"], expected.sum("IcmpOutTimeExcds", "Icmp6OutTimeExcds"))
+
+
+def _add_header_errors(expected):
+    errors = expected.sum("IpInHdrErrors", "Ip6InHdrErrors")
+    expected.add(BAD_HEADER, errors - expected.sum("IcmpOutTimeExcds", "Icmp6OutTimeExcds"))
+    if not expected.found:
+        expected.add(BAD_ADDRESS, expected.sum("IpInAddrErrors", "Ip6InAddrErrors"))
+
+
+# ---- filters -----------------------------------------------------------------------------------
+
+
+def filtered(step, dropping_chains):
+    """The filter chain that a packet of the step ended in, as far as its hooks show; or ""."""
+    lines = {chain: Counter() for chain in ("FORWARD", "INPUT", "OUTPUT", "POSTROUTING")}
+    for hook in step["hooks"]:
+        match = re.match(r"mangle\.(\w+) \[[^]]*\] (.*)", hook)
+        if match and match[1] in lines:
+            lines[match[1]][match[2]] += 1
+    left = lines["POSTROUTING"] - lines["FORWARD"]
+    if "FORWARD" in dropping_chains and lines["FORWARD"] - lines["POSTROUTING"]:
+        return "FORWARD"
+    if "OUTPUT" in dropping_chains and lines["OUTPUT"].total() > left.total():
+        return "OUTPUT"
+    delivered = step["counters"].get("IpInDelivers", 0) + step["counters"].get("Ip6InDelivers", 0)
+    if "INPUT" in dropping_chains and lines["INPUT"].total() > delivered:
+        return "INPUT"
+    return ""

@@ -1,0 +1,68 @@
+"""Which values of a recording Linux picked at random, and from what class.
+
+A value is random that comes out, was in no packet that went in before, and that the scenario does not name.
+"""
+
+import re
+
+from oraclelib import decode, packet
+
+KINDS = {"id": "ip_id", "port": "port", "icmpid": "icmp_id"}
+RANGE = re.compile(r"--to-(?:source|ports|destination) (?:\S*:)?(\d+)-(\d+)")
+
+
+def find(scenario, steps, associations):
+    """The `random` list of steps.json. `steps`: per step (frames in, [(link, frame out)])."""
+    ranges = [(int(low), int(high)) for key in ("iptables", "ip6tables")
+              for low, high in RANGE.findall(scenario.get(key, ""))]
+    literal = decode.known_values(scenario)
+    for low, high in ranges:  # the ends of a range with a choice may have been picked
+        if high - low > 1:
+            literal["port"] -= {low, high}
+    found = {}
+    for frames_in, frames_out in steps:
+        given = [each for frame in frames_in for each in _values(frame, associations)]
+        for kind, value in given:
+            if (kind, value) not in found:
+                literal[kind].add(value)
+        for frame in frames_out:
+            for kind, value in _values(frame, associations):
+                if value not in literal[kind] and (kind, value) not in found:
+                    found[kind, value] = _entry(kind, value, given, ranges)
+    return list(found.values())
+
+
+def _values(frame, associations):
+    """(kind, value) of every header, the quoted ones as well."""
+    if len(frame) < 34:
+        return
+    for layer in packet.parse_frame(frame, associations)[1:]:
+        if layer["layer"] == "ip4":
+            yield "id", layer["id"]
+        elif layer["layer"] in ("udp", "tcp"):
+            yield "port", layer["sport"]
+            yield "port", layer["dport"]
+        elif layer["layer"] in ("icmp", "icmp6") and "id" in layer:
+            yield "icmpid", layer["id"]
+
+
+def _entry(kind, value, given, ranges):
+    low, high = _range(kind, value, given, ranges)
+    entry = {"kind": KINDS[kind], "recorded": value, "low": low, "high": high}
+    original = next((number for name, number in reversed(given) if name == kind), None)
+    if kind == "port":  # _values gives source before destination
+        ports = [number for name, number in given if name == "port"]
+        original = ports[-2] if ports else None
+    if kind != "id" and original is not None:
+        entry["not"] = original
+    return entry
+
+
+def _range(kind, value, given, ranges):
+    """nf_nat_l4proto_unique_tuple: a port of the same class as the original one, or of the rule's range."""
+    if kind != "port":
+        return 0, 65535
+    for low, high in ranges:
+        if low <= value <= high:
+            return low, high
+    return (1, 511) if value < 512 else (600, 1023) if value < 1024 else (1024, 65535)

@@ -2,70 +2,28 @@
 
 #include <arpa/inet.h>
 
-#include <algorithm>
+#include <bit>
 #include <charconv>
-
-#include "control/shared/text.hpp"
 
 namespace espalier::config {
 
-bool IpAddress::is_loopback() const {
-  if (is_ipv4()) return bytes[0] == 127;
-  return std::all_of(bytes.begin(), bytes.end() - 1, [](uint8_t b) { return b == 0; }) && bytes[15] == 1;
+std::optional<IpPrefix> prefix_of(const AddressRange& r) {
+  const uint128 span = r.high.host() ^ r.low.host();
+  if ((span & (span + 1)) != 0 || (r.low.host() & span) != 0) return std::nullopt;
+  const int host_bits =
+      std::popcount(static_cast<uint64_t>(span >> 64)) + std::popcount(static_cast<uint64_t>(span));
+  return IpPrefix{r.low, static_cast<uint8_t>(128 - host_bits)};
 }
 
-Ipv4Address IpAddress::ipv4() const {
-  uint32_t raw = 0;
-  std::memcpy(&raw, bytes.data(), sizeof raw);
-  return {be32::from_raw(raw)};
+std::string to_text(const AddressRange& r) {
+  const std::string_view sign = r.negate ? "!" : "";
+  if (r.is_host()) return fmt::format("{}{}", sign, to_text(r.low));
+  if (const auto prefix = prefix_of(r)) return fmt::format("{}{}", sign, to_text(*prefix));
+  return fmt::format("{}{}-{}", sign, to_text(r.low), to_text(r.high));
 }
 
-IpPrefix IpPrefix::network() const {
-  IpPrefix result = *this;
-  for (unsigned bit = length; bit < address.bits(); ++bit)
-    result.address.bytes[bit / 8] &= static_cast<uint8_t>(~(0x80u >> (bit % 8)));
-  return result;
-}
-
-IpAddress IpPrefix::last() const {
-  IpAddress result = address;
-  for (unsigned bit = length; bit < address.bits(); ++bit)
-    result.bytes[bit / 8] |= static_cast<uint8_t>(0x80u >> (bit % 8));
-  return result;
-}
-
-bool IpPrefix::contains(const IpAddress& a) const {
-  if (a.family != address.family) return false;
-  for (unsigned bit = 0; bit < length; bit += 8) {
-    const unsigned taken = std::min(8u, length - bit);
-    const unsigned mask = 0xff00u >> taken;
-    if (((a.bytes[bit / 8] ^ address.bytes[bit / 8]) & mask & 0xff) != 0) return false;
-  }
-  return true;
-}
-
-std::string to_string(const IpAddress& a) {
-  char text[INET6_ADDRSTRLEN] = "none";
-  if (a.is_set()) inet_ntop(a.is_ipv4() ? AF_INET : AF_INET6, a.bytes.data(), text, sizeof text);
-  return text;
-}
-
-std::string to_string(const IpPrefix& p) {
-  return fmt::format("{}/{}", to_string(p.address), p.length);
-}
-
-std::string to_string(const Ipv4Range& r) {
-  const char* sign = r.negate ? "!" : "";
-  const std::string low = to_text(Ipv4Address::from_host(r.low));
-  if (r.low == r.high) return sign + low;
-  const uint32_t span = r.high - r.low;
-  if ((span & (span + 1)) == 0 && (r.low & span) == 0)
-    return fmt::format("{}{}/{}", sign, low, 32 - std::popcount(span));
-  return fmt::format("{}{}-{}", sign, low, to_text(Ipv4Address::from_host(r.high)));
-}
-
-Ipv4Range range_of(const Ipv4Prefix& p) {
-  return {p.network().host(), p.broadcast().host(), false};
+std::string_view name_of(Family family) {
+  return family == Family::kIpv4 ? "IPv4" : "IPv6";
 }
 
 bool parse_decimal(std::string_view text, uint32_t most, uint32_t& value) {
@@ -76,16 +34,14 @@ bool parse_decimal(std::string_view text, uint32_t most, uint32_t& value) {
 
 Result<IpAddress> parse_address(std::string_view text) {
   const std::string terminated(text);
-  IpAddress a;
   // A NUL inside would end the text early for inet_pton.
-  if (terminated.find('\0') == std::string::npos) {
-    if (inet_pton(AF_INET, terminated.c_str(), a.bytes.data()) == 1)
-      a.family = Family::kIpv4;
-    else if (inet_pton(AF_INET6, terminated.c_str(), a.bytes.data()) == 1)
-      a.family = Family::kIpv6;
-  }
-  if (!a.is_set()) return fail("is not an IP address");
-  return a;
+  if (terminated.find('\0') != std::string::npos) return fail("is not an IP address");
+  Ipv4Address v4;
+  if (inet_pton(AF_INET, terminated.c_str(), &v4) == 1) return v4;
+  IpAddress v6;
+  if (inet_pton(AF_INET6, terminated.c_str(), &v6) != 1) return fail("is not an IP address");
+  if (v6.is_v4()) return fail("is an IPv4 address inside of IPv6: write {}", to_text(v6));
+  return v6;
 }
 
 Result<IpPrefix> parse_interface_address(std::string_view text) {
@@ -93,42 +49,38 @@ Result<IpPrefix> parse_interface_address(std::string_view text) {
   uint32_t length = 0;
   if (slash == text.npos) return fail("needs a prefix length, as in \"192.0.2.1/24\"");
   const auto address = parse_address(text.substr(0, slash));
-  if (!address || !parse_decimal(text.substr(slash + 1), address->bits(), length))
+  if (!address || !parse_decimal(text.substr(slash + 1), address->is_v4() ? 32 : 128, length))
     return fail("is not an address with prefix length, as in \"192.0.2.1/24\"");
-  return IpPrefix{*address, static_cast<uint8_t>(length)};
+  return IpPrefix::of(*address, static_cast<uint8_t>(length));
 }
 
 Result<IpPrefix> parse_prefix(std::string_view text) {
   if (text.find('/') == text.npos) {
     const auto host = parse_address(text);
     if (!host) return fail("is not a prefix, as in \"192.0.2.0/24\"");
-    return IpPrefix{*host, static_cast<uint8_t>(host->bits())};
+    return IpPrefix::host(*host);
   }
   const auto prefix = parse_interface_address(text);
   if (!prefix) return fail("is not a prefix, as in \"192.0.2.0/24\"");
-  if (prefix->has_host_bits())
-    return fail("has bits set beyond its length: {} is meant?", to_string(prefix->network()));
+  if (prefix->network() != prefix->address)
+    return fail("has bits set beyond its length: {} is meant?", to_text(network_of(*prefix)));
   return prefix;
 }
 
-Result<Ipv4Range> parse_ipv4_match(std::string_view text) {
-  Ipv4Range result;
-  result.negate = text.starts_with('!');
-  if (result.negate) text.remove_prefix(1);
+Result<AddressRange> parse_match(std::string_view text) {
+  const bool negate = text.starts_with('!');
+  if (negate) text.remove_prefix(1);
   const size_t dash = text.find('-');
   if (dash == text.npos) {
-    const IpPrefix prefix = TRY(parse_prefix(text));
-    if (!prefix.is_ipv4()) return fail("is IPv6; NAT rules are for IPv4");
-    const Ipv4Range range = range_of(prefix.ipv4());
-    result.low = range.low, result.high = range.high;
-    return result;
+    AddressRange range = AddressRange::of(TRY(parse_prefix(text)));
+    range.negate = negate;
+    return range;
   }
   const auto low = parse_address(text.substr(0, dash)), high = parse_address(text.substr(dash + 1));
-  if (!low || !high || !low->is_ipv4() || !high->is_ipv4())
-    return fail("is not an IPv4 address, prefix or range, as in \"192.0.2.10-192.0.2.20\"");
-  result.low = low->ipv4().host(), result.high = high->ipv4().host();
-  if (result.low > result.high) return fail("is a range that ends before it begins");
-  return result;
+  if (!low || !high || low->family() != high->family())
+    return fail("is not an address, prefix or range, as in \"192.0.2.10-192.0.2.20\"");
+  if (*low > *high) return fail("is a range that ends before it begins");
+  return AddressRange{*low, *high, negate};
 }
 
 Result<PortRange> parse_ports(std::string_view text) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <set>
 
 #include "control/config/capabilities.hpp"
 #include "control/config/topology.hpp"
@@ -34,58 +35,32 @@ InterfaceKind kind_of(InterfaceType type) {
       return InterfaceKind::kVlan;
     case InterfaceType::kDummy:
       return InterfaceKind::kDummy;
-    case InterfaceType::kVti:  // both are refused by capabilities.cpp
+    case InterfaceType::kVti:
+      return InterfaceKind::kVti;
     case InterfaceType::kGre:
-      break;
+      return InterfaceKind::kGre;
   }
   return InterfaceKind::kDummy;
-}
-
-Selector selector_of(const TrafficSelector& from) {
-  Selector to;
-  to.source = from.source.ipv4();
-  to.destination = from.destination.ipv4();
-  to.protocol = from.protocol;
-  to.source_port = from.source_port;
-  to.destination_port = from.destination_port;
-  return to;
-}
-
-Ipv4Address address_or_any(const IpAddress& address) {
-  return address.is_set() ? address.ipv4() : Ipv4Address{};
 }
 
 NatMatch match_of(const NatAddresses& from) {
   return {from.address.low, from.address.high, static_cast<uint8_t>(from.address.negate), from.ports};
 }
 
-NatTranslation translation_of(NatAction action) {
-  switch (action) {
-    case NatAction::kExclude:
-      return NatTranslation::kExclude;
-    case NatAction::kAddress:
-      return NatTranslation::kAddress;
-    case NatAction::kRange:
-      return NatTranslation::kRange;
-    case NatAction::kMasquerade:
-      return NatTranslation::kMasquerade;
-    case NatAction::kPrefix:
-      break;  // refused by capabilities.cpp
-  }
-  return NatTranslation::kRange;
-}
-
 class Compiler {
  public:
-  explicit Compiler(const Model& model) : model_(model), topology_(model) {}
+  explicit Compiler(const Model& model) : model_(model), topology_(model) {
+    for (const Policy& policy : model.policies)
+      if (policy.action == PolicyAction::kProtect)
+        protected_.emplace(policy.vti.value, policy.selector.source.family());
+  }
 
   Tables run() {
     compile_settings();
     for (size_t i = 0; i < model_.interfaces.size(); ++i) add_interface(i);
     for (const Route& route : model_.routes) add_route(route);
     for (const Neighbor& neighbor : model_.neighbors)
-      tables_.neighbors.push_back(
-          {interface(neighbor.interface.value), neighbor.address.ipv4(), neighbor.mac});
+      tables_.neighbors.push_back({interface(neighbor.interface.value), neighbor.address, neighbor.mac});
     add_rules(model_.nat.source, NatKind::kSource, tables_.source_rules);
     add_rules(model_.nat.destination, NatKind::kDestination, tables_.destination_rules);
     for (const Policy& policy : model_.policies) add_policy(policy);
@@ -108,6 +83,9 @@ class Compiler {
         model_.nat.always_track ? SettingsRecord::Sessions::kAlways : SettingsRecord::Sessions::kAuto;
     s.busy_poll = dataplane.busy_poll;
     s.icmp_errors_per_second = model_.icmp_errors_per_second;
+    s.host_path = dataplane.host_path;
+    s.host_namespace.assign(dataplane.host_namespace.value);
+    if (model_.import) compile_import(*model_.import, s);
     s.session_limit = model_.nat.session_limit.value_or(dataplane.sessions);
     const NatTimeouts& t = model_.nat.timeouts;
     s.tcp_syn_sent_s = t.tcp_syn_sent, s.tcp_syn_recv_s = t.tcp_syn_recv;
@@ -116,6 +94,13 @@ class Compiler {
     s.tcp_time_wait_s = t.tcp_time_wait, s.tcp_close_s = t.tcp_close;
     s.tcp_unacknowledged_s = t.tcp_unacknowledged;
     s.udp_s = t.udp, s.udp_stream_s = t.udp_stream, s.icmp_s = t.icmp, s.generic_s = t.generic;
+  }
+
+  static void compile_import(const RouteImport& from, SettingsRecord& to) {
+    to.import_routes = 1;
+    to.import_table = from.table;
+    for (size_t number = 0; number < from.protocols.size(); ++number)
+      if (from.protocols[number]) to.import_protocols[number / 64] |= uint64_t{1} << number % 64;
   }
 
   void add_interface(size_t position) {
@@ -127,39 +112,39 @@ class Compiler {
     if (from.parent) to.parent = index_of(*from.parent);
     to.vlan_id = from.vlan_id;
     to.mtu_bytes = from.mtu;
+    to.mss_clamp_bytes = from.mss_clamp;
+    to.dad = from.dad;
+    to.protect = from.protect;
+    to.ttl = from.ttl;
+    to.has_key = from.gre_key.has_value();
+    to.key = from.gre_key.value_or(0);
+    to.local = from.local_ip;
+    to.remote = from.remote_ip;
     to.name = fixed<sizeof(Name::bytes)>(from.name);
     to.device = fixed<sizeof(InterfaceRecord{}.device.bytes)>(from.device);
     tables_.interfaces.push_back(to);
-    for (const auto& address : from.addresses) tables_.addresses.push_back({to.index, address.value.ipv4()});
+    for (const auto& address : from.addresses) tables_.addresses.push_back({to.index, address.value});
   }
 
   void add_route(const Route& from) {
     RouteRecord to;
     to.index = RouteIndex(static_cast<uint32_t>(tables_.routes.size()));
-    to.prefix = from.prefix.ipv4();
-    switch (from.target) {
-      case RouteTarget::kVia:
-        to.kind = RouteKind::kNextHop;
-        break;
-      case RouteTarget::kInterface:
-        to.kind = RouteKind::kInterface;
-        break;
-      case RouteTarget::kBlackhole:
-        to.kind = RouteKind::kBlackhole;
-        break;
-      case RouteTarget::kUnreachable:
-        to.kind = RouteKind::kUnreachable;
-        break;
-      case RouteTarget::kProhibit:
-        to.kind = RouteKind::kProhibit;
-        break;
-    }
-    if (!from.via.empty()) to.via = from.via[0].value.ipv4();
-    if (!from.interface.value.empty())
-      to.interface = interface(from.interface.value);
-    else if (const auto index = from.via.empty() ? std::nullopt : topology_.connected(from.via[0].value))
-      to.interface = index_of(*index);
+    to.kind = from.kind;
+    to.prefix = from.prefix;
+    to.metric = from.metric;
+    const auto add_hop = [&](const IpAddress& via, InterfaceIndex on) {
+      to.next_hops[to.next_hop_count++] = {via, on};
+    };
+    if (from.kind == RouteKind::kNextHop && from.via.empty())
+      add_hop(IpAddress{}, interface(from.interface.value));
+    for (const auto& via : from.via) add_hop(via.value, interface_of(from, via.value));
     tables_.routes.push_back(to);
+  }
+
+  InterfaceIndex interface_of(const Route& route, const IpAddress& via) const {
+    if (!route.interface.value.empty()) return interface(route.interface.value);
+    const auto index = topology_.connected(via);
+    return index ? index_of(*index) : kNoInterface;
   }
 
   void add_rules(const std::vector<NatRule>& rules, NatKind kind, std::vector<NatRuleRecord>& records) {
@@ -178,13 +163,16 @@ class Compiler {
     to.index = static_cast<uint32_t>(records.size());
     to.number = from.number;
     to.kind = kind;
-    to.translation = translation_of(from.action);
+    to.family = from.family;
+    to.translation = from.action;
+    to.ipsec = from.ipsec;
     to.protocol = protocol;
-    to.interface = from.interface.value == "any" ? kNoInterface : interface(from.interface.value);
+    to.local_output = from.interface.value == "local";
+    to.interface = interface(from.interface.value);  // none for "any" and "local"
     to.source = match_of(from.source);
     to.destination = match_of(from.destination);
-    if (from.action == NatAction::kAddress || from.action == NatAction::kRange)
-      to.address_low = from.translation.low, to.address_high = from.translation.high;
+    to.address_low = from.translation.low, to.address_high = from.translation.high;
+    if (from.action == NatTranslation::kPrefix) to.prefix_length = prefix_of(from.translation)->length;
     to.has_port_range = from.translation_port.has_value();
     to.ports = from.translation_port.value_or(PortRange{});
     records.push_back(to);
@@ -196,33 +184,70 @@ class Compiler {
     to.direction = from.direction;
     to.action = from.action;
     to.priority = from.priority;
-    to.selector = selector_of(from.selector);
+    to.selector = from.selector;
+    to.interface = interface(from.interface.value);
+    to.vti = interface(from.vti.value);
     to.name = fixed<sizeof(Name::bytes)>(from.name);
     to.templates = static_cast<uint8_t>(from.templates.size());
-    for (const Template& one : from.templates)
-      to.tmpl = {address_or_any(one.source), address_or_any(one.destination), Reqid(one.reqid)};
+    std::transform(from.templates.begin(), from.templates.end(), to.tmpl,
+                   [](const Template& one) { return one.record; });
     tables_.policies.push_back(to);
+  }
+
+  // As in Linux: without a selector and the flag af-unspec an SA carries its own family only. It is compared
+  // with each flow's first packet, and so only told where policies of the other family could use the SA.
+  std::optional<Selector> selector_of(const State& state) const {
+    if (state.selector) return state.selector;
+    const Family own = state.source.family();
+    const Family other = own == Family::kIpv4 ? Family::kIpv6 : Family::kIpv4;
+    if ((state.flags & kAfUnspec) != 0 || !protected_.contains({state.vti.value, other})) return std::nullopt;
+    Selector everything;
+    everything.source = everything.destination = IpPrefix::any(own);
+    return everything;
+  }
+
+  static uint32_t flags_of(const State& state) {
+    return kSaStaticKey | (state.flags & ~kAfUnspec) | (state.esn ? kSaEsn : 0u) |
+           (state.encap ? kSaEncap : 0u) | (state.encap && state.encap->mapping ? kSaMapping : 0u);
   }
 
   void add_state(const State& from) {
     SaRecord& to = tables_.states.emplace_back();
     to.spi = Spi(from.spi);
     to.direction = from.direction;
-    to.algorithm = *from.cipher->algorithm;
+    to.mode = from.mode;
+    to.algorithm = from.algorithm;
     to.reqid = Reqid(from.reqid);
-    to.flags = kSaStaticKey | from.flags | (from.selector ? kSaHasSelector : 0u);
+    to.flags = flags_of(from);
     to.replay_window = from.replay_window;
-    to.source = from.source.ipv4();
-    to.destination = from.destination.ipv4();
-    if (from.selector) to.selector = selector_of(*from.selector);
+    to.source = from.source;
+    to.destination = from.destination;
+    to.vti = interface(from.vti.value);
+    to.last_sequence = from.last_sequence;
+    to.limits = from.limits;
     to.name = fixed<sizeof(Name::bytes)>(from.name);
-    const auto key = from.key.bytes();
-    std::copy_n(key.begin(), from.cipher->key_bytes, to.key);
-    std::copy_n(key.begin() + from.cipher->key_bytes, from.cipher->salt_bytes, to.salt);
+    if (const auto selector = selector_of(from)) to.flags |= kSaHasSelector, to.selector = *selector;
+    if (from.encap) add_encap(*from.encap, to);
+    add_keys(from, to);
+  }
+
+  static void add_encap(const UdpEncapsulation& from, SaRecord& to) {
+    to.encap_source_port = from.source_port;
+    to.encap_destination_port = from.destination_port;
+    to.keepalive_s = from.keepalive_s;
+  }
+
+  static void add_keys(const State& from, SaRecord& to) {
+    const auto key = from.key.bytes(), auth_key = from.auth_key.bytes();
+    const auto salt = key.begin() + from.cipher->key_bytes;
+    std::copy(key.begin(), salt, to.key);
+    std::copy(salt, key.end(), to.salt);
+    std::copy(auth_key.begin(), auth_key.end(), to.auth_key);
   }
 
   const Model& model_;
   const Topology topology_;
+  std::set<std::pair<std::string_view, Family>> protected_;  // by a policy, with its VTI ("": none)
   Tables tables_;
 };
 

@@ -14,13 +14,15 @@
 namespace espalier::config {
 
 // Traffic that a tunnel is for: an outbound protect policy, or one pair of prefixes of a site-to-site tunnel.
+// Not what a VTI's policies select: only what is routed into the VTI comes to them, and it never leaves in
+// clear.
 struct Protected {
   int line = 0;
   std::string name;  // "policy 3", "OFFICE-B tunnel 0"
   IpPrefix local, remote;
   uint8_t protocol = 0;
   PortRange local_port, remote_port;
-  Mode mode = Mode::kTunnel;
+  EspMode mode = EspMode::kTunnel;
   std::vector<IpAddress> peers;  // outer destinations, as far as they are addresses
 };
 std::vector<Protected> protected_traffic(const Model& model);

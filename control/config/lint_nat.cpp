@@ -8,33 +8,49 @@
 namespace espalier::config {
 namespace {
 
+struct Interval {
+  uint128 low, high;  // inclusive, IpAddress::host()
+};
 struct Rectangle {
-  Ipv4Range source, destination;  // never negated
+  Interval source, destination;
 };
 
-bool meets(const Ipv4Range& a, const Ipv4Range& b) {
+Interval interval_of(const AddressRange& range) {
+  return {range.low.host(), range.high.host()};
+}
+Interval interval_of(const IpPrefix& prefix) {
+  return interval_of(AddressRange::of(prefix));
+}
+std::string to_text(const Interval& i) {
+  return config::to_text(AddressRange{IpAddress::from_host(i.low), IpAddress::from_host(i.high)});
+}
+bool meets(const Interval& a, const Interval& b) {
   return a.low <= b.high && b.low <= a.high;
 }
-Ipv4Range common(const Ipv4Range& a, const Ipv4Range& b) {
+bool holds(const Interval& outer, const Interval& inner) {
+  return outer.low <= inner.low && inner.high <= outer.high;
+}
+Interval common(const Interval& a, const Interval& b) {
   return {std::max(a.low, b.low), std::min(a.high, b.high)};
 }
 
-// What a rule compares, as ranges without negation: a negated one is what lies below and above.
-std::vector<Ipv4Range> plain(const Ipv4Range& match) {
-  if (!match.negate) return {match};
-  std::vector<Ipv4Range> result;
-  if (match.low > 0) result.push_back({0, match.low - 1});
-  if (match.high < 0xffffffff) result.push_back({match.high + 1, 0xffffffff});
+// What a rule compares, as intervals without negation: a negated one is what lies below and above.
+std::vector<Interval> plain(const AddressRange& match) {
+  const Interval inside = interval_of(match), all = interval_of(AddressRange::any(match.family()));
+  if (!match.negate) return {inside};
+  std::vector<Interval> result;
+  if (match.low.host() > all.low) result.push_back({all.low, inside.low - 1});
+  if (match.high.host() < all.high) result.push_back({inside.high + 1, all.high});
   return result;
 }
 
 // The parts of `from` outside of `hole`: below, above, left, right. Precondition: they meet.
 std::vector<Rectangle> subtract(const Rectangle& from, const Rectangle& hole) {
   std::vector<Rectangle> rest;
-  const Ipv4Range source = common(from.source, hole.source);
+  const Interval source = common(from.source, hole.source);
   if (from.source.low < source.low) rest.push_back({{from.source.low, source.low - 1}, from.destination});
   if (source.high < from.source.high) rest.push_back({{source.high + 1, from.source.high}, from.destination});
-  const Ipv4Range destination = common(from.destination, hole.destination);
+  const Interval destination = common(from.destination, hole.destination);
   if (from.destination.low < destination.low)
     rest.push_back({source, {from.destination.low, destination.low - 1}});
   if (destination.high < from.destination.high)
@@ -50,7 +66,6 @@ class SourceNatLint {
 
   void run() {
     for (const Protected& selector : traffic_) {
-      if (!selector.local.is_ipv4()) continue;
       if (!any_rule_meets(selector)) continue;
       const std::vector<size_t> egress = topology_.egress(selector.remote);
       bool found = egress.empty() && walk(selector, std::nullopt);
@@ -60,20 +75,21 @@ class SourceNatLint {
 
  private:
   bool any_rule_meets(const Protected& selector) const {
-    const Ipv4Range local = range_of(selector.local.ipv4());
+    const Interval local = interval_of(selector.local);
     return std::any_of(model_.nat.source.begin(), model_.nat.source.end(), [&](const NatRule& rule) {
-      return rule.action != NatAction::kExclude &&
-             (rule.source.address.negate || meets(rule.source.address, local));
+      return rule.family == selector.local.family() && rule.action != NatTranslation::kExclude &&
+             (rule.source.address.negate || meets(interval_of(rule.source.address), local));
     });
   }
 
   // Follows the rules as the packets that leave by `egress` do (nothing: not known, so by every interface).
   bool walk(const Protected& selector, std::optional<size_t> egress) {
-    left_ = {{range_of(selector.local.ipv4()), range_of(selector.remote.ipv4())}};
+    left_ = {{interval_of(selector.local), interval_of(selector.remote)}};
     partial_exclude_ = nullptr;
     for (const NatRule& rule : model_.nat.source) {
-      if (rule.disable || !is_consulted(rule, selector, egress)) continue;
-      if (rule.action == NatAction::kExclude)
+      if (rule.disable || rule.family != selector.local.family() || !is_consulted(rule, selector, egress))
+        continue;
+      if (rule.action == NatTranslation::kExclude)
         exclude(rule, selector);
       else if (takes(rule, selector))
         return true;
@@ -85,13 +101,15 @@ class SourceNatLint {
   bool is_consulted(const NatRule& rule, const Protected& selector, std::optional<size_t> egress) const {
     const bool interface =
         rule.interface.value == "any" || !egress || rule.interface.value == model_.interfaces[*egress].name;
-    return interface && (selector.protocol == kProtoAny || rule.protocol.covers(selector.protocol));
+    // One for what no policy protects is not asked for this traffic.
+    return interface && rule.ipsec != IpsecMatch::kNone &&
+           (selector.protocol == kProtoAny || rule.protocol.covers(selector.protocol));
   }
 
   std::vector<Rectangle> rectangles(const NatRule& rule) const {
     std::vector<Rectangle> result;
-    for (const Ipv4Range& source : plain(rule.source.address))
-      for (const Ipv4Range& destination : plain(rule.destination.address))
+    for (const Interval& source : plain(rule.source.address))
+      for (const Interval& destination : plain(rule.destination.address))
         result.push_back({source, destination});
     return result;
   }
@@ -123,7 +141,7 @@ class SourceNatLint {
     for (const Rectangle& taken : rectangles(rule))
       for (const Rectangle& part : left_) {
         if (!meets(part.source, taken.source) || !meets(part.destination, taken.destination)) continue;
-        const Ipv4Range destination = common(part.destination, taken.destination);
+        const Interval destination = common(part.destination, taken.destination);
         if (is_protected_afterwards(rule, destination)) continue;
         report(rule, selector, common(part.source, taken.source), destination);
         return true;
@@ -132,34 +150,31 @@ class SourceNatLint {
   }
 
   // NAT before IPsec, as it is meant: the translated packet is for a tunnel again.
-  bool is_protected_afterwards(const NatRule& rule, const Ipv4Range& destination) const {
-    if (rule.action == NatAction::kMasquerade) return false;
-    const auto holds = [](const Ipv4Range& outer, const Ipv4Range& inner) {
-      return outer.low <= inner.low && inner.high <= outer.high;
-    };
+  bool is_protected_afterwards(const NatRule& rule, const Interval& destination) const {
+    if (rule.action == NatTranslation::kMasquerade) return false;
+    const Interval source = interval_of(rule.translation);
     return std::any_of(traffic_.begin(), traffic_.end(), [&](const Protected& other) {
-      return other.local.is_ipv4() && holds(range_of(other.local.ipv4()), rule.translation) &&
-             holds(range_of(other.remote.ipv4()), destination);
+      return holds(interval_of(other.local), source) && holds(interval_of(other.remote), destination);
     });
   }
 
-  void report(const NatRule& rule, const Protected& selector, const Ipv4Range& source,
-              const Ipv4Range& destination) {
-    const std::string taken = fmt::format("{} -> {}", to_string(source), to_string(destination));
+  void report(const NatRule& rule, const Protected& selector, const Interval& source,
+              const Interval& destination) {
+    const std::string taken = fmt::format("{} -> {}", to_text(source), to_text(destination));
     if (partial_exclude_ != nullptr)
-      diagnostics_.warning(
-          rule.line,
-          "nat.source rule {}: takes {} out of the tunnel ({}, line {}), because exclude rule {} (line {}) "
-          "covers only part of {} -> {}: widen the exclude",
-          rule.number, taken, selector.name, selector.line, partial_exclude_->number, partial_exclude_->line,
-          to_string(selector.local), to_string(selector.remote));
+      diagnostics_.warning(rule.line,
+                           "{}: takes {} out of the tunnel ({}, line {}), because exclude rule {} (line {}) "
+                           "covers only part of {} -> {}: widen the exclude",
+                           path_of(rule), taken, selector.name, selector.line, partial_exclude_->number,
+                           partial_exclude_->line, config::to_text(selector.local),
+                           config::to_text(selector.remote));
     else
       diagnostics_.warning(rule.line,
-                           "nat.source rule {}: takes {} out of the tunnel ({}, line {}), which then leaves "
+                           "{}: takes {} out of the tunnel ({}, line {}), which then leaves "
                            "in clear: add before "
                            "it a rule with source {}, destination {} and exclude = true",
-                           rule.number, taken, selector.name, selector.line, to_string(selector.local),
-                           to_string(selector.remote));
+                           path_of(rule), taken, selector.name, selector.line,
+                           config::to_text(selector.local), config::to_text(selector.remote));
   }
 
   const Model& model_;

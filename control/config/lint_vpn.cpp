@@ -49,7 +49,7 @@ class VpnLint {
     for (const Proposal& proposal : group.proposals) {
       const std::string where = fmt::format("{}.proposal {}", path, proposal.number);
       check_hash(proposal, where);
-      if (proposal.cipher->aead && proposal.hash.value != nullptr)
+      if (proposal.cipher->aead() && proposal.hash.value != nullptr)
         diagnostics_.warning(proposal.hash.line,
                              "{}: {} authenticates by itself and needs no hash: leave it out", where,
                              proposal.cipher->name);
@@ -68,7 +68,7 @@ class VpnLint {
       check_hash(proposal, where);
       if (proposal.prf != nullptr && proposal.prf->weak)
         diagnostics_.warning(proposal.line, "{}: {} is weak: use prfsha256", where, proposal.prf->name);
-      if (proposal.cipher->aead && proposal.hash.value != nullptr)
+      if (proposal.cipher->aead() && proposal.hash.value != nullptr)
         diagnostics_.warning(proposal.hash.line, "{}: {} authenticates by itself; {}", where,
                              proposal.cipher->name, prf_remedy(proposal));
     }
@@ -83,11 +83,11 @@ class VpnLint {
   void check_peer(const Peer& peer) {
     const std::string path = "vpn.ipsec.site-to-site.peer." + peer.name;
     const IkeGroup* ike = find_group(vpn_.ike_groups, peer.ike_group.value);
-    if (peer.local_address.value.is_set() && !topology_.is_own(peer.local_address.value))
+    if (!peer.local_address.value.is_unspecified() && !topology_.is_own(peer.local_address.value))
       diagnostics_.warning(
           peer.local_address.line,
           "{}.local-address: {} is no address of this gateway: give it to an interface, or use \"any\"", path,
-          to_string(peer.local_address.value));
+          to_text(peer.local_address.value));
     check_initiation(peer, *ike, path);
     check_lifetimes(peer, *ike, path);
     if (peer.authentication.mode == AuthenticationMode::kPreSharedSecret) check_psk(peer, path);
@@ -123,9 +123,10 @@ class VpnLint {
 
   // RFC 7296 section 2.15 leaves the choice to the ids: best is the key that names both.
   void check_psk(const Peer& peer, const std::string& path) {
-    const std::string local = peer.authentication.local_id.empty() && peer.local_address.value.is_set()
-                                  ? to_string(peer.local_address.value)
-                                  : peer.authentication.local_id;
+    const std::string local =
+        peer.authentication.local_id.empty() && !peer.local_address.value.is_unspecified()
+            ? to_text(peer.local_address.value)
+            : peer.authentication.local_id;
     const std::string remote = peer.authentication.remote_id.empty() && !peer.remote_addresses.empty()
                                    ? peer.remote_addresses[0].value
                                    : peer.authentication.remote_id;

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <span>
 #include <tuple>
 
 #include "control/config/lint.hpp"
@@ -11,58 +10,71 @@
 namespace espalier::config {
 namespace {
 
-// What a template and a state have in common; reqid 0 and unset addresses of a template stand for any.
-using Key = std::tuple<IpAddress, IpAddress, Mode, uint32_t>;
+// What a template and a state have in common, and the VTI that both are of; SPI 0, reqid 0 and unspecified
+// addresses of a template stand for any.
+using Key = std::tuple<IpAddress, IpAddress, EspMode, uint32_t, std::string_view>;
 
-// Whether one packet can be in both.
-bool overlap(const TrafficSelector& a, const TrafficSelector& b) {
-  const bool protocols = a.protocol == kProtoAny || b.protocol == kProtoAny || a.protocol == b.protocol;
-  return protocols && a.source.overlaps(b.source) && a.destination.overlaps(b.destination) &&
-         a.source_port.overlaps(b.source_port) && a.destination_port.overlaps(b.destination_port);
+Key key_of(const Template& t, const Policy& policy) {
+  return {t.record.source, t.record.destination, t.record.mode, t.record.reqid.value, policy.vti.value};
+}
+Key key_of(const State& s, uint32_t reqid) {
+  return {s.source, s.destination, s.mode, reqid, s.vti.value};
 }
 
 // Outbound: which states a packet could take.
 class OutboundStates {
  public:
   explicit OutboundStates(const std::vector<State>& states) {
-    for (const State& state : states) {
-      if (state.direction != Direction::kOut) continue;
-      by_key_[Key(state.source, state.destination, state.mode, state.reqid)].push_back(&state);
-      if (state.reqid != 0) by_key_[Key(state.source, state.destination, state.mode, 0)].push_back(&state);
-    }
+    for (const State& state : states)
+      for (const uint32_t reqid : std::set<uint32_t>{state.reqid, 0})
+        if (state.direction == Direction::kOut) by_key_[key_of(state, reqid)].push_back(&state);
   }
   // Those that the template names.
-  std::span<const State* const> serving(const Template& t) const {
-    const auto found = by_key_.find(Key(t.source, t.destination, t.mode, t.reqid));
-    return found == by_key_.end() ? std::span<const State* const>() : found->second;
+  std::vector<const State*> serving(const Template& t, const Policy& policy) const {
+    const auto found = by_key_.find(key_of(t, policy));
+    std::vector<const State*> result;
+    if (found == by_key_.end()) return result;
+    std::copy_if(found->second.begin(), found->second.end(), std::back_inserter(result),
+                 [&](const State* s) { return t.record.spi.value == 0 || t.record.spi.value == s->spi; });
+    return result;
   }
 
  private:
   std::map<Key, std::vector<const State*>> by_key_;
 };
 
-bool may_carry(const State* state, const TrafficSelector& traffic) {
-  return !state->selector || overlap(*state->selector, traffic);
+bool carries_family(const State& state, Family family) {
+  return state.selector || (state.flags & kAfUnspec) != 0 || state.source.family() == family;
+}
+bool may_carry(const State& state, const Selector& traffic) {
+  if (state.selector) return state.selector->overlaps(traffic);
+  return carries_family(state, traffic.source.family());
 }
 
 // Inbound: whether a policy lets through what a state decrypts.
 class InboundTemplates {
  public:
   explicit InboundTemplates(const std::vector<Policy>& policies) {
-    for (const Policy& policy : policies)
-      for (const Template& t : policy.templates)
-        if (policy.direction != Direction::kOut) keys_.emplace(t.source, t.destination, t.mode, t.reqid);
+    for (const Policy& policy : policies) {
+      if (policy.direction == Direction::kOut) continue;
+      vtis_.insert(policy.vti.value);
+      for (const Template& t : policy.templates) keys_.emplace(key_of(t, policy), t.record.spi.value);
+    }
   }
   bool accept(const State& s) const {
+    // A VTI without policies takes everything.
+    if (!s.vti.value.empty() && !vtis_.contains(s.vti.value)) return true;
     for (const IpAddress& source : {s.source, IpAddress{}})
       for (const IpAddress& destination : {s.destination, IpAddress{}})
         for (const uint32_t reqid : {s.reqid, 0u})
-          if (keys_.contains(Key(source, destination, s.mode, reqid))) return true;
+          for (const uint32_t spi : {s.spi, 0u})
+            if (keys_.contains({Key(source, destination, s.mode, reqid, s.vti.value), spi})) return true;
     return false;
   }
 
  private:
-  std::set<Key> keys_;
+  std::set<std::pair<Key, uint32_t>> keys_;
+  std::set<std::string_view> vtis_;
 };
 
 void check_states(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
@@ -75,7 +87,7 @@ void check_states(const Model& model, const Topology& topology, Diagnostics& dia
     const IpAddress& own = out ? state.source : state.destination;
     if (!topology.is_own(own))
       warn(fmt::format("{} {} is no address of this gateway: give it to an interface, or look at direction",
-                       out ? "src" : "dst", to_string(own)));
+                       out ? "src" : "dst", to_text(own)));
     if (!out && !templates.accept(state))
       warn("no in or fwd policy has a template for it, so what it decrypts is dropped: add a policy");
     if (state.integrity != nullptr && state.integrity->weak)
@@ -83,38 +95,67 @@ void check_states(const Model& model, const Topology& topology, Diagnostics& dia
   }
 }
 
-void check_templates(const Model& model, Diagnostics& diagnostics) {
-  const OutboundStates states(model.states);
-  for (const Policy& policy : model.policies) {
-    if (policy.direction != Direction::kOut) continue;
-    for (const Template& t : policy.templates) {
-      if (!t.source.is_set() || !t.destination.is_set()) continue;
-      const auto serving = states.serving(t);
-      const int line = t.line != 0 ? t.line : policy.line;
-      if (serving.empty())
-        diagnostics.warning(
-            line,
-            "xfrm.{}: no out state has src {}, dst {}, reqid {} and this mode, so nothing leaves: add the "
-            "state",
-            policy.name, to_string(t.source), to_string(t.destination), t.reqid);
-      else if (std::none_of(serving.begin(), serving.end(),
-                            [&](const State* state) { return may_carry(state, policy.selector); }))
-        diagnostics.warning(line,
-                            "xfrm.{}: the selector of state 0x{:x} (line {}) has nothing in common with the "
-                            "policy's, so nothing "
-                            "leaves: make them agree",
-                            policy.name, serving.front()->spi, serving.front()->line);
-    }
+class TemplateLint {
+ public:
+  TemplateLint(const Model& model, Diagnostics& diagnostics)
+      : model_(model), states_(model.states), diagnostics_(diagnostics) {}
+
+  void run() {
+    for (const Policy& policy : model_.policies)
+      for (const Template& t : policy.templates)
+        if (policy.direction == Direction::kOut && is_needed(t.record)) check(policy, t);
   }
-}
+
+ private:
+  // Without addresses the packet's own count; an optional one may be without a state.
+  static bool is_needed(const PolicyTemplate& t) {
+    return !t.source.is_unspecified() && !t.destination.is_unspecified() &&
+           t.level == TemplateLevel::kRequired;
+  }
+
+  void check(const Policy& policy, const Template& t) {
+    const auto serving = states_.serving(t, policy);
+    const int line = t.line != 0 ? t.line : policy.line;
+    if (serving.empty())
+      return diagnostics_.warning(
+          line,
+          "xfrm.{}: no out state has src {}, dst {}, reqid {}{} and this mode, so nothing leaves: add the "
+          "state",
+          policy.name, to_text(t.record.source), to_text(t.record.destination), t.record.reqid.value,
+          t.record.spi.value == 0 ? "" : fmt::format(", spi 0x{:x}", t.record.spi.value));
+    // An inner template carries the packet itself, an outer one what the inner one made of it.
+    const bool innermost = &t == &policy.templates.front();
+    if (innermost && std::none_of(serving.begin(), serving.end(),
+                                  [&](const State* state) { return may_carry(*state, policy.selector); }))
+      warn_of_selector(line, policy, *serving.front());
+  }
+
+  void warn_of_selector(int line, const Policy& policy, const State& state) {
+    if (!carries_family(state, policy.selector.source.family()))
+      return diagnostics_.warning(
+          line,
+          "xfrm.{}: state 0x{:x} (line {}) carries {} only, so nothing leaves: give it "
+          "a selector, or the flag \"af-unspec\"",
+          policy.name, state.spi, state.line, name_of(state.source.family()));
+    diagnostics_.warning(line,
+                         "xfrm.{}: the selector of state 0x{:x} (line {}) has nothing in common with the "
+                         "policy's, so nothing leaves: make them agree",
+                         policy.name, state.spi, state.line);
+  }
+
+  const Model& model_;
+  const OutboundStates states_;
+  Diagnostics& diagnostics_;
+};
 
 // Of two policies for the same traffic the one with the lower priority number, then the earlier, is used.
 void check_shadowed(const Model& model, Diagnostics& diagnostics) {
   for_each_duplicate(
       model.policies,
       [](const Policy& p) {
-        const TrafficSelector& s = p.selector;
-        return std::tuple(p.direction, s.source, s.destination, s.protocol, s.source_port.low,
+        const Selector& s = p.selector;
+        return std::tuple(p.direction, std::string_view(p.vti.value), std::string_view(p.interface.value),
+                          order_of(s.source), order_of(s.destination), s.protocol, s.source_port.low,
                           s.source_port.high, s.destination_port.low, s.destination_port.high);
       },
       [&](const Policy& first, const Policy& second) {
@@ -131,7 +172,7 @@ void check_shadowed(const Model& model, Diagnostics& diagnostics) {
 
 void lint_xfrm(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
   check_states(model, topology, diagnostics);
-  check_templates(model, diagnostics);
+  TemplateLint(model, diagnostics).run();
   check_shadowed(model, diagnostics);
 }
 

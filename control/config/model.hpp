@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <bitset>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ struct Dataplane {
   bool busy_poll = false;
   Memory memory = Memory::kAuto;
   uint32_t sessions = 262144;  // capacity of the session table
+  bool host_path = false;
+  Located<std::string> host_namespace;  // of the TAPs; empty: the dataplane's own
 };
 
 // Interfaces in file order; a vif follows its parent as an interface of its own, "eth1.201".
@@ -42,23 +45,29 @@ struct Interface {
   std::vector<Located<IpPrefix>> addresses;
   uint32_t mtu = 1500;
   bool disable = false;
-  std::optional<uint32_t> mss_clamp;  // kClampToPathMtu: follow the path MTU
-  IpAddress local_ip, remote_ip;      // kGre
-  std::optional<uint32_t> gre_key;    // kGre
-  Located<std::string> protect;       // kGre: the peer whose SAs must carry it
+  bool dad = true;                // duplicate address detection
+  uint16_t mss_clamp = 0;         // as in InterfaceRecord
+  IpAddress local_ip, remote_ip;  // kGre; kVti: both or none
+  std::optional<uint32_t> gre_key;
+  uint8_t ttl = 64;      // kGre; 0: the inner packet's
+  bool protect = false;  // kGre: never in clear
   std::string description;
 };
-inline constexpr uint32_t kClampToPathMtu = 0;
-
-enum class RouteTarget : uint8_t { kVia, kInterface, kBlackhole, kUnreachable, kProhibit };
 
 struct Route {
   int line = 0;
   IpPrefix prefix;
-  RouteTarget target = RouteTarget::kVia;
-  std::vector<Located<IpAddress>> via;  // kVia: at least one
-  Located<std::string> interface;       // kInterface; kVia: optional
-  std::optional<uint32_t> metric;
+  RouteKind kind = RouteKind::kNextHop;
+  std::vector<Located<IpAddress>> via;  // kNextHop: empty, the destination is on the interface's link
+  Located<std::string> interface;       // kNextHop: optional with `via`
+  uint32_t metric = 0;
+};
+
+// Which routes of the host's kernel are taken over.
+struct RouteImport {
+  int line = 0;
+  uint32_t table = 254;
+  std::bitset<256> protocols;  // rtm_protocol
 };
 
 struct Neighbor {
@@ -69,23 +78,31 @@ struct Neighbor {
 };
 
 struct NatAddresses {
-  Ipv4Range address;
+  AddressRange address;
   PortRange ports;
 };
 
 struct NatRule {
   int line = 0;
   NatKind kind = NatKind::kSource;
+  Family family = Family::kIpv4;  // kIpv4: of `nat`, kIpv6: of `nat66`
   uint32_t number = 0;
-  Located<std::string> interface;  // "any" or the name of one
+  Located<std::string> interface;  // "any", the name of one, or "local" in destination rules
+  IpsecMatch ipsec = IpsecMatch::kAny;
   NatProtocol protocol;
   NatAddresses source, destination;
-  NatAction action = NatAction::kExclude;
-  Ipv4Range translation;  // kAddress, kRange, kPrefix
+  NatTranslation action = NatTranslation::kExclude;
+  AddressRange translation;  // kAddress, kRange, kPrefix
   std::optional<PortRange> translation_port;
   bool disable = false;
   std::string description;
 };
+
+// "nat66.source rule 10"
+inline std::string path_of(const NatRule& rule) {
+  return fmt::format("{}.{} rule {}", rule.family == Family::kIpv4 ? "nat" : "nat66",
+                     rule.kind == NatKind::kSource ? "source" : "destination", rule.number);
+}
 
 struct NatTimeouts {  // seconds; nf_conntrack's names and defaults
   uint32_t tcp_syn_sent = 120, tcp_syn_recv = 60, tcp_established = 432000, tcp_fin_wait = 120,
@@ -94,50 +111,35 @@ struct NatTimeouts {  // seconds; nf_conntrack's names and defaults
 };
 
 struct Nat {
-  std::vector<NatRule> source, destination;  // in number order
+  std::vector<NatRule> source, destination;  // those of IPv4 before those of IPv6, each in number order
   bool always_track = false;
   std::optional<uint32_t> session_limit;
   int session_limit_line = 0;
   NatTimeouts timeouts;
 };
 
-// A traffic selector of `xfrm` (RFC 4301 section 4.4.1.1); for ICMP the ports are type and code.
-struct TrafficSelector {
-  IpPrefix source, destination;
-  uint8_t protocol = 0;
-  PortRange source_port, destination_port;
-};
-
 struct Template {
   int line = 0;
-  IpAddress source, destination;  // unset: any
-  Mode mode = Mode::kTunnel;
-  uint32_t reqid = 0;     // 0: any
-  bool optional = false;  // level = "use"
-};
-
-struct Lifetime {  // 0: no limit
-  uint64_t soft_packets = 0, hard_packets = 0, soft_bytes = 0, hard_bytes = 0;
-  uint64_t soft_seconds = 0, hard_seconds = 0;
-  bool any() const {
-    return (soft_packets | hard_packets | soft_bytes | hard_bytes | soft_seconds | hard_seconds) != 0;
-  }
+  PolicyTemplate record;  // unspecified addresses: any
 };
 
 struct Policy {
   int line = 0;
   std::string name;
   Direction direction = Direction::kOut;
-  TrafficSelector selector;
+  Selector selector;
+  Located<std::string> interface;  // kOut: the egress interface
   uint32_t priority = 0;
   PolicyAction action = PolicyAction::kProtect;
   std::vector<Template> templates;
   Located<std::string> vti;
-  Lifetime limit;
+  bool has_limit = false;
 };
 
 struct UdpEncapsulation {
   uint16_t source_port = 4500, destination_port = 4500;
+  uint16_t keepalive_s = 0;
+  bool mapping = false;
 };
 
 struct State {
@@ -147,18 +149,20 @@ struct State {
   Direction direction = Direction::kOut;  // kOut or kIn
   IpAddress source, destination;
   uint32_t reqid = 0;
-  Mode mode = Mode::kTunnel;
+  EspMode mode = EspMode::kTunnel;
   const Cipher* cipher = nullptr;        // never null after parsing without error
   const Integrity* integrity = nullptr;  // null with an AEAD
+  EspAlgorithm algorithm;                // what both are together
   Secret key;                            // with the 4-byte salt where the cipher has one
   Secret auth_key;
   bool esn = false;
   uint32_t replay_window = 32;
-  uint32_t flags = 0;  // SaFlags
+  uint64_t last_sequence = 0;
+  uint32_t flags = 0;  // SaFlags, and kAfUnspec
   std::optional<UdpEncapsulation> encap;
-  std::optional<TrafficSelector> selector;
+  std::optional<Selector> selector;
   Located<std::string> vti;
-  Lifetime limit;
+  SaLimits limits;
 };
 
 // The name of a state that was given none.
@@ -182,7 +186,7 @@ struct EspGroup {
   std::string name;
   uint32_t lifetime = 3600;
   std::optional<uint64_t> life_bytes, life_packets;
-  Mode mode = Mode::kTunnel;
+  EspMode mode = EspMode::kTunnel;
   Pfs pfs = Pfs::kIkeGroup;
   uint32_t pfs_group = 0;  // kGroup
   int pfs_line = 0;
@@ -259,7 +263,7 @@ struct Peer {
   Located<std::string> default_esp_group;
   bool force_udp_encapsulation = false;
   std::optional<bool> reauth;                          // nothing: as the IKE group says
-  Located<IpAddress> local_address;                    // unset: any
+  Located<IpAddress> local_address;                    // unspecified: any
   std::vector<Located<std::string>> remote_addresses;  // addresses, host names, "any"
   uint32_t replay_window = 32;
   std::vector<Located<IpAddress>> virtual_addresses;
@@ -283,6 +287,7 @@ struct Model {
   Dataplane dataplane;
   std::vector<Interface> interfaces;
   std::vector<Route> routes;
+  std::optional<RouteImport> import;
   std::vector<Neighbor> neighbors;
   Nat nat;
   uint32_t icmp_errors_per_second = 1000;  // 0: not limited

@@ -11,9 +11,10 @@ std::string algorithm_fault(std::string_view name, std::string_view what, std::s
 
 }  // namespace
 
-const Cipher* read_cipher(Reader& reader) {
+const Cipher* read_cipher(Reader& reader, const Cipher* also) {
   if (!reader.require("encryption")) return nullptr;
-  const auto cipher = reader.parsed("encryption", [](std::string_view name) -> Result<const Cipher*> {
+  const auto cipher = reader.parsed("encryption", [also](std::string_view name) -> Result<const Cipher*> {
+    if (also != nullptr && also->name == name) return also;
     if (const Cipher* found = find_cipher(name)) return found;
     return fail("{}", algorithm_fault(name, "encryption", "aes128gcm128 or aes256gcm128"));
   });

@@ -18,8 +18,9 @@ void parse_nat(Reader& root, Model& model);
 void parse_vpn(Reader& root, Model& model);
 void parse_xfrm(Reader& root, Model& model);
 
-// Shared by sections. A `cipher` that is missing or unknown is reported and null.
-const Cipher* read_cipher(Reader& reader);
+// Shared by sections. A `cipher` that is missing or unknown is reported and null. `also`: one that cannot be
+// negotiated, and is good here.
+const Cipher* read_cipher(Reader& reader, const Cipher* also = nullptr);
 Located<const Integrity*> read_hash(Reader& reader);
 uint8_t read_protocol(Reader& reader);
 

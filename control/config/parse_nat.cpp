@@ -1,4 +1,4 @@
-// nat: source and destination rules, session tracking, timeouts, limits.
+// nat and nat66: source and destination rules, session tracking, timeouts, limits.
 #include <algorithm>
 
 #include "control/config/parse.hpp"
@@ -35,10 +35,20 @@ Result<NatProtocol> parse_nat_protocol(std::string_view name) {
   return fail("is not a protocol: a name such as tcp, tcp_udp, or a number from 1 to 255");
 }
 
-NatAddresses read_addresses(Reader& rule, const char* key, bool may_have_ports) {
-  NatAddresses result;
+// The error names the section that has the other family.
+Result<AddressRange> of_family(AddressRange range, Family family) {
+  if (range.family() == family) return range;
+  return fail("is {}: {} is for {}", name_of(range.family()), family == Family::kIpv4 ? "nat" : "nat66",
+              name_of(family));
+}
+
+NatAddresses read_addresses(Reader& rule, const char* key, Family family, bool may_have_ports) {
+  NatAddresses result{AddressRange::any(family), {}};
   rule.group(key, [&](Reader& reader) {
-    result.address = reader.parsed("address", parse_ipv4_match).value_or(Ipv4Range{});
+    const auto parse = [&](std::string_view text) -> Result<AddressRange> {
+      return of_family(TRY(parse_match(text)), family);
+    };
+    result.address = reader.parsed("address", parse).value_or(result.address);
     result.ports = reader.parsed("port", parse_ports).value_or(PortRange{});
     if (reader.has("port") && !may_have_ports) reader.error("port", "needs protocol tcp, udp or tcp_udp");
   });
@@ -46,65 +56,78 @@ NatAddresses read_addresses(Reader& rule, const char* key, bool may_have_ports) 
 }
 
 struct Translation {
-  NatAction action;
-  Ipv4Range range;
+  NatTranslation action;
+  AddressRange range;
 };
 
 // Whether every address of the range can be a host's: the dataplane drops what comes from or goes to others.
-bool is_of_hosts(const Ipv4Range& range) {
-  const uint32_t first = range.low >> 24, last = range.high >> 24;
+// IPv6: ::/16 holds ::, ::1 and IPv4 addresses.
+bool is_of_hosts(const AddressRange& range) {
+  if (range.family() == Family::kIpv6) return range.low.high.host() >> 48 != 0 && !range.high.is_multicast();
+  const uint32_t first = range.low.v4().host() >> 24, last = range.high.v4().host() >> 24;
   return first != 0 && last < 224 && (last < 127 || first > 127);
 }
 
-Result<Translation> parse_translation(std::string_view text) {
-  if (text == "masquerade") return Translation{NatAction::kMasquerade, {}};
-  const Ipv4Range range = TRY(parse_ipv4_match(text));
+Result<Translation> parse_translation(std::string_view text, Family family) {
+  if (text == "masquerade") return Translation{NatTranslation::kMasquerade, {}};
+  const AddressRange range = TRY(of_family(TRY(parse_match(text)), family));
   if (range.negate) return fail("cannot be negated here");
   if (!is_of_hosts(range))
-    return fail("has addresses that no host can have: 0.0.0.0/8, 127.0.0.0/8, or 224.0.0.0 and above");
-  if (range.low == range.high) return Translation{NatAction::kAddress, range};
-  return Translation{text.find('/') == text.npos ? NatAction::kRange : NatAction::kPrefix, range};
+    return fail(
+        "has addresses that no host can have: {}",
+        family == Family::kIpv4 ? "0.0.0.0/8, 127.0.0.0/8, or 224.0.0.0 and above" : "::/16 or multicast");
+  if (range.is_host()) return Translation{NatTranslation::kAddress, range};
+  return Translation{text.find('/') == text.npos ? NatTranslation::kRange : NatTranslation::kPrefix, range};
 }
 
 // A prefix is translated address by address, so both sides have as many.
-bool is_one_to_one(const Ipv4Range& from, const Ipv4Range& to) {
-  return !from.negate && from.high - from.low == to.high - to.low && (from.low & (from.high - from.low)) == 0;
+bool is_one_to_one(const AddressRange& from, const AddressRange& to) {
+  const auto prefix = prefix_of(from);
+  return !from.negate && prefix && prefix->length == prefix_of(to)->length;
 }
 
-void read_translation(Reader& reader, NatKind kind, NatRule& rule) {
+void read_translation(Reader& reader, NatRule& rule) {
   if (!reader.require("address")) return reader.abandon();
-  const auto translation = reader.parsed("address", parse_translation);
+  const bool source = rule.kind == NatKind::kSource;
+  const auto translation =
+      reader.parsed("address", [&](std::string_view text) { return parse_translation(text, rule.family); });
   rule.translation_port = reader.parsed("port", parse_ports);
   if (reader.has("port") && !rule.protocol.ports())
     reader.error("port", "needs protocol tcp, udp or tcp_udp");
+  if (reader.flag("random"))
+    reader.error("random", "is not supported: ports are chosen as Linux does without it");
   if (!translation) return;
   rule.action = translation->action;
   rule.translation = translation->range;
-  if (rule.action == NatAction::kMasquerade && kind == NatKind::kDestination)
+  if (rule.action == NatTranslation::kMasquerade && !source)
     reader.error("address", "masquerade is for source rules");
-  const Ipv4Range& from = kind == NatKind::kSource ? rule.source.address : rule.destination.address;
-  if (rule.action == NatAction::kPrefix && !is_one_to_one(from, rule.translation))
+  const AddressRange& from = source ? rule.source.address : rule.destination.address;
+  if (rule.action == NatTranslation::kPrefix && !is_one_to_one(from, rule.translation))
     reader.error(
         "address",
         "a prefix is translated 1:1 and needs the rule's {} address to be a prefix of the same length",
-        kind == NatKind::kSource ? "source" : "destination");
+        source ? "source" : "destination");
 }
 
-void read_rule(Reader& reader, NatKind kind, std::vector<NatRule>& rules) {
+void read_rule(Reader& reader, Family family, NatKind kind, std::vector<NatRule>& rules) {
   const bool source = kind == NatKind::kSource;
   NatRule rule;
   rule.line = reader.line();
   rule.kind = kind;
+  rule.family = family;
   const auto number = reader.required_integer("rule", 1, kMaxRuleNumber);
   if (!number) return;
   rule.number = static_cast<uint32_t>(*number);
-  reader.set_path(fmt::format("nat.{} rule {}", source ? "source" : "destination", rule.number));
+  reader.set_path(path_of(rule));
   const char* interface = source ? "outbound-interface" : "inbound-interface";
   reader.require(interface);
   rule.interface = reader.located_string(interface);
+  if (source && rule.interface.value == "local")
+    reader.error(interface, "\"local\" is for destination rules: packets of the gateway itself");
+  rule.ipsec = reader.choice("ipsec", kIpsecMatchWords, IpsecMatch::kAny);
   rule.protocol = reader.parsed("protocol", parse_nat_protocol).value_or(NatProtocol{});
-  rule.source = read_addresses(reader, "source", rule.protocol.ports());
-  rule.destination = read_addresses(reader, "destination", rule.protocol.ports());
+  rule.source = read_addresses(reader, "source", family, rule.protocol.ports());
+  rule.destination = read_addresses(reader, "destination", family, rule.protocol.ports());
   rule.disable = reader.flag("disable");
   rule.description = reader.string("description");
   const bool translates = reader.has("translation");
@@ -112,18 +135,26 @@ void read_rule(Reader& reader, NatKind kind, std::vector<NatRule>& rules) {
   const bool exclude = reader.optional_flag("exclude").value_or(reader.has("exclude") && !translates);
   if (exclude && translates) reader.group_error("has both translation and exclude = true: only one can be");
   if (!exclude && !translates) reader.group_error("needs either translation or exclude = true");
-  reader.group("translation", [&](Reader& translation) { read_translation(translation, kind, rule); });
+  reader.group("translation", [&](Reader& translation) { read_translation(translation, rule); });
   rules.push_back(std::move(rule));
 }
 
-void read_rules(Reader& nat, const char* key, NatKind kind, std::vector<NatRule>& rules) {
-  nat.groups(key, [&](Reader& reader) { read_rule(reader, kind, rules); });
-  std::stable_sort(rules.begin(), rules.end(),
+// Behind what other sections brought; numbers begin anew in each.
+void read_rules(Reader& section, const char* key, Family family, NatKind kind, std::vector<NatRule>& rules) {
+  const auto first = static_cast<ptrdiff_t>(rules.size());
+  section.groups(key, [&](Reader& reader) { read_rule(reader, family, kind, rules); });
+  std::stable_sort(rules.begin() + first, rules.end(),
                    [](const NatRule& a, const NatRule& b) { return a.number < b.number; });
   size_t records = 0;
   for (const NatRule& rule : rules) records += rule.protocol.tcp_and_udp ? 2 : 1;
   if (records > statistics::kMaxNatRules)
-    nat.error(key, "more than {} rules (tcp_udp counts twice)", statistics::kMaxNatRules);
+    section.error(key, "more than {} rules of nat and nat66 (tcp_udp counts twice)",
+                  statistics::kMaxNatRules);
+}
+
+void read_both_kinds(Reader& section, Family family, Nat& nat) {
+  read_rules(section, "source", family, NatKind::kSource, nat.source);
+  read_rules(section, "destination", family, NatKind::kDestination, nat.destination);
 }
 
 }  // namespace
@@ -131,8 +162,7 @@ void read_rules(Reader& nat, const char* key, NatKind kind, std::vector<NatRule>
 void parse_nat(Reader& root, Model& model) {
   Nat& nat = model.nat;
   root.group("nat", [&](Reader& reader) {
-    read_rules(reader, "source", NatKind::kSource, nat.source);
-    read_rules(reader, "destination", NatKind::kDestination, nat.destination);
+    read_both_kinds(reader, Family::kIpv4, nat);
     nat.always_track = reader.choice("sessions", kSessionsWords, false);
     reader.group("timeouts", [&](Reader& timeouts) {
       for (const TimeoutWord& word : kTimeouts)
@@ -145,6 +175,7 @@ void parse_nat(Reader& root, Model& model) {
       nat.session_limit_line = limits.line_of("sessions");
     });
   });
+  root.group("nat66", [&](Reader& reader) { read_both_kinds(reader, Family::kIpv6, nat); });
 }
 
 }  // namespace espalier::config

@@ -70,12 +70,12 @@ void read_esp_group(std::string name, Reader& reader, Vpn& vpn) {
   group.lifetime = static_cast<uint32_t>(reader.integer("lifetime", 30, 86400, 3600));
   group.life_bytes = reader.optional_integer("life-bytes", 1024, kMaxLife);
   group.life_packets = reader.optional_integer("life-packets", 1000, kMaxLife);
-  group.mode = reader.choice("mode", kModeWords, Mode::kTunnel);
+  group.mode = reader.choice("mode", kModeWords, EspMode::kTunnel);
   group.disable_rekey = reader.flag("disable-rekey");
   reader.reject("compression", "IPComp does not pay beside AES-GCM");
   read_pfs(reader, group);
   group.proposals = read_proposals(reader, [](Reader& proposal, Proposal& p) {
-    if (p.cipher != nullptr && !p.cipher->aead) proposal.require("hash");
+    if (p.cipher != nullptr && !p.cipher->aead()) proposal.require("hash");
   });
   vpn.esp_groups.push_back(std::move(group));
 }
@@ -84,7 +84,7 @@ void read_ike_proposal(Reader& reader, Proposal& proposal) {
   proposal.prf = read_prf(reader);
   if (reader.require("dh-group")) proposal.dh_group = reader.parsed("dh-group", parse_dh_group).value_or(0);
   if (proposal.cipher == nullptr) return;
-  if (!proposal.cipher->aead) reader.require("hash");
+  if (!proposal.cipher->aead()) reader.require("hash");
   // RFC 5282 section 8: an AEAD has no hash whose PRF could be taken.
   else if (!reader.has("prf") && !reader.has("hash"))
     reader.group_error("needs \"prf\" with {}", proposal.cipher->name);

@@ -12,19 +12,16 @@ constexpr int64_t kMaxInt = std::numeric_limits<int64_t>::max();
 constexpr size_t kNameBytes = sizeof(Name::bytes);
 constexpr int64_t kMax32 = std::numeric_limits<uint32_t>::max();
 
-IpAddress read_address(Reader& reader, const char* key) {
-  return reader.parsed(key, parse_address).value_or(IpAddress{});
-}
-
 // Ports, or type and code: ICMP has them in the place of ports (as XFRM does).
-void read_ports(Reader& reader, TrafficSelector& selector) {
+void read_ports(Reader& reader, Selector& selector) {
   selector.source_port = reader.parsed("src-port", parse_ports).value_or(PortRange{});
   selector.destination_port = reader.parsed("dst-port", parse_ports).value_or(PortRange{});
   for (const char* key : {"src-port", "dst-port"})
-    if (reader.has(key) && !has_ports(selector.protocol)) reader.error(key, "needs protocol tcp or udp");
+    if (reader.has(key) && !has_selector_ports(selector.protocol))
+      reader.error(key, "needs protocol tcp, udp, sctp or dccp");
   for (const char* key : {"icmp-type", "icmp-code"}) {
     const auto value = reader.optional_integer(key, 0, 255);
-    if (reader.has(key) && !is_icmp(selector.protocol)) reader.error(key, "needs protocol icmp");
+    if (reader.has(key) && !is_icmp(selector.protocol)) reader.error(key, "needs protocol icmp or icmpv6");
     if (!value || !is_icmp(selector.protocol)) continue;
     const auto number = static_cast<uint16_t>(*value);
     (std::string_view(key) == "icmp-type" ? selector.source_port : selector.destination_port) = {number,
@@ -34,15 +31,15 @@ void read_ports(Reader& reader, TrafficSelector& selector) {
 }
 
 // src and dst are required: "0.0.0.0/0" says that any address is meant, and of which family.
-TrafficSelector read_selector(Reader& reader) {
-  TrafficSelector selector;
+Selector read_selector(Reader& reader) {
+  Selector selector;
   for (const char* key : {"src", "dst"}) reader.require(key);
-  selector.source = reader.parsed("src", parse_prefix).value_or(IpPrefix{});
-  selector.destination = reader.parsed("dst", parse_prefix).value_or(IpPrefix{});
+  const auto source = reader.parsed("src", parse_prefix), destination = reader.parsed("dst", parse_prefix);
+  selector.source = source.value_or(IpPrefix{});
+  selector.destination = destination.value_or(IpPrefix{});
   selector.protocol = read_protocol(reader);
   read_ports(reader, selector);
-  const bool both = selector.source.address.is_set() && selector.destination.address.is_set();
-  if (both && selector.source.address.family != selector.destination.address.family)
+  if (source && destination && source->family() != destination->family())
     reader.error("dst", "is of another family than src");
   return selector;
 }
@@ -50,25 +47,25 @@ TrafficSelector read_selector(Reader& reader) {
 struct LimitWord {
   const char* soft_key;
   const char* hard_key;
-  uint64_t Lifetime::*soft;
-  uint64_t Lifetime::*hard;
+  uint64_t SaLimits::*soft;
+  uint64_t SaLimits::*hard;
 };
 constexpr LimitWord kLimitWords[] = {
-    {"packet-soft", "packet-hard", &Lifetime::soft_packets, &Lifetime::hard_packets},
-    {"byte-soft", "byte-hard", &Lifetime::soft_bytes, &Lifetime::hard_bytes},
-    {"time-soft", "time-hard", &Lifetime::soft_seconds, &Lifetime::hard_seconds}};
+    {"soft-packets", "hard-packets", &SaLimits::soft_packets, &SaLimits::hard_packets},
+    {"soft-bytes", "hard-bytes", &SaLimits::soft_bytes, &SaLimits::hard_bytes},
+    {"soft-seconds", "hard-seconds", &SaLimits::soft_seconds, &SaLimits::hard_seconds}};
 
-Lifetime read_limit(Reader& parent) {
-  Lifetime limit;
+SaLimits read_limits(Reader& parent) {
+  SaLimits limits;
   parent.group("limit", [&](Reader& reader) {
     for (const LimitWord& word : kLimitWords) {
-      limit.*word.soft = static_cast<uint64_t>(reader.integer(word.soft_key, 1, kMaxInt));
-      limit.*word.hard = static_cast<uint64_t>(reader.integer(word.hard_key, 1, kMaxInt));
-      if (limit.*word.hard != 0 && limit.*word.soft > limit.*word.hard)
+      limits.*word.soft = static_cast<uint64_t>(reader.integer(word.soft_key, 1, kMaxInt));
+      limits.*word.hard = static_cast<uint64_t>(reader.integer(word.hard_key, 1, kMaxInt));
+      if (limits.*word.hard != 0 && limits.*word.soft > limits.*word.hard)
         reader.error(word.soft_key, "is above {}", word.hard_key);
     }
   });
-  return limit;
+  return limits;
 }
 
 // "0x" and pairs of hexadecimal digits; an empty vector if it is anything else.
@@ -102,26 +99,59 @@ Secret read_key(Reader& reader, const char* key, size_t bytes, std::string_view 
   return result;
 }
 
-void read_algorithms(Reader& reader, State& state) {
-  state.cipher = read_cipher(reader);
-  state.integrity = read_hash(reader).value;
-  // Known keywords, also where the algorithms are so wrong that their keys are not looked at.
-  const bool has_hash = reader.has("hash"), has_auth_key = reader.has("auth-key");
-  if (state.cipher == nullptr) return static_cast<void>(reader.has("key"));
+// The ICV may be cut to another length than the hash's own (`auth-trunc` of `ip xfrm`).
+uint8_t read_icv_bytes(Reader& reader, const Integrity& integrity) {
+  constexpr Word<int> kBits[] = {{"96", 96},   {"128", 128}, {"160", 160}, {"192", 192},
+                                 {"256", 256}, {"384", 384}, {"512", 512}};
+  const auto bits = reader.parsed("auth-trunc", [&](std::string_view text) -> Result<int> {
+    for (const auto& word : kBits)
+      if (word.name == text && word.value <= 8 * integrity.key_bytes) return word.value;
+    return fail("is no length in bits of {}: 96, 128, 160, 192, 256, 384 or 512, no longer than the hash",
+                integrity.name);
+  });
+  return bits ? static_cast<uint8_t>(*bits / 8) : integrity.icv_bytes;
+}
+
+void read_cipher_key(Reader& reader, State& state) {
   const Cipher& cipher = *state.cipher;
-  const size_t key_bytes = cipher.key_bytes + cipher.salt_bytes;
-  state.key =
-      read_key(reader, "key", key_bytes, cipher.salt_bytes != 0 ? ": the key and 4 bytes of salt" : "");
-  if (cipher.aead) {
-    if (has_hash) reader.error("hash", "{} authenticates by itself: leave hash out", cipher.name);
-    if (has_auth_key) reader.error("auth-key", "{} authenticates by itself: leave auth-key out", cipher.name);
+  if (cipher.cipher == EspCipher::kNull) {
+    if (reader.has("key")) reader.error("key", "null does not encrypt: leave key out");
+    return;
+  }
+  const size_t bytes = cipher.key_bytes + cipher.salt_bytes();
+  state.key = read_key(reader, "key", bytes, cipher.aead() ? ": the key and 4 bytes of salt" : "");
+}
+
+void read_integrity(Reader& reader, State& state) {
+  const Cipher& cipher = *state.cipher;
+  if (cipher.aead()) {
+    for (const char* key : {"hash", "auth-key", "auth-trunc"})
+      if (reader.has(key)) reader.error(key, "{} authenticates by itself: leave {} out", cipher.name, key);
     return;
   }
   if (!reader.require("hash") || state.integrity == nullptr) return;
   state.auth_key = read_key(reader, "auth-key", state.integrity->key_bytes, "");
+  state.algorithm.integrity = state.integrity->integrity;
+  state.algorithm.icv_bytes = read_icv_bytes(reader, *state.integrity);
 }
 
-std::optional<UdpEncapsulation> read_encap(Reader& state) {
+void read_algorithms(Reader& reader, State& state) {
+  state.cipher = read_cipher(reader, &kNullCipher);
+  state.integrity = read_hash(reader).value;
+  // Known keywords, also where the algorithms are so wrong that their keys are not looked at.
+  for (const char* key : {"key", "auth-key", "auth-trunc"}) reader.has(key);
+  if (state.cipher == nullptr) return;
+  state.algorithm = {.cipher = state.cipher->cipher,
+                     .integrity = EspIntegrity::kNone,
+                     .key_bytes = state.cipher->key_bytes,
+                     .icv_bytes = state.cipher->icv_bytes};
+  read_cipher_key(reader, state);
+  read_integrity(reader, state);
+}
+
+std::optional<UdpEncapsulation> read_encap(Reader& state, Direction direction) {
+  constexpr int64_t kKeepalive = 20;  // RFC 3948 section 4
+  const bool out = direction == Direction::kOut;
   std::optional<UdpEncapsulation> encap;
   state.group("encap", [&](Reader& reader) {
     constexpr Word<bool> kTypes[] = {{"espinudp", true}};
@@ -130,18 +160,50 @@ std::optional<UdpEncapsulation> read_encap(Reader& state) {
     encap->source_port = static_cast<uint16_t>(reader.integer("sport", 1, 65535, 4500));
     encap->destination_port = static_cast<uint16_t>(reader.integer("dport", 1, 65535, 4500));
   });
+  const auto keepalive = state.optional_integer("keepalive", 0, 65535);
+  const bool mapping = state.flag("mapping");
+  if (keepalive.value_or(0) != 0 && (!out || !encap))
+    state.error("keepalive", "is for direction \"out\" with encap");
+  if (mapping && (out || !encap)) state.error("mapping", "is for direction \"in\" with encap");
+  if (!encap) return encap;
+  encap->keepalive_s = static_cast<uint16_t>(keepalive.value_or(out ? kKeepalive : 0));
+  encap->mapping = mapping;
   return encap;
 }
 
 void read_outer_addresses(Reader& reader, State& state) {
-  for (const char* key : {"src", "dst"}) {
-    IpAddress& address = std::string_view(key) == "src" ? state.source : state.destination;
-    if (reader.require(key)) address = read_address(reader, key);
-    if (address.is_set() && !address.is_unicast())
-      reader.error(key, "{} is no address of a host", to_string(address));
-  }
-  if (state.source.is_set() && state.destination.is_set() && state.source.family != state.destination.family)
+  const auto read = [&](const char* key) {
+    std::optional<IpAddress> address;
+    if (reader.require(key)) address = reader.parsed(key, parse_address);
+    if (address && !is_unicast(*address)) reader.error(key, "{} is no address of a host", to_text(*address));
+    return address;
+  };
+  const auto source = read("src"), destination = read("dst");
+  if (source && destination && source->family() != destination->family())
     reader.error("dst", "is of another family than src");
+  state.source = source.value_or(IpAddress{});
+  state.destination = destination.value_or(IpAddress{});
+}
+
+// RFC 4303 section 2.2.1: the last number is 2^32-1, with ESN 2^64-1 (libconfig ends at 2^63-1).
+void read_numbers(Reader& reader, State& state) {
+  state.esn = reader.flag("esn");
+  state.replay_window = static_cast<uint32_t>(reader.integer("replay-window", 0, kMaxReplayWindow, 32));
+  if (state.esn && state.replay_window == 0)
+    reader.error("replay-window", "must be at least 1 with esn: the window tells the high half of a number");
+  state.last_sequence =
+      static_cast<uint64_t>(reader.integer("last-sequence", 0, state.esn ? kMaxInt : kMax32));
+}
+
+void read_state_selector(Reader& reader, State& state) {
+  for (const uint32_t bit : reader.choices("flag", kStateFlagWords)) state.flags |= bit;
+  reader.group("selector", [&](Reader& selector) { state.selector = read_selector(selector); });
+  if (!state.selector) return;
+  if ((state.flags & kAfUnspec) != 0)
+    reader.error("flag", "\"af-unspec\" has no effect beside a selector: leave one of them out");
+  if (state.mode == EspMode::kTransport && state.selector->source.family() != state.source.family())
+    reader.error("selector",
+                 "is of another family than src and dst: in transport mode they are the packet's own");
 }
 
 void read_state(Reader& reader, Model& model) {
@@ -156,46 +218,58 @@ void read_state(Reader& reader, Model& model) {
   state.name = reader.has("name") ? reader.label("name", kNameBytes) : default_name(state);
   read_outer_addresses(reader, state);
   state.reqid = static_cast<uint32_t>(reader.integer("reqid", 0, kMax32));
-  state.mode = reader.choice("mode", kModeWords, Mode::kTunnel);
+  state.mode = reader.choice("mode", kModeWords, EspMode::kTunnel);
   read_algorithms(reader, state);
-  state.esn = reader.flag("esn");
-  state.replay_window = static_cast<uint32_t>(reader.integer("replay-window", 0, kMaxReplayWindow, 32));
-  for (const uint32_t bit : reader.choices("flag", kStateFlagWords)) state.flags |= bit;
-  state.encap = read_encap(reader);
-  reader.group("selector", [&](Reader& selector) { state.selector = read_selector(selector); });
+  read_numbers(reader, state);
+  state.encap = read_encap(reader, state.direction);
+  read_state_selector(reader, state);
   state.vti = reader.located_string("vti");
-  state.limit = read_limit(reader);
+  state.limits = read_limits(reader);
   model.states.push_back(std::move(state));
 }
 
 // "0.0.0.0" and "::" stand for any address, as in `ip xfrm`.
 IpAddress read_template_address(Reader& reader, const char* key, bool needed) {
-  const IpAddress address = read_address(reader, key);
-  const bool any = !address.is_set() || address.is_unspecified();
+  const auto address = reader.parsed(key, parse_address);
+  const bool any = !address || address->is_unspecified();
   if (needed && !reader.has(key))
     reader.require(key);
-  else if (needed && address.is_set() && any)
+  else if (needed && address && any)
     reader.error(key, "must be an address: a tunnel needs both ends");
   if (any) return {};
-  if (!address.is_unicast()) reader.error(key, "{} is no address of a host", to_string(address));
-  return address;
+  if (!is_unicast(*address)) reader.error(key, "{} is no address of a host", to_text(*address));
+  return *address;
 }
 
 Template read_template(Reader& reader, Direction direction) {
   Template result;
   result.line = reader.line();
-  result.mode = reader.choice("mode", kModeWords, Mode::kTunnel);
-  const bool needed = direction == Direction::kOut && result.mode == Mode::kTunnel;
-  result.source = read_template_address(reader, "src", needed);
-  result.destination = read_template_address(reader, "dst", needed);
-  if (result.source.is_set() && result.destination.is_set() &&
-      result.source.family != result.destination.family)
+  PolicyTemplate& record = result.record;
+  record.mode = reader.choice("mode", kModeWords, EspMode::kTunnel);
+  const bool tunnel_out = direction == Direction::kOut && record.mode == EspMode::kTunnel;
+  record.source = read_template_address(reader, "src", tunnel_out);
+  record.destination = read_template_address(reader, "dst", tunnel_out);
+  if (!record.source.is_unspecified() && !record.destination.is_unspecified() &&
+      record.source.family() != record.destination.family())
     reader.error("dst", "is of another family than src");
-  result.reqid = static_cast<uint32_t>(reader.integer("reqid", 0, kMax32));
-  result.optional = reader.choice("level", kLevelWords, false);
-  if (result.optional && result.mode == Mode::kTunnel && direction == Direction::kOut)
+  record.reqid = Reqid(static_cast<uint32_t>(reader.integer("reqid", 0, kMax32)));
+  record.spi = Spi(static_cast<uint32_t>(reader.integer("spi", 256, kMax32)));
+  record.level = reader.choice("level", kLevelWords, TemplateLevel::kRequired);
+  if (record.level == TemplateLevel::kUse && tunnel_out)
     reader.error("level", "\"use\" is for transport mode: a tunnel cannot be left out");
   return result;
+}
+
+void read_templates(Reader& reader, std::optional<PolicyAction> action, Policy& policy) {
+  reader.groups("template",
+                [&](Reader& one) { policy.templates.push_back(read_template(one, policy.direction)); });
+  if (policy.templates.size() > PolicyRecord::kMaxTemplates)
+    reader.error("template", "{} are more than the {} that there can be", policy.templates.size(),
+                 PolicyRecord::kMaxTemplates);
+  if (action == PolicyAction::kProtect && policy.templates.empty())
+    reader.group_error("protects, and so needs a template");
+  if (action && action != PolicyAction::kProtect && reader.has("template"))
+    reader.error("template", "is only for action \"protect\"");
 }
 
 void read_policy(Reader& reader, size_t position, Model& model) {
@@ -206,18 +280,17 @@ void read_policy(Reader& reader, size_t position, Model& model) {
   const auto direction = reader.optional_choice("direction", kPolicyDirectionWords);
   policy.direction = direction.value_or(Direction::kIn);  // what a template needs then is needed in any case
   policy.selector = read_selector(reader);
+  policy.interface = reader.located_string("interface");
+  if (direction && direction != Direction::kOut && reader.has("interface"))
+    reader.error("interface", "is the interface that packets leave by: only for direction \"out\"");
   policy.priority = static_cast<uint32_t>(reader.integer("priority", 0, kMax32));
   reader.require("action");
   const auto action = reader.optional_choice("action", kPolicyActionWords);
   policy.action = action.value_or(PolicyAction::kProtect);
-  reader.groups("template",
-                [&](Reader& one) { policy.templates.push_back(read_template(one, policy.direction)); });
+  read_templates(reader, action, policy);
   policy.vti = reader.located_string("vti");
-  policy.limit = read_limit(reader);
-  if (action == PolicyAction::kProtect && policy.templates.empty())
-    reader.group_error("protects, and so needs a template");
-  if (action && action != PolicyAction::kProtect && reader.has("template"))
-    reader.error("template", "is only for action \"protect\"");
+  read_limits(reader);
+  policy.has_limit = reader.has("limit");
   model.policies.push_back(std::move(policy));
 }
 

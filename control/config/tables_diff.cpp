@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <span>
 
 #include "control/config/address.hpp"
 
@@ -17,21 +18,15 @@ struct Entry {
 };
 using Entries = std::vector<Entry>;
 
-std::string dotted(Ipv4Address a) {
-  return to_string(Ipv4Range{a.host(), a.host(), false});
-}
-std::string text_of(const Ipv4Prefix& p) {
-  return fmt::format("{}/{}", dotted(p.address), p.length);
-}
 std::string text_of(PortRange p) {
   if (p.is_any()) return "";
   return p.low == p.high ? fmt::format(":{}", p.low) : fmt::format(":{}-{}", p.low, p.high);
 }
 std::string text_of(const NatMatch& m) {
-  return to_string(Ipv4Range{m.low, m.high, m.negate != 0}) + text_of(m.ports);
+  return to_text(AddressRange{m.low, m.high, m.negate != 0}) + text_of(m.ports);
 }
 std::string text_of(const Selector& s) {
-  return fmt::format("{}{} -> {}{} {}", text_of(s.source), text_of(s.source_port), text_of(s.destination),
+  return fmt::format("{}{} -> {}{} {}", to_text(s.source), text_of(s.source_port), to_text(s.destination),
                      text_of(s.destination_port), protocol_name(s.protocol));
 }
 
@@ -46,25 +41,45 @@ std::string name_of(const Tables& tables, InterfaceIndex index) {
   return index == kNoInterface ? "any" : std::string(tables.interfaces[index.value].name.view());
 }
 
+// " gre 192.0.2.1 -> 192.0.2.2 key 5 ttl 64"
+std::string tunnel_of(const InterfaceRecord& i) {
+  if (i.kind != InterfaceKind::kGre && i.kind != InterfaceKind::kVti) return "";
+  std::string text = i.kind == InterfaceKind::kGre ? " gre" : " vti";
+  if (!i.local.is_unspecified()) text += fmt::format(" {} -> {}", to_text(i.local), to_text(i.remote));
+  if (i.kind == InterfaceKind::kVti) return text;
+  if (i.has_key) text += fmt::format(" key {}", i.key);
+  return text + fmt::format(" ttl {}{}", i.ttl, i.protect ? " protect" : "");
+}
+
+std::string mss_clamp_of(const InterfaceRecord& i) {
+  if (i.mss_clamp_bytes == 0) return "";
+  return i.mss_clamp_bytes == kMssToPathMtu ? " mss-clamp pmtu"
+                                            : fmt::format(" mss-clamp {}", i.mss_clamp_bytes);
+}
+
 Entries interfaces_of(const Tables& tables) {
   Entries entries;
   for (const InterfaceRecord& i : tables.interfaces)
     entries.push_back({
         fmt::format("interface {}", i.name.view()),
-        fmt::format("mtu {}{}{}{}", i.mtu_bytes, i.enabled ? "" : " disabled",
-                    i.device.view().empty() ? "" : " device ", i.device.view()),
+        fmt::format("mtu {}{}{}{}{}{}{}", i.mtu_bytes, i.enabled ? "" : " disabled", mss_clamp_of(i),
+                    i.dad ? "" : " without dad", tunnel_of(i), i.device.view().empty() ? "" : " device ",
+                    i.device.view()),
     });
   for (const AddressRecord& a : tables.addresses)
-    entries.push_back({fmt::format("address {} on {}", text_of(a.prefix), name_of(tables, a.interface))});
+    entries.push_back({fmt::format("address {} on {}", to_text(a.prefix), name_of(tables, a.interface))});
   return entries;
 }
 
 std::string target_of(const Tables& tables, const RouteRecord& route) {
+  std::string text;
   switch (route.kind) {
     case RouteKind::kNextHop:
-      return fmt::format("via {} on {}", dotted(route.via), name_of(tables, route.interface));
-    case RouteKind::kInterface:
-      return fmt::format("on {}", name_of(tables, route.interface));
+      for (const NextHop& hop : std::span(route.next_hops, route.next_hop_count))
+        text += fmt::format("{}{}on {}", text.empty() ? "" : ", ",
+                            hop.via.is_unspecified() ? "" : fmt::format("via {} ", to_text(hop.via)),
+                            name_of(tables, hop.interface));
+      return text;
     case RouteKind::kBlackhole:
       return "blackhole";
     case RouteKind::kUnreachable:
@@ -78,9 +93,11 @@ std::string target_of(const Tables& tables, const RouteRecord& route) {
 Entries routes_of(const Tables& tables) {
   Entries entries;
   for (const RouteRecord& route : tables.routes)
-    entries.push_back({fmt::format("route {}", text_of(route.prefix)), target_of(tables, route)});
+    entries.push_back({fmt::format("route {}{}", to_text(route.prefix),
+                                   route.metric == 0 ? "" : fmt::format(" metric {}", route.metric)),
+                       target_of(tables, route)});
   for (const NeighborRecord& n : tables.neighbors)
-    entries.push_back({fmt::format("neighbor {} on {}", dotted(n.address), name_of(tables, n.interface)),
+    entries.push_back({fmt::format("neighbor {} on {}", to_text(n.address), name_of(tables, n.interface)),
                        fmt::format("{:02x}", fmt::join(n.mac, ":"))});
   return entries;
 }
@@ -94,9 +111,16 @@ std::string action_of(const NatRuleRecord& rule) {
       return "masquerade" + ports;
     case NatTranslation::kAddress:
     case NatTranslation::kRange:
-      return to_string(Ipv4Range{rule.address_low, rule.address_high, false}) + ports;
+    case NatTranslation::kPrefix:
+      return to_text(AddressRange{rule.address_low, rule.address_high}) + ports;
   }
   return "";
+}
+
+// Where the packet leaves or came in, and what is asked about IPsec.
+std::string place_of(const Tables& tables, const NatRuleRecord& rule) {
+  const std::string interface = rule.local_output ? "local" : name_of(tables, rule.interface);
+  return rule.ipsec == IpsecMatch::kAny ? interface : fmt::format("{} {}", interface, word_of(kIpsecMatchWords, rule.ipsec));
 }
 
 Entries rules_of(const Tables& tables) {
@@ -104,47 +128,89 @@ Entries rules_of(const Tables& tables) {
   for (const auto* rules : {&tables.source_rules, &tables.destination_rules})
     for (const NatRuleRecord& rule : *rules)
       entries.push_back({
-          fmt::format("nat {} rule {}", rule.kind == NatKind::kSource ? "source" : "destination",
-                      rule.number),
-          fmt::format("{} {} {} -> {}: {}", name_of(tables, rule.interface), protocol_name(rule.protocol),
+          fmt::format("{} {} rule {}", rule.family == Family::kIpv4 ? "nat" : "nat66",
+                      rule.kind == NatKind::kSource ? "source" : "destination", rule.number),
+          fmt::format("{} {} {} -> {}: {}", place_of(tables, rule), protocol_name(rule.protocol),
                       text_of(rule.source), text_of(rule.destination), action_of(rule)),
       });
   return entries;
+}
+
+std::string template_of(const PolicyTemplate& t) {
+  std::string text =
+      fmt::format(" template {} -> {} reqid {}", to_text(t.source), to_text(t.destination), t.reqid.value);
+  if (t.spi.value != 0) text += fmt::format(" spi 0x{:x}", t.spi.value);
+  if (t.mode == EspMode::kTransport) text += " transport";
+  if (t.level == TemplateLevel::kUse) text += " use";
+  return text;
 }
 
 Entries policies_of(const Tables& tables) {
   Entries entries;
   for (const PolicyRecord& p : tables.policies) {
     std::string text = fmt::format("{} priority {}", word_of(kPolicyActionWords, p.action), p.priority);
-    if (p.templates != 0)
-      text += fmt::format(" template {} -> {} reqid {}", dotted(p.tmpl.source), dotted(p.tmpl.destination),
-                          p.tmpl.reqid.value);
-    entries.push_back(
-        {fmt::format("policy {} {}", word_of(kPolicyDirectionWords, p.direction), text_of(p.selector)),
-         fmt::format("{} ({})", text, p.name.view())});
+    for (const PolicyTemplate& t : std::span(p.tmpl, p.templates)) text += template_of(t);
+    std::string place = p.vti == kNoInterface ? "" : fmt::format("of {} ", name_of(tables, p.vti));
+    if (p.interface != kNoInterface) place += fmt::format("on {} ", name_of(tables, p.interface));
+    entries.push_back({fmt::format("policy {} {}{}", word_of(kPolicyDirectionWords, p.direction), place,
+                                   text_of(p.selector)),
+                       fmt::format("{} ({})", text, p.name.view())});
   }
   return entries;
+}
+
+// "aes256 sha256/128", as the keywords have it; the number is what is left of the hash.
+std::string algorithm_of(const EspAlgorithm& a) {
+  const std::string cipher(cipher_name(a));
+  return a.is_aead() ? cipher : fmt::format("{} {}/{}", cipher, hash_name(a.integrity), 8 * a.icv_bytes);
+}
+
+std::string limits_of(const SaLimits& l) {
+  std::string text;
+  const auto add = [&](const char* what, uint64_t soft, uint64_t hard) {
+    if (soft != 0) text += fmt::format(" soft-{} {}", what, soft);
+    if (hard != 0) text += fmt::format(" hard-{} {}", what, hard);
+  };
+  add("packets", l.soft_packets, l.hard_packets);
+  add("bytes", l.soft_bytes, l.hard_bytes);
+  add("seconds", l.soft_seconds, l.hard_seconds);
+  return text;
 }
 
 std::string flags_of(const SaRecord& sa) {
   std::string text;
+  if ((sa.flags & kSaEsn) != 0) text += " esn";
+  if (sa.last_sequence != 0) text += fmt::format(" last-sequence {}", sa.last_sequence);
   for (const Word<uint32_t>& word : kStateFlagWords)
     if ((sa.flags & word.value) != 0) text += fmt::format(" {}", word.name);
+  if ((sa.flags & kSaEncap) != 0)
+    text += fmt::format(" espinudp {} -> {}", sa.encap_source_port, sa.encap_destination_port);
+  if (sa.keepalive_s != 0) text += fmt::format(" keepalive {}", sa.keepalive_s);
+  if ((sa.flags & kSaMapping) != 0) text += " mapping";
   if ((sa.flags & kSaHasSelector) != 0) text += " selector " + text_of(sa.selector);
-  return text;
+  return text + limits_of(sa.limits);
 }
 
 Entries states_of(const Tables& tables) {
   Entries entries;
-  for (const SaRecord& sa : tables.states) {
-    const size_t bytes = key_bytes(sa.algorithm);
-    entries.push_back({fmt::format("state {} 0x{:x} {} -> {}", word_of(kStateDirectionWords, sa.direction),
-                                   sa.spi.value, dotted(sa.source), dotted(sa.destination)),
-                       fmt::format("aes{}gcm128 reqid {} replay-window {}{} ({})", bytes * 8, sa.reqid.value,
-                                   sa.replay_window, flags_of(sa), sa.name.view()),
-                       &sa});
-  }
+  for (const SaRecord& sa : tables.states)
+    entries.push_back(
+        {fmt::format("state {} 0x{:x} {} -> {}", word_of(kStateDirectionWords, sa.direction), sa.spi.value,
+                     to_text(sa.source), to_text(sa.destination)),
+         fmt::format("{}{}{} reqid {} replay-window {}{} ({})",
+                     sa.vti == kNoInterface ? "" : fmt::format("of {} ", name_of(tables, sa.vti)),
+                     sa.mode == EspMode::kTransport ? "transport " : "", algorithm_of(sa.algorithm),
+                     sa.reqid.value, sa.replay_window, flags_of(sa), sa.name.view()),
+         &sa});
   return entries;
+}
+
+std::string import_of(const SettingsRecord& s) {
+  if (!s.import_routes) return "none";
+  std::vector<size_t> protocols;
+  for (size_t number = 0; number < 256; ++number)
+    if ((s.import_protocols[number / 64] >> number % 64 & 1) != 0) protocols.push_back(number);
+  return fmt::format("table {} protocols {}", s.import_table, fmt::join(protocols, ","));
 }
 
 Entries settings_of(const Tables& tables) {
@@ -152,6 +218,9 @@ Entries settings_of(const Tables& tables) {
   const auto number = [](const char* name, uint32_t value) { return Entry{name, std::to_string(value)}; };
   return {Entry{"nat.sessions", s.sessions == SettingsRecord::Sessions::kAlways ? "always" : "auto"},
           Entry{"dataplane.poll", s.busy_poll ? "busy" : "adaptive"},
+          Entry{"dataplane.host-path", s.host_path ? "true" : "false"},
+          Entry{"dataplane.host-namespace", std::string(s.host_namespace.view())},
+          Entry{"routes import", import_of(s)},
           number("icmp.rate", s.icmp_errors_per_second),
           number("nat.limits.sessions", s.session_limit),
           number("nat.timeouts.tcp-syn-sent", s.tcp_syn_sent_s),
@@ -183,7 +252,8 @@ Entries startup_of(const Tables& tables) {
 bool same_key(const SaRecord* a, const SaRecord* b) {
   if (a == nullptr || b == nullptr) return a == b;
   return std::memcmp(a->key, b->key, sizeof a->key) == 0 &&
-         std::memcmp(a->salt, b->salt, sizeof a->salt) == 0;
+         std::memcmp(a->salt, b->salt, sizeof a->salt) == 0 &&
+         std::memcmp(a->auth_key, b->auth_key, sizeof a->auth_key) == 0;
 }
 
 // Of several records with one identity the second becomes "... (2)", and so on.

@@ -8,17 +8,14 @@ namespace {
 // Calls `found(entry)` for the entries of the longest network that contains `prefix`.
 template <class Networks, class Found>
 void longest_match(const Networks& networks, const IpPrefix& prefix, Found found) {
-  for (int length = prefix.length; length >= 0; --length) {
-    const IpPrefix network = IpPrefix{prefix.address, static_cast<uint8_t>(length)}.network();
+  const int shortest = prefix.is_v4() ? IpPrefix::kMappedBits : 0;
+  for (int length = prefix.length; length >= shortest; --length) {
+    const IpPrefix network = network_of({prefix.address, static_cast<uint8_t>(length)});
     auto at = networks.lower_bound({network, 0});
     if (at == networks.end() || at->first != network) continue;
     for (; at != networks.end() && at->first == network; ++at) found(*at);
     return;
   }
-}
-
-IpPrefix host(const IpAddress& address) {
-  return {address, static_cast<uint8_t>(address.bits())};
 }
 
 }  // namespace
@@ -28,7 +25,7 @@ Topology::Topology(const Model& model) : model_(model) {
     names_.emplace(model.interfaces[i].name, i);
     for (const auto& address : model.interfaces[i].addresses) {
       own_.emplace(address.value.address, i);
-      connected_.emplace(address.value.network(), i);
+      if (!address.value.address.is_link_local()) connected_.emplace(network_of(address.value), i);
     }
   }
   routed_ = connected_;
@@ -36,7 +33,7 @@ Topology::Topology(const Model& model) : model_(model) {
 }
 
 void Topology::add_route(const Route& route) {
-  if (route.target == RouteTarget::kInterface || !route.interface.value.empty()) {
+  if (!route.interface.value.empty()) {
     if (const auto index = interface(route.interface.value)) routed_.emplace(route.prefix, *index);
     return;
   }
@@ -51,23 +48,31 @@ std::optional<size_t> Topology::interface(std::string_view name) const {
 
 std::optional<size_t> Topology::connected(const IpAddress& address) const {
   std::optional<size_t> result;
-  longest_match(connected_, host(address),
+  longest_match(connected_, IpPrefix::host(address),
                 [&](const auto& entry) { result = std::min(result.value_or(entry.second), entry.second); });
   return result;
 }
 
-bool Topology::is_connected_on(const IpAddress& address, size_t interface) const {
+bool Topology::is_own_on(const IpAddress& address, size_t interface) const {
   const auto& addresses = model_.interfaces[interface].addresses;
   return std::any_of(addresses.begin(), addresses.end(),
-                     [&](const auto& own) { return own.value.contains(address); });
+                     [&](const auto& own) { return own.value.address == address; });
+}
+
+bool Topology::is_connected_on(const IpAddress& address, size_t interface) const {
+  const auto& addresses = model_.interfaces[interface].addresses;
+  return std::any_of(addresses.begin(), addresses.end(), [&](const auto& own) {
+    return address.is_link_local() ? own.value.family() == Family::kIpv6 : own.value.contains(address);
+  });
 }
 
 std::vector<size_t> Topology::egress(const IpPrefix& destination) const {
   std::vector<size_t> result;
   longest_match(routed_, destination, [&](const auto& entry) { result.push_back(entry.second); });
-  auto at = routed_.lower_bound({destination.network(), 0});
-  for (; at != routed_.end() && destination.contains(at->first.address); ++at)
-    if (destination.contains(at->first)) result.push_back(at->second);
+  // IPv4 lies in the midst of IPv6, and is no part of it.
+  auto at = routed_.lower_bound({network_of(destination), 0});
+  for (; at != routed_.end() && at->first.address <= destination.last(); ++at)
+    if (contains(destination, at->first)) result.push_back(at->second);
   std::sort(result.begin(), result.end());
   result.erase(std::unique(result.begin(), result.end()), result.end());
   return result;

@@ -21,9 +21,13 @@ class Topology {
   explicit Topology(const Model& model);
 
   std::optional<size_t> interface(std::string_view name) const;
+  // Of any interface. A link-local address (fe80::/10) may be on several.
   bool is_own(const IpAddress& address) const { return own_.contains(address); }
+  bool is_own_on(const IpAddress& address, size_t interface) const;
   // The interface with the longest connected network that contains `address`, or the first of equal ones.
+  // Nothing for link-local addresses: they are on every link.
   std::optional<size_t> connected(const IpAddress& address) const;
+  // A link-local address is on every interface that has IPv6.
   bool is_connected_on(const IpAddress& address, size_t interface) const;
   // The interfaces that packets to `destination` can leave by: the route that contains all of it, and those
   // to parts of it. Sorted; empty if nothing leads there.
@@ -32,7 +36,12 @@ class Topology {
   uint32_t mtu_of(const IpAddress& address) const;
 
  private:
-  using Networks = std::set<std::pair<IpPrefix, size_t>>;
+  struct NetworkLess {
+    bool operator()(const std::pair<IpPrefix, size_t>& a, const std::pair<IpPrefix, size_t>& b) const {
+      return std::pair(order_of(a.first), a.second) < std::pair(order_of(b.first), b.second);
+    }
+  };
+  using Networks = std::set<std::pair<IpPrefix, size_t>, NetworkLess>;  // with the interface
   void add_route(const Route& route);
 
   const Model& model_;

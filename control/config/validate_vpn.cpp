@@ -71,12 +71,12 @@ class PeerCheck {
   // A local prefix without a remote one of its family could carry nothing.
   void check_families(const Tunnel& tunnel, const std::string& part) {
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-      const auto is_of = [&](const auto& p) { return p.value.address.family == family; };
+      const auto is_of = [&](const auto& p) { return p.value.family() == family; };
       const bool local = std::any_of(tunnel.local.prefixes.begin(), tunnel.local.prefixes.end(), is_of);
       const bool remote = std::any_of(tunnel.remote.prefixes.begin(), tunnel.remote.prefixes.end(), is_of);
       if (local == remote) continue;
       diagnostics_.error(tunnel.line, "{}.{}: has {} prefixes on one side only", path_, part,
-                         family == Family::kIpv4 ? "IPv4" : "IPv6");
+                         name_of(family));
     }
   }
 

@@ -9,14 +9,29 @@
 namespace espalier::config {
 namespace {
 
-constexpr uint8_t kProtoIcmpV6 = 58;
+constexpr uint8_t kProtoDccp = 33, kProtoSctp = 132;
 
-constexpr Word<uint8_t> kProtocols[] = {{"any", kProtoAny}, {"all", kProtoAny},   {"icmp", kProtoIcmp},
-                                        {"igmp", 2},        {"ipip", kProtoIpip}, {"tcp", kProtoTcp},
-                                        {"udp", kProtoUdp}, {"ipv6", 41},         {"gre", kProtoGre},
-                                        {"esp", kProtoEsp}, {"ah", 51},           {"icmpv6", kProtoIcmpV6},
-                                        {"ospf", 89},       {"pim", 103},         {"vrrp", 112},
-                                        {"l2tp", 115},      {"sctp", 132},        {"udplite", 136}};
+// Of two names of one number the first is shown.
+constexpr Word<uint8_t> kProtocols[] = {{"any", kProtoAny},
+                                        {"all", kProtoAny},
+                                        {"icmp", kProtoIcmp},
+                                        {"igmp", 2},
+                                        {"ipip", kProtoIpip},
+                                        {"tcp", kProtoTcp},
+                                        {"udp", kProtoUdp},
+                                        {"dccp", kProtoDccp},
+                                        {"ipv6", kProtoIpv6},
+                                        {"gre", kProtoGre},
+                                        {"esp", kProtoEsp},
+                                        {"ah", kProtoAh},
+                                        {"icmpv6", kProtoIcmpv6},
+                                        {"ipv6-icmp", kProtoIcmpv6},
+                                        {"ospf", 89},
+                                        {"pim", 103},
+                                        {"vrrp", 112},
+                                        {"l2tp", 115},
+                                        {"sctp", kProtoSctp},
+                                        {"udplite", 136}};
 
 // What VyOS lists and Espalier refuses, by the beginnings of the names: obsolete, unused, or no encryption.
 constexpr std::string_view kRefusedBeginnings[] = {"null",    "3des",    "blowfish", "camellia", "serpent",
@@ -36,6 +51,22 @@ auto find_by_name(const Table& table, std::string_view name) {
 const Cipher* find_cipher(std::string_view name) {
   return find_by_name(kCiphers, name);
 }
+std::string_view cipher_name(EspAlgorithm algorithm) {
+  const auto is = [&](const Cipher& c) {
+    return c.cipher == algorithm.cipher && c.key_bytes == algorithm.key_bytes &&
+           (!algorithm.is_aead() || c.icv_bytes == algorithm.icv_bytes);
+  };
+  if (is(kNullCipher)) return kNullCipher.name;
+  const auto found = std::find_if(std::begin(kCiphers), std::end(kCiphers), is);
+  return found == std::end(kCiphers) ? "unknown" : found->name;
+}
+
+std::string_view hash_name(EspIntegrity integrity) {
+  for (const Integrity& one : kIntegrities)
+    if (one.integrity == integrity) return one.name;
+  return "";
+}
+
 const Integrity* find_integrity(std::string_view name) {
   return find_by_name(kIntegrities, name);
 }
@@ -70,13 +101,17 @@ std::string protocol_name(uint8_t protocol) {
 }
 
 bool has_ports(uint8_t protocol) {
-  // SCTP and UDP-Lite have ports as well, but the dataplane does not look at them: a policy that names some
-  // would match nothing and protect nothing.
   return protocol == kProtoTcp || protocol == kProtoUdp;
 }
 
+bool has_selector_ports(uint8_t protocol) {
+  // UDP-Lite has ports as well, but the dataplane does not look at them: a policy that names some would match
+  // nothing and protect nothing.
+  return has_ports(protocol) || protocol == kProtoSctp || protocol == kProtoDccp;
+}
+
 bool is_icmp(uint8_t protocol) {
-  return protocol == kProtoIcmp || protocol == kProtoIcmpV6;
+  return protocol == kProtoIcmp || protocol == kProtoIcmpv6;
 }
 
 bool NatProtocol::covers(uint8_t other) const {

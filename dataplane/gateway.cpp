@@ -70,10 +70,12 @@ void Gateway::FreePool::operator()(rte_mempool* pool) const {
   rte_mempool_free(pool);
 }
 
-Gateway::Gateway(const GatewayOptions& options, const SharedMemory& memory, OpenPort open_port)
+Gateway::Gateway(const GatewayOptions& options, const SharedMemory& memory, OpenPort open_port,
+                 GiveToHost give_to_host)
     : options_(options),
       memory_(memory),
       open_port_(std::move(open_port)),
+      give_to_host_(std::move(give_to_host)),
       rcu_(options.workers),
       resolver_(neighbors_),
       transmitter_(main_statistics()) {
@@ -81,12 +83,13 @@ Gateway::Gateway(const GatewayOptions& options, const SharedMemory& memory, Open
 }
 
 Result<std::unique_ptr<Gateway>> Gateway::create(const GatewayOptions& options, const SharedMemory& memory,
-                                                 OpenPort open_port) {
+                                                 OpenPort open_port, GiveToHost give_to_host) {
   if (options.workers == 0 || options.workers > statistics::kMaxWorkers)
     return fail("{} workers: 1 to {} are possible", options.workers, statistics::kMaxWorkers);
   if (!std::has_single_bit(options.flow_entries) || options.flow_entries < FlowCache::kWays)
     return fail("{} flow entries: must be a power of two", options.flow_entries);
-  std::unique_ptr<Gateway> gateway(new Gateway(options, memory, std::move(open_port)));
+  std::unique_ptr<Gateway> gateway(
+      new Gateway(options, memory, std::move(open_port), std::move(give_to_host)));
   TRY(gateway->make_pools());
   TRY(gateway->make_sessions());
   gateway->sas_ = TRY(SaStore::open(memory.vault, memory.cells, options.workers));

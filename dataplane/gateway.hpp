@@ -51,10 +51,14 @@ class Gateway {
     SaCells& cells;
   };
   using OpenPort = std::function<Result<Port>(std::string_view device, const PortOptions& options)>;
+  // Takes an IP packet for the host that came in by the interface; kUsedHost, or why it was not taken.
+  using GiveToHost = std::function<DropReason(InterfaceIndex in, std::span<const uint8_t> packet)>;
 
-  // The EAL must be up. `open_port` is Port::open but in tests.
+  // The EAL must be up. `open_port` is Port::open but in tests, and `give_to_host` the host path, which makes
+  // TAPs when a configuration asks for it.
   static Result<std::unique_ptr<Gateway>> create(const GatewayOptions& options, const SharedMemory& memory,
-                                                 OpenPort open_port = Port::open);
+                                                 OpenPort open_port = Port::open,
+                                                 GiveToHost give_to_host = nullptr);
   ~Gateway();
 
   // Installs a configuration: all of it, or nothing and an error. What did not change is not touched: SAs go
@@ -94,12 +98,16 @@ class Gateway {
   // per stage, the last one says what would leave.
   Result<std::vector<message::TextRow>> explain(const message::Explain& question);
 
+  // A packet of the host's. `out`: the interface that it leaves by as it is; kNoInterface: routes decide.
+  void from_host(std::span<const uint8_t> sent, InterfaceIndex out);
+
   Clock& clock() { return clock_; }
   const Sad& sad() const { return sas_->sad(); }
   statistics::Block& main_statistics() { return memory_.statistics.blocks[statistics::kBlocks - 1]; }
 
  private:
-  Gateway(const GatewayOptions& options, const SharedMemory& memory, OpenPort open_port);
+  Gateway(const GatewayOptions& options, const SharedMemory& memory, OpenPort open_port,
+          GiveToHost give_to_host);
   Result<void> make_pools();
   Result<void> make_sessions();
   Result<void> make_workers();
@@ -148,8 +156,7 @@ class Gateway {
 
   // gateway_host.cpp
   void to_host(rte_mbuf* mbuf);
-  uint32_t from_host();
-  void from_host(std::span<const uint8_t> sent, InterfaceIndex out);
+  uint32_t poll_host();
   void follow_kernel_routes();
 
   // gateway_rows.cpp
@@ -159,6 +166,7 @@ class Gateway {
   GatewayOptions options_;
   SharedMemory memory_;
   OpenPort open_port_;
+  GiveToHost give_to_host_;
   Clock clock_;
   Rcu rcu_;
   struct FreePool {

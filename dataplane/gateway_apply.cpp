@@ -136,7 +136,7 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
                                                             : std::make_shared<const Spd>(wanted.policies);
   next.policy_sas = std::make_shared<PolicySas>(wanted.policies.size());
   plan.sas = TRY(sas_->plan(wanted.sas));
-  if (next.host_path || host_path_) plan.host = TRY(plan_host(wanted, *next.interfaces));
+  if (!give_to_host_ && (next.host_path || host_path_)) plan.host = TRY(plan_host(wanted, *next.interfaces));
   const std::vector<ChangedRegion> everything{kEverything};
   next.changes = tables_->changes.with(
       may_cover_less(plan.sas, wanted.sas) ? everything : changed_regions(running_, wanted));

@@ -52,15 +52,16 @@ void Gateway::to_host(rte_mbuf* mbuf) {
   if (in == kNoInterface)
     for (const Interface& interface : *tables_->interfaces)
       if (interface.has_address(p.tuple.destination)) in = interface.index;
+  const auto whole = bytes(mbuf);
+  if (give_to_host_) return drop_by_main(mbuf, give_to_host_(in, whole));
   if (!host_path_ || in.value >= tables_->interfaces->size())
     return drop_by_main(mbuf, DropReason::kLocalNoService);
-  const auto whole = bytes(mbuf);
   const iovec part{.iov_base = whole.data(), .iov_len = whole.size()};
   drop_by_main(mbuf, host_path_->send(in, {&part, 1}));
 }
 
 // The host's packets take the way of the gateway's own. Returns how many came.
-uint32_t Gateway::from_host() {
+uint32_t Gateway::poll_host() {
   if (!host_path_) return 0;
   follow_kernel_routes();
   uint32_t count = 0;

@@ -182,7 +182,7 @@ uint32_t Gateway::poll_main() {
     follow_links();
     resolver_.tick(now, output);
   }
-  handled += from_host();
+  handled += poll_host();
   carry_out(output);
   return handled;
 }

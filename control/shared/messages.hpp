@@ -108,7 +108,7 @@ struct Query {
   uint8_t count_only = 0;  // kSessions: no rows, Ack::count of this part of the table
   uint64_t cursor = 0;
   uint32_t limit = 256;
-  SessionFilter filter;  // kSessions
+  SessionFilter filter = {};  // kSessions
 };
 
 // One synthetic packet through the live tables; answered by TextRows, a stage each.

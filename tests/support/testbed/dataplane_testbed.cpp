@@ -83,18 +83,23 @@ Configuration configuration_of(const config::Tables& tables) {
   return result;
 }
 
-// Two halves of the default route, by the same next hop: every decision stays as it is, and every flow has to
-// be decided anew.
+RouteRecord half_of(const Configuration& configuration, size_t route, bool upper) {
+  RouteRecord half = configuration.routes[route];
+  half.index = RouteIndex(static_cast<uint32_t>(configuration.routes.size()));
+  const bool v4 = half.prefix.is_v4();
+  if (upper)
+    half.prefix.address = IpAddress::from_host(half.prefix.address.host() | uint128{1} << (v4 ? 31 : 127));
+  ++half.prefix.length;
+  return half;
+}
+
+// Two halves of the default routes, by the same next hop: every decision stays as it is, and every flow has
+// to be decided anew.
 void halve_default_route(Configuration& configuration) {
-  for (size_t i = 0; i < configuration.routes.size(); ++i) {
-    if (configuration.routes[i].prefix.length != 0) continue;
-    for (const uint32_t network : {0u, 1u << 31}) {
-      RouteRecord half = configuration.routes[i];
-      half.index = RouteIndex(static_cast<uint32_t>(configuration.routes.size()));
-      half.prefix = {Ipv4Address::from_host(network), 1};
-      configuration.routes.push_back(half);
-    }
-    return;
+  const size_t count = configuration.routes.size();
+  for (size_t i = 0; i < count; ++i) {
+    if (configuration.routes[i].prefix.written_length() != 0) continue;
+    for (const bool upper : {false, true}) configuration.routes.push_back(half_of(configuration, i, upper));
   }
 }
 
@@ -117,6 +122,8 @@ class DataplaneTestbed : public Testbed {
     for (uint16_t w = 0; w < gateway_->worker_count(); ++w) gateway_->worker(WorkerId(w)).poll();
   }
   std::vector<Bytes> take_sent(std::string_view interface) override { return port(interface).pop(); }
+  void inject_from_host(ByteView packet) override { gateway_->from_host(packet, kNoInterface); }
+  std::vector<Bytes> take_to_host() override { return std::exchange(to_host_, {}); }
   DropCounts drops() const override;
   FlowCounts flow_counts() const override;
   void advance_time(std::chrono::milliseconds step) override;
@@ -143,6 +150,7 @@ class DataplaneTestbed : public Testbed {
   };
   std::map<std::string, Slot, std::less<>> slots_;  // by interface; they outlive the gateway
   std::unique_ptr<Gateway> gateway_;
+  std::vector<Bytes> to_host_;
   std::string running_;
   uint64_t generation_ = 0;
   bool halved_ = false;
@@ -156,10 +164,15 @@ Result<void> DataplaneTestbed::start() {
                                           .mbufs = 4096,
                                           .largest_mtu_bytes = options_.largest_mtu_bytes,
                                           .rx_queues = options_.queues};
-  gateway_ = TRY(Gateway::create(options, {statistics(), vault_, *cells_},
-                                 [this](std::string_view device, const dataplane::PortOptions& wanted) {
-                                   return open_port(device, wanted);
-                                 }));
+  gateway_ = TRY(Gateway::create(
+      options, {statistics(), vault_, *cells_},
+      [this](std::string_view device, const dataplane::PortOptions& wanted) {
+        return open_port(device, wanted);
+      },
+      [this](InterfaceIndex, ByteView packet) {
+        to_host_.emplace_back(packet.begin(), packet.end());
+        return DropReason::kUsedHost;
+      }));
   for (uint16_t w = 0; w < options_.workers; ++w)
     gateway_->worker(WorkerId(w)).flows().set_enabled(options_.flow_cache);
   return {};

@@ -144,6 +144,9 @@ Result<void> Port::start(const PortOptions& options) {
     wakeup_ = Wakeup::kInterrupt;
   DpdkLogCapture log;
   if (options.promiscuous) TRY(check(rte_eth_promiscuous_enable(id_), "promiscuous mode", log));
+  // Neighbour discovery and routing protocols speak to groups. Devices that cannot filter them say so here.
+  if (const int refused = rte_eth_allmulticast_enable(id_); refused != 0 && refused != -ENOTSUP)
+    TRY(check(refused, "all multicast", log));
   poll_link();
   return {};
 }

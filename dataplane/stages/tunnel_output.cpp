@@ -42,14 +42,14 @@ void write_gre_header(const GreTunnel& tunnel, Family inner, uint8_t* at) {
 // The record of the GRE packet: one that the gateway makes, on behalf of what is inside.
 void become_gre(const GreTunnel& tunnel, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
-  const uint16_t inherited = p.flags & (kAboutProtected | kDontFragment);
+  const uint16_t inherited = p.flags & kAboutProtected;
   const uint8_t depth = p.depth;
   p = {.tuple = {.source = tunnel.local, .destination = tunnel.remote, .protocol = kProtoGre},
        .path = kMadeHere,
        .in = tunnel.interface,
        .depth = depth};
-  p.flags = static_cast<uint16_t>(kFromGateway | (inherited & kAboutProtected) |
-                                  (tunnel.protect ? kMustProtect : 0));
+  p.flags =
+      static_cast<uint16_t>(kFromGateway | kDontFragment | inherited | (tunnel.protect ? kMustProtect : 0));
   p.ip_bytes = mbuf->data_len;
   p.l4_offset = static_cast<uint16_t>(tunnel.outer_bytes() - tunnel.header_bytes());
 }

@@ -13,9 +13,17 @@ namespace {
 
 using State = NeighborTable::State;
 constexpr InterfaceIndex kLan(1), kWan(2);
-// Of both families, so that they meet.
+// Of both families, and of IPv6 those that differ in one half only, so that they meet.
 constexpr IpAddress address(uint32_t host) {
-  return host % 2 ? ipv6(0x2001'0db8'0000'0000, host) : IpAddress(Ipv4Address::from_host(host));
+  constexpr uint64_t kDocumentation = 0x2001'0db8'0000'0000;
+  switch (host % 4) {
+    case 0:
+      return ipv6(kDocumentation, host);
+    case 1:
+      return ipv6(kDocumentation | host, 0);
+    default:
+      return Ipv4Address::from_host(host);
+  }
 }
 constexpr MacAddress kMac{0x02, 0x11, 0x22, 0x33, 0x44, 0x55}, kOther{0x02, 0, 0, 0, 0, 0xff};
 

@@ -124,7 +124,8 @@ class Gateway {
   Result<std::shared_ptr<const InterfaceTable>> plan_interfaces(const Configuration& wanted,
                                                                 const PortSet& ports);
   Result<HostPath::Plan> plan_host(const Configuration& wanted, const InterfaceTable& interfaces);
-  std::vector<RouteRecord> all_routes(const Configuration& configuration) const;
+  static std::vector<RouteRecord> all_routes(const Configuration& configuration,
+                                             const std::vector<RouteRecord>& imported);
   const LinkState& tunnel_link(const InterfaceRecord& record);
   void carry_out(Plan plan);
   void publish(std::unique_ptr<const Snapshot> next);

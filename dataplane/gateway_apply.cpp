@@ -31,6 +31,7 @@ struct Gateway::Plan {
   std::unique_ptr<Snapshot> tables;
   SaStore::Change sas;
   MtuChanges mtus;
+  std::vector<RouteRecord> imported;  // as the interfaces stand now
   std::optional<HostPath::Plan> host;
 };
 
@@ -113,13 +114,14 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   if (wanted.settings.session_limit > sessions_->capacity())
     return fail("nat.limits.sessions is {}, and the dataplane was started with room for {}: start it anew",
                 wanted.settings.session_limit, sessions_->capacity());
-  Plan plan{.tables = std::make_unique<Snapshot>(), .sas = {}, .mtus = {}, .host = {}};
+  Plan plan{.tables = std::make_unique<Snapshot>(), .sas = {}, .mtus = {}, .imported = {}, .host = {}};
   Snapshot& next = *plan.tables;
   next.generation = generation;
   next.settings = wanted.settings;
   next.ports = TRY(plan_ports(wanted, plan.mtus));
   next.interfaces = TRY(plan_interfaces(wanted, *next.ports));
-  next.fib = TRY(Fib::build(all_routes(wanted), *next.interfaces));
+  plan.imported = moved_routes(imported_routes_, running_.interfaces, wanted.interfaces);
+  next.fib = TRY(Fib::build(all_routes(wanted, plan.imported), *next.interfaces));
   next.tunnels = std::make_shared<const TunnelTable>(wanted.interfaces);
   next.encap_ports = TRY(encap_ports(wanted));
   next.rules = std::make_shared<const nat::RuleSet>(wanted.nat_rules);
@@ -179,22 +181,22 @@ void Gateway::carry_out(Plan plan) {
   // tables.
   sas_->sad().assign_policies(plan.tables->spd->policies(), *plan.tables->policy_sas, plan.sas.removed);
   publish(std::move(plan.tables));
+  imported_routes_ = std::move(plan.imported);
   if (plan.host) host_path_->carry_out(std::move(*plan.host));
   const SaStore::Retired removed = sas_->remove(plan.sas);
   rcu_.synchronize();
   sas_->release(plan.sas);
 }
 
-std::vector<RouteRecord> Gateway::all_routes(const Configuration& configuration) const {
+std::vector<RouteRecord> Gateway::all_routes(const Configuration& configuration,
+                                             const std::vector<RouteRecord>& imported) {
   std::vector<RouteRecord> routes = configuration.routes;
-  routes.insert(routes.end(), imported_routes_.begin(), imported_routes_.end());
+  routes.insert(routes.end(), imported.begin(), imported.end());
   return routes;
 }
 
 Result<void> Gateway::apply(Configuration wanted, uint64_t generation) {
   add_vti_policies(wanted);
-  if (!same_bytes(running_.interfaces, wanted.interfaces))
-    imported_routes_.clear();  // they name other interfaces
   Plan next = TRY(plan(wanted, generation));
   const bool timeouts_fit = sessions_->apply(wanted.settings);
   if (!timeouts_fit) {

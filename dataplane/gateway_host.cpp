@@ -97,7 +97,7 @@ void Gateway::follow_kernel_routes() {
   if (!routes) return;
   auto built = [&] {
     std::swap(imported_routes_, *routes);
-    return Fib::build(all_routes(running_), *tables_->interfaces);
+    return Fib::build(all_routes(running_, imported_routes_), *tables_->interfaces);
   }();
   if (!built) {
     spdlog::error("subsystem=net the kernel's routes were not taken over: {}", built.error().text);

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/stat.h>
 
+#include <system_error>
 #include <thread>
 
 namespace espalier::dataplane {
@@ -29,13 +30,17 @@ Result<HostNamespace> HostNamespace::open(const std::string& name) {
 Result<void> HostNamespace::run(const std::function<Result<void>()>& work) const {
   if (name_.empty()) return work();
   Result<void> result;
-  std::thread inside([&] {
+  const auto run_inside = [&] {
     if (::setns(fd_.get(), CLONE_NEWNET) != 0)
       result = fail("host namespace {}: cannot be entered: {}", name_, errno_text());
     else
       result = work();
-  });
-  inside.join();
+  };
+  try {
+    std::thread(run_inside).join();
+  } catch (const std::system_error& error) {
+    return fail("host namespace {}: no thread to enter it: {}", name_, error.what());
+  }
   return result;
 }
 

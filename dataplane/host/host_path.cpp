@@ -54,12 +54,6 @@ bool is_neighbor_discovery(std::span<const uint8_t> packet) {
   return header.next_header == kProtoIcmpv6 && type >= kNeighborSolicitation && type <= kRedirect;
 }
 
-bool is_broadcast_of(const std::vector<IpPrefix>& addresses, const IpAddress& destination) {
-  return destination.is_v4() && std::ranges::any_of(addresses, [&](const IpPrefix& own) {
-           return own.is_v4() && own.written_length() < 31 && own.last() == destination;
-         });
-}
-
 }  // namespace
 
 Result<std::unique_ptr<HostPath>> HostPath::create() {
@@ -119,7 +113,7 @@ bool HostPath::describe(const Device& device, std::span<const uint8_t> packet, H
   if (!destination || is_neighbor_discovery(packet)) return false;
   const bool for_link = destination->is_multicast() || destination->is_broadcast() ||
                         destination->is_link_local() ||
-                        is_broadcast_of(device.interface.addresses, *destination);
+                        std::ranges::binary_search(device.broadcasts, *destination);
   result = {.interface = device.interface.index, .for_link = for_link, .bytes = packet};
   return true;
 }

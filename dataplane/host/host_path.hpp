@@ -107,9 +107,10 @@ class HostPath {
   struct Device {
     HostInterface interface;  // as the kernel has it
     Tap tap;
-    int link = 0;          // the kernel's index
-    bool carrier = true;   // as the kernel has it
-    bool is_gone = false;  // deleted under us
+    int link = 0;                            // the kernel's index
+    bool carrier = true;                     // as the kernel has it
+    bool is_gone = false;                    // deleted under us
+    std::vector<IpAddress> broadcasts = {};  // of its IPv4 networks, sorted
   };
   // The namespace and the way to change it.
   struct Kernel {

@@ -3,6 +3,9 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <iterator>
+#include <set>
+#include <tuple>
 
 #include "control/shared/text.hpp"
 #include "dataplane/host/host_path.hpp"
@@ -38,6 +41,18 @@ MacAddress mac_of(const HostInterface& interface) {
   return {0x02, 'E', 'S', 'P', static_cast<uint8_t>(index >> 8), static_cast<uint8_t>(index)};
 }
 
+// OSPFv3 wants one on every link. Nobody else ever sees a dummy's, so Espalier has none. RFC 4291 appendix A.
+void add_link_local(HostInterface& dummy) {
+  const bool has_one =
+      std::ranges::any_of(dummy.addresses, [](const IpPrefix& a) { return a.address.is_link_local(); });
+  if (has_one) return;
+  const MacAddress& m = mac_of(dummy);
+  uint128 identifier = 0;
+  for (const int byte : {m[0] ^ 2, +m[1], +m[2], 0xff, 0xfe, +m[3], +m[4], +m[5]})
+    identifier = identifier << 8 | static_cast<uint8_t>(byte);
+  dummy.addresses.push_back(IpPrefix::of(IpAddress::from_host(uint128{0xfe80} << 112 | identifier), 64));
+}
+
 // Takes the IPv6 addresses off that the kernel cannot have on this link. Errors: they are more than the
 // link-local one, which every interface has.
 Result<void> adapt_addresses(HostInterface& interface, bool has_ipv6) {
@@ -55,8 +70,24 @@ void report(const std::string& what, const Result<void>& result) {
   if (!result) spdlog::error("subsystem=net host path: {}: {}", what, result.error().text);
 }
 
-bool contains(const std::vector<IpPrefix>& list, const IpPrefix& address) {
-  return std::ranges::find(list, address) != list.end();
+// Those of `these` that `those` lack, in their order. There may be thousands.
+std::vector<IpPrefix> missing_in(const std::vector<IpPrefix>& those, const std::vector<IpPrefix>& these) {
+  const auto before = [](const IpPrefix& a, const IpPrefix& b) {
+    return std::tie(a.address, a.length) < std::tie(b.address, b.length);
+  };
+  const std::set<IpPrefix, decltype(before)> known(those.begin(), those.end(), before);
+  std::vector<IpPrefix> missing;
+  std::ranges::copy_if(these, std::back_inserter(missing),
+                       [&](const IpPrefix& a) { return !known.contains(a); });
+  return missing;
+}
+
+std::vector<IpAddress> broadcasts_of(const std::vector<IpPrefix>& addresses) {
+  std::vector<IpAddress> found;
+  for (const IpPrefix& own : addresses)
+    if (own.is_v4() && own.written_length() < 31) found.push_back(own.last());
+  std::ranges::sort(found);
+  return found;
 }
 
 }  // namespace
@@ -119,8 +150,10 @@ auto HostPath::make_device(const HostInterface& wanted, Kernel& kernel) -> Resul
 // In the namespace.
 Result<void> HostPath::plan_device(HostInterface& wanted, Plan& plan) const {
   wanted.mac = mac_of(wanted);
+  if (wanted.kind == InterfaceKind::kDummy) add_link_local(wanted);
   TRY(adapt_addresses(wanted, kernel_has_ipv6()));
-  if (plan.kernel_ == kernel_ && can_stay(wanted)) return {};
+  // Whoever sets net.ipv4.ip_forward, as FRR does, changes the setting of every link.
+  if (plan.kernel_ == kernel_ && can_stay(wanted)) return write_link_settings(wanted.name);
   TRY(check_name(wanted.name, *plan.kernel_));
   plan.made_.push_back(TRY(make_device(wanted, *plan.kernel_)));
   return {};
@@ -190,20 +223,16 @@ bool HostPath::update(Device& device, const HostInterface& wanted) {
   if (now.mtu_bytes != wanted.mtu_bytes) report(wanted.name, links.set_mtu(device.link, wanted.mtu_bytes));
   if (now.mac != wanted.mac && device.tap.kind() == Tap::Kind::kEthernet)
     report(wanted.name, links.set_mac(device.link, wanted.mac));
-  bool lost = false;
-  for (const IpPrefix& address : now.addresses) {
-    if (contains(wanted.addresses, address)) continue;
-    report(wanted.name, links.remove_address(device.link, address));
-    lost = true;
-  }
+  const auto stale = missing_in(wanted.addresses, now.addresses);
+  for (const IpPrefix& address : stale) report(wanted.name, links.remove_address(device.link, address));
   const bool switched = now.enabled != wanted.enabled;
   if (switched) report(wanted.name, links.set_up(device.link, wanted.enabled));
   // A link that was down has lost its IPv6 addresses.
-  for (const IpPrefix& address : wanted.addresses)
-    if (switched || !contains(now.addresses, address))
-      report(wanted.name, links.add_address(device.link, address));
+  for (const IpPrefix& address : switched ? wanted.addresses : missing_in(now.addresses, wanted.addresses))
+    report(wanted.name, links.add_address(device.link, address));
+  device.broadcasts = broadcasts_of(wanted.addresses);
   set_carrier(device, wanted.link_up);
-  return lost || switched;
+  return !stale.empty() || switched;
 }
 
 void HostPath::index_devices() {

@@ -252,4 +252,25 @@ std::vector<RouteRecord> KernelRoutes::make_list() {
   return list;
 }
 
+std::vector<RouteRecord> moved_routes(std::span<const RouteRecord> imported,
+                                      std::span<const InterfaceRecord> before,
+                                      std::span<const InterfaceRecord> now) {
+  std::map<InterfaceIndex, InterfaceIndex> moved;
+  for (const InterfaceRecord& old : before)
+    for (const InterfaceRecord& same : now)
+      if (old.name.view() == same.name.view()) moved.emplace(old.index, same.index);
+  std::vector<RouteRecord> kept;
+  for (const RouteRecord& route : imported) {
+    RouteRecord next = route;
+    next.next_hop_count = 0;
+    for (const NextHop& hop : std::span(route.next_hops, route.next_hop_count))
+      if (const auto place = moved.find(hop.interface); place != moved.end())
+        next.next_hops[next.next_hop_count++] = {.via = hop.via, .interface = place->second};
+    if (route.kind == RouteKind::kNextHop && next.next_hop_count == 0) continue;
+    next.index = RouteIndex{static_cast<uint32_t>(kept.size())};
+    kept.push_back(next);
+  }
+  return kept;
+}
+
 }  // namespace espalier::dataplane

@@ -15,6 +15,7 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "control/shared/records.hpp"
@@ -102,5 +103,12 @@ class KernelRoutes {
   bool read_just_now_ = false;
   uint64_t next_ms_ = 0;  // that something may be done
 };
+
+// The imported routes when interfaces change, until KernelRoutes gives a new list: next hops by interfaces
+// that stay, by their names, at the positions that these have now. Without them packets of a tunnel's routes
+// would take the default route for that time.
+std::vector<RouteRecord> moved_routes(std::span<const RouteRecord> imported,
+                                      std::span<const InterfaceRecord> before,
+                                      std::span<const InterfaceRecord> now);
 
 }  // namespace espalier::dataplane

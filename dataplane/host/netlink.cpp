@@ -46,6 +46,7 @@ int Netlink::ask(NetlinkRequest& request, const std::function<void(const nlmsghd
   alignas(nlmsghdr) std::array<char, 32768> room;  // the kernel's largest datagram
   for (;;) {
     const ssize_t length = mnl_socket_recvfrom(socket_.get(), room.data(), room.size());
+    if (length < 0 && errno == EINTR) continue;
     if (length < 0) return errno;
     int left = static_cast<int>(length);
     for (auto* m = reinterpret_cast<nlmsghdr*>(room.data()); mnl_nlmsg_ok(m, left);

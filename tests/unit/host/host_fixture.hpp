@@ -116,16 +116,21 @@ class HostTest : public testing::Test {
   std::string setting(const std::string& path) const {
     return output_of("ip netns exec " + host_ + " cat /proc/sys/net/" + path);
   }
-  // A socket of a program of the host.
-  Fd host_socket(int family, int type, int protocol = 0) const {
+  // A socket of a program in the namespace; the host's.
+  static Fd socket_in(const std::string& space, int family, int type, int protocol = 0) {
     Fd fd;
-    const auto space = HostNamespace::open(wanted_.network_namespace);
-    EXPECT_TRUE(space->run([&]() -> Result<void> {
+    EXPECT_TRUE(HostNamespace::open(space)->run([&]() -> Result<void> {
       fd.reset(socket(family, type | SOCK_CLOEXEC, protocol));
       return {};
     }));
     EXPECT_TRUE(fd) << errno_text();
+    const timeval patience{.tv_sec = 10, .tv_usec = 0};
+    setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     return fd;
+  }
+  Fd host_socket(int family, int type, int protocol = 0) const {
+    return socket_in(host_, family, type, protocol);
   }
 
   // Waits up to two seconds.

@@ -6,6 +6,8 @@
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
 
+#include <atomic>
+
 #include "tests/unit/host/host_fixture.hpp"
 
 namespace espalier::dataplane {
@@ -344,6 +346,93 @@ TEST_F(HostPacketsTest, TheHostPings) {
     ping.join();
     EXPECT_EQ(status, 0) << target;
   }
+}
+
+// Two hosts, their devices back to back: what one sends, the other gets.
+class TwoHostsTest : public HostPacketsTest {
+ protected:
+  void SetUp() override {
+    HostPacketsTest::SetUp();
+    ASSERT_TRUE(run("ip netns add " + far_name_));
+    far_ = std::move(*HostPath::create());
+    HostSetup wanted = wanted_;
+    wanted.network_namespace = far_name_;
+    wanted.interfaces[0].addresses = {prefix("192.168.10.2/24"), prefix("2001:db8:10::2/64")};
+    wanted.interfaces[3].addresses = {prefix("10.9.0.2/30")};
+    auto plan = far_->plan(wanted);
+    ASSERT_TRUE(plan) << plan.error().text;
+    far_->carry_out(std::move(*plan));
+  }
+  void TearDown() override {
+    far_.reset();
+    EXPECT_TRUE(run("ip netns del " + far_name_));
+    HostPacketsTest::TearDown();
+  }
+  void carry(HostPath& from, HostPath& to) {
+    while (const auto packet = from.receive()) {
+      largest_ = std::max(largest_, packet->bytes.size());
+      const iovec part{.iov_base = const_cast<uint8_t*>(packet->bytes.data()),
+                       .iov_len = packet->bytes.size()};
+      to.send(packet->interface, {&part, 1});
+    }
+  }
+  // Waits at most 20 ms for something.
+  void carry_some() {
+    std::array<pollfd, 2> fds{{{.fd = path_->wait_fds()[0], .events = POLLIN, .revents = 0},
+                               {.fd = far_->wait_fds()[0], .events = POLLIN, .revents = 0}}};
+    poll(fds.data(), fds.size(), 20);
+    carry(*path_, *far_);
+    carry(*far_, *path_);
+  }
+  const std::string far_name_ = host_ + "far";
+  std::unique_ptr<HostPath> far_;
+  size_t largest_ = 0;  // of the packets carried
+};
+
+// Sends everything and says that this was all.
+void send_all(const Fd& socket, const std::string& text) {
+  for (size_t sent = 0; sent < text.size();) {
+    const ssize_t count = ::send(socket.get(), text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
+    ASSERT_GT(count, 0) << errno_text();
+    sent += static_cast<size_t>(count);
+  }
+  shutdown(socket.get(), SHUT_WR);
+}
+
+std::string receive_all(const Fd& socket) {
+  std::string all;
+  std::array<char, 65536> room;
+  for (ssize_t count; (count = recv(socket.get(), room.data(), room.size(), 0)) > 0;)
+    all.append(room.data(), static_cast<size_t>(count));
+  return all;
+}
+
+// Segments and checksums are finished when we get them.
+TEST_F(TwoHostsTest, TcpCarriesMegabytes) {
+  std::string text(4 << 20, 0);
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 2654435761u >> 13);
+  for (const std::string address : {"192.168.10.2", "2001:db8:10::2", "10.9.0.2"}) {
+    const Endpoint server(address, 5999);
+    const int family = server.get()->sa_family;
+    const Fd listener = socket_in(far_name_, family, SOCK_STREAM), client = host_socket(family, SOCK_STREAM);
+    ASSERT_EQ(bind(listener.get(), server.get(), server.length), 0) << errno_text();
+    ASSERT_EQ(listen(listener.get(), 1), 0);
+    std::string received;
+    std::atomic<bool> done = false;
+    std::thread receiver([&] {
+      received = receive_all(Fd(accept(listener.get(), nullptr, nullptr)));
+      done = true;
+    });
+    std::thread sender([&] {
+      EXPECT_EQ(connect(client.get(), server.get(), server.length), 0) << errno_text();
+      send_all(client, text);
+    });
+    while (!done) carry_some();
+    sender.join();
+    receiver.join();
+    EXPECT_TRUE(received == text) << address << ": " << received.size() << " bytes";
+  }
+  EXPECT_EQ(largest_, 1500u) << "no more than the MTU";
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ TEST_F(HostTest, TunnelsArePointToPointAndDummiesHaveAMac) {
   EXPECT_EQ(addresses(tunnel), (Strings{"10.9.0.1/30", "fe80::4/64"}));
   const Json dummy = link("dum0");
   EXPECT_EQ(dummy.at("address"), "02:45:53:50:00:02");
-  EXPECT_EQ(addresses(dummy), Strings{"10.255.0.1/32"});
+  EXPECT_EQ(addresses(dummy), (Strings{"10.255.0.1/32", "fe80::45:53ff:fe50:2/64"}));
 }
 
 TEST_F(HostTest, TheKernelNeitherForwardsNorListensToRouters) {
@@ -40,6 +40,14 @@ TEST_F(HostTest, TheKernelNeitherForwardsNorListensToRouters) {
     EXPECT_EQ(setting(fmt::format("ipv6/conf/{}/accept_ra", name)), "0\n") << name;
     EXPECT_EQ(setting(fmt::format("ipv4/conf/{}/rp_filter", name)), "2\n") << name;
   }
+}
+
+TEST_F(HostTest, ForwardingThatWasSwitchedOnForAllGoesOffAgain) {
+  apply();
+  ASSERT_TRUE(run("ip netns exec " + host_ + " sysctl -q -w net.ipv4.ip_forward=1"));
+  EXPECT_EQ(setting("ipv4/conf/lan0/forwarding"), "1\n");
+  apply();
+  EXPECT_EQ(setting("ipv4/conf/lan0/forwarding"), "0\n");
 }
 
 TEST_F(HostTest, TheOwnNamespaceStaysUntouched) {
@@ -201,6 +209,16 @@ TEST_F(HostTest, ANamespaceThatWasMadeAnewIsAnother) {
   ASSERT_TRUE(run("ip netns del " + host_ + " && ip netns add " + host_));
   apply();
   EXPECT_EQ(addresses(link("lan0")).size(), 3u);
+}
+
+TEST_F(HostTest, ThousandsOfAddresses) {
+  auto& all = wanted_.interfaces[2].addresses;
+  for (uint32_t i = 0; i < 5000; ++i) all.push_back(IpPrefix::host(Ipv4Address::from_host(0x0a640000 + i)));
+  apply();
+  EXPECT_EQ(addresses(link("dum0")).size(), 5002u);
+  all.resize(1);
+  apply();
+  EXPECT_EQ(addresses(link("dum0")).size(), 2u);
 }
 
 TEST_F(HostTest, ADeviceThatWasDeletedIsMadeAgain) {

@@ -258,6 +258,38 @@ TEST_F(KernelRoutesTest, InterfacesMayMove) {
   EXPECT_GT(lists_, lists);
 }
 
+TEST(MovedRoutes, FollowTheNamesOfInterfaces) {
+  const auto record = [](uint16_t index, const char* name) {
+    InterfaceRecord r;
+    r.index = InterfaceIndex{index};
+    r.name.assign(name);
+    return r;
+  };
+  const InterfaceRecord before[] = {record(0, "lan0"), record(1, "wan0"), record(2, "vti1")};
+  const InterfaceRecord now[] = {record(0, "vti0"), record(1, "vti1"), record(2, "lan0")};
+  std::array<RouteRecord, 4> routes;
+  const auto set = [&](size_t i, std::initializer_list<uint16_t> interfaces) {
+    routes[i].index = RouteIndex{static_cast<uint32_t>(i)};
+    for (const uint16_t interface : interfaces)
+      routes[i].next_hops[routes[i].next_hop_count++] = {ip("10.9.0.2"), InterfaceIndex{interface}};
+  };
+  set(0, {1});
+  set(1, {2});
+  set(2, {0, 1, 2});
+  set(3, {});
+  routes[3].kind = RouteKind::kBlackhole;
+  const auto moved = moved_routes(routes, before, now);
+  ASSERT_EQ(moved.size(), 3u) << "none by wan0 alone, which is gone";
+  EXPECT_EQ(moved[0].next_hop_count, 1);
+  EXPECT_EQ(moved[0].next_hops[0].interface, InterfaceIndex{1});
+  EXPECT_EQ(moved[0].next_hops[0].via, ip("10.9.0.2"));
+  EXPECT_EQ(moved[1].next_hop_count, 2);
+  EXPECT_EQ(moved[1].next_hops[0].interface, InterfaceIndex{2});
+  EXPECT_EQ(moved[1].next_hops[1].interface, InterfaceIndex{1});
+  EXPECT_EQ(moved[2].kind, RouteKind::kBlackhole);
+  for (size_t i = 0; i < moved.size(); ++i) EXPECT_EQ(moved[i].index.value, i);
+}
+
 TEST_F(KernelRoutesTest, AnEmptyListOnceWhenTheImportEnds) {
   ASSERT_TRUE(host_ip("route add 10.40.0.0/16 via 203.0.113.9 proto bgp"));
   EXPECT_EQ(imported().size(), 1u);

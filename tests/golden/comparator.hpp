@@ -34,7 +34,7 @@ struct Observation {
 };
 
 // Whether the frames of a step must leave an interface in the recorded order. With several workers they may
-// overtake.
+// overtake, and so may the numbers that an SA gives them.
 enum class FrameOrder : uint8_t { kRecorded, kAny };
 
 // `expected` is the step's own or an intended alternative of it (deviations.hpp). `labels` learn from it.

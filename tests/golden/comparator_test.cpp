@@ -45,9 +45,15 @@ std::vector<Difference> compare(const Scenario& scenario, const Step& step, cons
 
 // A value of the same class that another random value does not have.
 std::optional<uint16_t> other_value(const Scenario& scenario, FieldKind kind, uint16_t value) {
-  const Labels labels(scenario.random);
-  if (!labels.is_random(kind, value)) return std::nullopt;
-  return static_cast<uint16_t>(value ^ 0x4000);
+  for (const RandomValue& random : scenario.random) {
+    if (random.kind != kind || random.recorded != value) continue;
+    const uint32_t flipped = value ^ 0x4000u;
+    if (random.low <= flipped && flipped <= random.high) return static_cast<uint16_t>(flipped);
+    const auto next = [&](uint32_t port) { return port == random.high ? random.low : port + 1; };
+    const uint32_t candidate = next(value);
+    return static_cast<uint16_t>(candidate == random.excluded ? next(candidate) : candidate);
+  }
+  return std::nullopt;
 }
 
 Substitute renaming(const Scenario& scenario) {
@@ -105,19 +111,6 @@ constexpr size_t kByteStep = 7;
 constexpr size_t kByteStep = 1;
 #endif
 
-TEST_P(EveryScenario, SeesEveryFlippedByte) {
-  const Scenario scenario = load(GetParam());
-  for (const Step& step : scenario.steps)
-    for (const auto& [interface, frames] : step.expected.output)
-      for (size_t i = 0; i < frames.size(); ++i)
-        for (size_t at = 0; at < frames[i].size(); at += kByteStep) {
-          FramesByInterface output = step.expected.output;
-          output[interface][i][at] ^= static_cast<uint8_t>(1 << at % 8);
-          EXPECT_FALSE(compare(scenario, step, output).empty())
-              << step.id << ", frame " << i << " of " << interface << ", byte " << at;
-        }
-}
-
 // True if the frames differ in random values only: what the comparator is meant to accept.
 bool only_random_values_differ(const Scenario& scenario, const Bytes& recorded, const Bytes& ours) {
   const Labels labels(scenario.random);
@@ -130,10 +123,25 @@ bool only_random_values_differ(const Scenario& scenario, const Bytes& recorded, 
     if (theirs[i].value == mine[i].value) continue;
     ++different;
     if (theirs[i].kind == FieldKind::kPlain || theirs[i].kind == FieldKind::kNonce) return false;
-    if (!labels.is_random(theirs[i].kind, static_cast<uint16_t>(std::get<uint64_t>(theirs[i].value))))
+    if (!labels.is_random(theirs[i].kind, static_cast<uint32_t>(std::get<uint64_t>(theirs[i].value))))
       return false;
   }
   return different != 0;
+}
+
+TEST_P(EveryScenario, SeesEveryFlippedByte) {
+  const Scenario scenario = load(GetParam());
+  for (const Step& step : scenario.steps)
+    for (const auto& [interface, frames] : step.expected.output)
+      for (size_t i = 0; i < frames.size(); ++i)
+        for (size_t at = 0; at < frames[i].size(); at += kByteStep) {
+          FramesByInterface output = step.expected.output;
+          Bytes& frame = output[interface][i];
+          frame[at] ^= static_cast<uint8_t>(1 << at % 8);
+          EXPECT_TRUE(!compare(scenario, step, output).empty() ||
+                      only_random_values_differ(scenario, frames[i], frame))
+              << step.id << ", frame " << i << " of " << interface << ", byte " << at;
+        }
 }
 
 TEST_P(EveryScenario, SeesEveryInnermostByteWithRightChecksums) {
@@ -177,6 +185,14 @@ TEST_P(EveryScenario, SeesEveryOtherDropCount) {
     EXPECT_FALSE(drops_agree(step.expected.drops, more)) << step.id;
     EXPECT_EQ(drops_agree(step.expected.drops, fewer), step.expected.drops.empty()) << step.id;
   }
+}
+
+TEST_P(EveryScenario, ExpectsOnlyDropReasonsThatExist) {
+  std::set<std::string_view> known;
+  for (const DropReasonInfo& each : kDropReasonTable) known.insert(each.name);
+  for (const Step& step : load(GetParam()).steps)
+    for (const ExpectedDrop& drop : step.expected.drops)
+      for (const std::string& reason : drop.any_of) EXPECT_TRUE(known.contains(reason)) << reason;
 }
 
 INSTANTIATE_TEST_SUITE_P(Comparator, EveryScenario, ::testing::ValuesIn(scenario_names()),
@@ -280,6 +296,24 @@ TEST(Comparator, FramesMayOvertakeOnlyWithSeveralWorkers) {
   EXPECT_TRUE(compare(scenario, step, output, FrameOrder::kAny).empty());
   output["wan0"][1] = output["wan0"][0];
   EXPECT_FALSE(compare(scenario, step, output, FrameOrder::kAny).empty());
+}
+
+TEST(Comparator, SequenceNumbersMayOvertakeOnlyWithSeveralWorkers) {
+  const Scenario scenario = load("18-fragments-untracked");
+  const Step& step = step_of(scenario, "small");
+  const auto numbered = [&](const std::vector<uint64_t>& numbers) {
+    FramesByInterface output = step.expected.output;
+    for (size_t i = 0; i < numbers.size(); ++i)
+      output["wan0"][i] = resealed(
+          output["wan0"][i], scenario.keys,
+          [&](const EspKey& key, const OpenedEsp& esp) { return seal_esp(key, numbers[i], esp.inner); });
+    return output;
+  };
+  EXPECT_TRUE(compare(scenario, step, numbered({1, 2, 3})).empty());
+  EXPECT_FALSE(compare(scenario, step, numbered({1, 3, 2})).empty());
+  EXPECT_TRUE(compare(scenario, step, numbered({1, 3, 2}), FrameOrder::kAny).empty());
+  EXPECT_FALSE(compare(scenario, step, numbered({1, 3, 3}), FrameOrder::kAny).empty()) << "twice";
+  EXPECT_FALSE(compare(scenario, step, numbered({1, 3, 4}), FrameOrder::kAny).empty()) << "one left out";
 }
 
 // The recorded ESP packet, whole again, cut at another size.

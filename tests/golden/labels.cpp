@@ -31,6 +31,18 @@ bool Labels::bind(FieldKind kind, const Bytes& scope, uint32_t recorded, uint32_
   return forward->second == ours && backward->second == recorded;
 }
 
+void Labels::let_overtake(Sequences sequences) {
+  overtaking_ = std::move(sequences);
+  recorded_by_our_sequence_.clear();
+}
+
+bool Labels::bind_sequence(const Bytes& spi, uint64_t recorded, uint64_t ours) {
+  const auto found = overtaking_.find(spi);
+  if (found == overtaking_.end()) return recorded == ours;
+  if (!found->second.contains(ours)) return false;
+  return recorded_by_our_sequence_.try_emplace({spi, ours}, recorded).first->second == recorded;
+}
+
 std::optional<uint16_t> Labels::ours(FieldKind kind, const Bytes& scope, uint16_t recorded) const {
   const auto found = ours_by_recorded_.find({kind, scope, recorded});
   if (found == ours_by_recorded_.end()) return std::nullopt;

@@ -23,6 +23,12 @@ class Labels {
   bool bind(FieldKind kind, const Bytes& scope, uint32_t recorded, uint32_t ours);
   // What stands for `recorded`, or nothing if that is not random or did not come out yet.
   std::optional<uint16_t> ours(FieldKind kind, const Bytes& scope, uint16_t recorded) const;
+  // Sequence numbers of a step's packets, by SPI, that may stand in for one another: several workers number
+  // them in no certain order. Holds until the next call.
+  using Sequences = std::map<Bytes, std::set<uint64_t>>;
+  void let_overtake(Sequences sequences);
+  // True if they are the same, or may stand in for one another; from then on only so.
+  bool bind_sequence(const Bytes& spi, uint64_t recorded, uint64_t ours);
   // False if this IV was used before with this SPI: a nonce must never come twice (RFC 4106 section 2).
   bool take_nonce(const Bytes& spi, const Bytes& iv) { return nonces_.insert({spi, iv}).second; }
 
@@ -34,6 +40,8 @@ class Labels {
   std::map<Key, uint32_t> ours_by_recorded_;
   std::map<Key, uint32_t> recorded_by_ours_;
   std::set<std::pair<Bytes, Bytes>> nonces_;
+  Sequences overtaking_;
+  std::map<std::pair<Bytes, uint64_t>, uint64_t> recorded_by_our_sequence_;
 };
 
 }  // namespace espalier::test

@@ -12,13 +12,24 @@ namespace {
 constexpr unsigned kQueueSeed = 20240607;  // fixed: a failure can be played again
 constexpr size_t kEtherTypeOffset = 12;
 
-// Neighbour and router discovery and multicast listener reports (RFC 4861, RFC 3810).
-bool is_neighbor_discovery(ByteView frame) {
+// The type of an ICMPv6 message, or nothing for other frames.
+std::optional<uint64_t> icmp6_type(ByteView frame) {
   const Fields fields = decode_frame(frame, {});
   const Field* type = find_field(fields, "ip.icmp6.type");
-  if (type == nullptr) return false;
-  const uint64_t value = std::get<uint64_t>(type->value);
-  return (value >= 130 && value <= 137) || value == 143;
+  if (type == nullptr) return std::nullopt;
+  return std::get<uint64_t>(type->value);
+}
+
+// RFC 4861.
+bool is_neighbor_discovery(ByteView frame) {
+  const auto type = icmp6_type(frame);
+  return type && *type >= 133 && *type <= 136;
+}
+
+// Multicast listener reports (RFC 3810) and router solicitations, which the recorder leaves out as well.
+bool is_housekeeping(ByteView frame) {
+  const auto type = icmp6_type(frame);
+  return type && ((*type >= 131 && *type <= 133) || *type == 143);
 }
 
 std::optional<uint16_t> other_ip_id(FieldKind kind, const Bytes&, uint16_t value) {
@@ -137,8 +148,11 @@ class Player {
 
   FramesByInterface take_output() {
     FramesByInterface output;
-    for (const auto& [interface, mac] : scenario_.macs)
-      if (auto frames = bed_.take_sent(interface); !frames.empty()) output[interface] = std::move(frames);
+    for (const auto& [interface, mac] : scenario_.macs) {
+      auto frames = bed_.take_sent(interface);
+      std::erase_if(frames, is_housekeeping);
+      if (!frames.empty()) output[interface] = std::move(frames);
+    }
     return output;
   }
 

@@ -39,7 +39,8 @@ class Decoder {
   void icmp(const std::string& path, uint8_t protocol, const Context& context, ByteView bytes);
   void gre(const std::string& path, ByteView bytes);
   void esp(const std::string& path, const Context& context, ByteView bytes);
-  void inside_esp(const std::string& path, const Context& context, const OpenedEsp& opened, uint32_t spi);
+  void inside_esp(const std::string& path, const Context& context, const OpenedEsp& opened,
+                  const Bytes& scope);
   void fragment(const std::string& path, uint8_t protocol, size_t offset, const Context& context,
                 ByteView bytes);
   void l4_checksum(const std::string& path, uint8_t protocol, const Context& context, ByteView bytes,
@@ -231,22 +232,22 @@ void Decoder::gre(const std::string& path, ByteView body) {
 
 void Decoder::esp(const std::string& path, const Context& context, ByteView body) {
   const uint32_t spi = get32(body, 0);
+  Bytes scope;
+  append32(scope, spi);
   number(path + ".spi", spi);
-  number(path + ".sequence", get32(body, 4));
+  number(path + ".sequence", get32(body, 4), FieldKind::kSequence, scope);
   const auto key = keys_.find(spi);
   if (!context.whole) return number(path + ".length", body.size());
   if (key == keys_.end()) return bytes(path + ".payload", body.subspan(8));  // of others, passing through
   const auto opened = open_esp_of_any_epoch(key->second, body);
   number(path + ".authentic", opened.has_value());
-  if (opened) inside_esp(path, context, *opened, spi);
+  if (opened) inside_esp(path, context, *opened, scope);
 }
 
 // Transport mode has the outer packet's addresses under its checksums.
 void Decoder::inside_esp(const std::string& path, const Context& context, const OpenedEsp& opened,
-                         uint32_t spi) {
+                         const Bytes& scope) {
   number(path + ".sequence_high", opened.sequence >> 32);
-  Bytes scope;
-  append32(scope, spi);
   if (!opened.iv.empty()) fields_.push_back({path + ".iv", opened.iv, FieldKind::kNonce, scope});
   bytes(path + ".padding", opened.padding);
   bool counts = true;  // RFC 4303 section 2.4: 1, 2, 3 ...

@@ -23,6 +23,7 @@ enum class FieldKind : uint8_t {
   kFlowLabel,   // IPv6
   kPort,        // TCP and UDP
   kIcmpId,      // of queries
+  kSequence,    // of ESP; scope: SPI
   kNonce,       // ESP IV; scope: SPI. Must never come twice
 };
 

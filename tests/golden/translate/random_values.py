@@ -7,7 +7,8 @@ import re
 
 from oraclelib import decode, packet
 
-KINDS = {"id": "ip_id", "port": "port", "icmpid": "icmp_id"}
+KINDS = {"id": "ip_id", "port": "port", "icmpid": "icmp_id", "flow": "flow_label", "fragment": "fragment_id"}
+CLASSES = {"id": (0, 0xffff), "icmpid": (0, 0xffff), "flow": (0, 0xfffff), "fragment": (0, 0xffffffff)}
 RANGE = re.compile(r"--to-(?:source|ports|destination) (?:\S*:)?(\d+)-(\d+)")
 
 
@@ -15,7 +16,7 @@ def find(scenario, steps, associations):
     """The `random` list of steps.json. `steps`: per step (frames in, [(link, frame out)])."""
     ranges = [(int(low), int(high)) for key in ("iptables", "ip6tables")
               for low, high in RANGE.findall(scenario.get(key, ""))]
-    literal = decode.known_values(scenario)
+    literal = decode.known_values(scenario) | {"flow": {0}, "fragment": set()}
     for low, high in ranges:  # the ends of a range with a choice may have been picked
         if high - low > 1:
             literal["port"] -= {low, high}
@@ -39,6 +40,10 @@ def _values(frame, associations):
     for layer in packet.parse_frame(frame, associations)[1:]:
         if layer["layer"] == "ip4":
             yield "id", layer["id"]
+        elif layer["layer"] == "ip6":
+            yield "flow", layer["flow"]
+            if "id" in layer:
+                yield "fragment", layer["id"]
         elif layer["layer"] in ("udp", "tcp"):
             yield "port", layer["sport"]
             yield "port", layer["dport"]
@@ -49,19 +54,18 @@ def _values(frame, associations):
 def _entry(kind, value, given, ranges):
     low, high = _range(kind, value, given, ranges)
     entry = {"kind": KINDS[kind], "recorded": value, "low": low, "high": high}
-    original = next((number for name, number in reversed(given) if name == kind), None)
-    if kind == "port":  # _values gives source before destination
-        ports = [number for name, number in given if name == "port"]
-        original = ports[-2] if ports else None
-    if kind != "id" and original is not None:
-        entry["not"] = original
+    same = [number for name, number in given if name == kind]
+    if kind == "icmpid" and same:
+        entry["not"] = same[-1]
+    if kind == "port" and same:  # _values gives the source before the destination
+        entry["not"] = same[-2]
     return entry
 
 
 def _range(kind, value, given, ranges):
     """nf_nat_l4proto_unique_tuple: a port of the same class as the original one, or of the rule's range."""
     if kind != "port":
-        return 0, 65535
+        return CLASSES[kind]
     for low, high in ranges:
         if low <= value <= high:
             return low, high

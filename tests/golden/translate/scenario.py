@@ -111,12 +111,20 @@ class Translation:
             step["from_host"] = self._local_packet(number, given).hex()
         step["to_host"] = [_datagram(text) for text in recorded["socket"]]
         step["clear_from_tunnel"] = self._clear_from_tunnel(number)
-        chain = expectations.filtered(recorded, self.dropping_chains)
-        reason = excluded.get(recorded["id"]) or (f"dropped by a rule of filter {chain}" if chain else "")
+        reason = excluded.get(recorded["id"]) or self._why_not_played(given, recorded)
         if reason:
             step["skip"] = reason
         self._remember(number, recorded["id"])
         return step
+
+    def _why_not_played(self, given, recorded):
+        chain = expectations.filtered(recorded, self.dropping_chains)
+        if chain:
+            return f"dropped by a rule of filter {chain}"
+        ports = [*self.recording.scenario.get("udp_ports", []), *self.recording.scenario.get("encap_ports", [])]
+        if recorded["in"] == "local" and given.get("sport", 4000) in ports:
+            return "never sent: the recorder's socket has the port of another one"
+        return ""
 
     def _remember(self, number, step_id):
         inputs = [frame[14:] for _, frame in self.recording.frames["in"].get(number, [])]

@@ -92,13 +92,6 @@ bool may_cover_less(const SaStore::Change& change, const std::vector<SaRecord>& 
          });
 }
 
-bool name_ports(const std::vector<PolicyRecord>& policies, Family family) {
-  return std::any_of(policies.begin(), policies.end(), [&](const PolicyRecord& p) {
-    return p.selector.source.family() == family &&
-           (!p.selector.source_port.is_any() || !p.selector.destination_port.is_any());
-  });
-}
-
 bool nat_touches_esp(const Configuration& wanted) {
   for (const SaRecord& sa : wanted.sas) {
     const NatKind kind = sa.direction == Direction::kOut ? NatKind::kSource : NatKind::kDestination;

@@ -32,9 +32,6 @@ std::vector<ChangedRegion> changed_regions(const Configuration& before, const Co
 // is asked about their first packet only.
 bool may_cover_less(const SaStore::Change& change, const std::vector<SaRecord>& wanted);
 
-// Fragments have no ports to compare: a policy that names some could be passed by in clear.
-bool name_ports(const std::vector<PolicyRecord>& policies, Family family);
-
 // Whether NAT can change the gateway's own ESP: then that goes through conntrack and NAT, as in Linux.
 bool nat_touches_esp(const Configuration& wanted);
 

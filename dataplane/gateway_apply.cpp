@@ -129,7 +129,6 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
     const auto f = static_cast<size_t>(family);
     next.track_sessions[f] = always || next.rules->needs_sessions(family);
-    next.whole_packets[f] = next.track_sessions[f] || name_ports(wanted.policies, family);
   }
   next.esp_through_nat = nat_touches_esp(wanted);
   next.fits_everywhere_bytes = fits_everywhere(wanted, *next.interfaces);

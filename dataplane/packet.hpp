@@ -94,13 +94,13 @@ struct alignas(64) Packet {
   uint8_t tcp_flags = 0;
   uint8_t depth = 0;  // how often it was wrapped or unwrapped here
 
-  IpAddress next_hop{};              // whom `neighbor` must resolve
+  IpAddress next_hop{};            // whom `neighbor` must resolve
   uint32_t neighbor = kNone32;     // NeighborRef of the next hop once it is known
   uint32_t mtu_bytes = 0;          // of the way out, for fragmentation
   PolicyIndex policy = kNoPolicy;  // whose templates encrypt it
-  InterfaceIndex out{};              // egress once it is known
+  InterfaceIndex out{};            // egress once it is known
   uint16_t fragment_limit = 0;     // kReassembled: output fragments may not be larger; 0: no limit
-  WorkerId to_worker{};              // with Exit::kToWorker
+  WorkerId to_worker{};            // with Exit::kToWorker
   Entry again{};                   // with Exit::kAgain
   uint8_t template_at = 0;         // of `policy`: the one that `sa` is for
   uint8_t templates = 0;           // of `policy`

@@ -44,8 +44,6 @@ struct Snapshot {
   SettingsRecord settings;
   // By Family. Sessions are tracked: settings.sessions == kAlways, or a NAT rule needs it.
   std::array<bool, 2> track_sessions{};
-  // By Family. Fragments are put together: for sessions, or for policies that name ports.
-  std::array<bool, 2> whole_packets{};
   bool esp_through_nat =
       false;  // NAT rules can touch the gateway's own ESP: it takes the whole way, as in Linux
   uint32_t fits_everywhere_bytes = 0;  // no way out bears less, whatever a path MTU can become
@@ -62,7 +60,6 @@ struct Snapshot {
 
   const OuterRoute& outer_route(const Sa& sa) const { return outer_routes[sa.index().value]; }
   bool tracks(Family family) const { return track_sessions[static_cast<size_t>(family)]; }
-  bool wants_whole(Family family) const { return whole_packets[static_cast<size_t>(family)]; }
 };
 
 }  // namespace espalier::dataplane

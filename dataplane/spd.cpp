@@ -51,17 +51,26 @@ uint64_t Spd::best_in(const Group& group, const Pair& addresses, uint8_t protoco
   return candidate->rank;
 }
 
-const PolicyRecord* Spd::lookup(Direction direction, const Tuple& tuple, SelectorPorts ports,
-                                InterfaceIndex egress, InterfaceIndex vti) const {
-  const List* const list = find_list(key_of(direction, tuple.family(), vti));
-  if (list == nullptr) return nullptr;
+uint64_t Spd::best_of(ListKey key, const Tuple& tuple, SelectorPorts ports, InterfaceIndex egress) const {
+  const List* const list = find_list(key);
+  if (list == nullptr) return UINT64_MAX;
   const Pair addresses = Pair::of(tuple.source, tuple.destination);
   uint64_t best = UINT64_MAX;
   for (const Group& group : list->groups) {
     if (group.best_rank >= best) break;
     best = std::min(best, best_in(group, addresses, tuple.protocol, ports, egress));
   }
+  return best;
+}
+
+const PolicyRecord* Spd::lookup(Direction direction, const Tuple& tuple, SelectorPorts ports,
+                                InterfaceIndex egress, InterfaceIndex vti) const {
+  const uint64_t best = best_of(key_of(direction, tuple.family(), vti), tuple, ports, egress);
   return best == UINT64_MAX ? nullptr : &policies_[static_cast<uint32_t>(best)];
+}
+
+bool Spd::protects_some_ports(const Tuple& tuple, InterfaceIndex egress) const {
+  return best_of(key_of(kPortBlind, tuple.family(), kNoInterface), tuple, {0, 0}, egress) != UINT64_MAX;
 }
 
 }  // namespace espalier::dataplane

@@ -37,6 +37,10 @@ class Spd {
     return lookup(direction, tuple, selector_ports(tuple), egress, vti);
   }
 
+  // Whether an out policy that protects would take the packet if it had the right ports. Fragments have none,
+  // and must not pass such a policy by in clear.
+  bool protects_some_ports(const Tuple& tuple, InterfaceIndex egress) const;
+
   bool empty(Direction direction, InterfaceIndex vti = kNoInterface) const;
   std::span<const PolicyRecord> policies() const { return policies_; }
   const PolicyRecord& operator[](PolicyIndex i) const { return policies_[i.value]; }
@@ -96,12 +100,15 @@ class Spd {
   static ListKey key_of(Direction direction, Family family, InterfaceIndex vti) {
     return uint32_t{vti.value} << 16 | static_cast<uint32_t>(direction) << 8 | static_cast<uint32_t>(family);
   }
+  // Beside the directions: out policies that protect and name ports, without their ports.
+  static constexpr auto kPortBlind = static_cast<Direction>(3);
   struct List {
     ListKey key;
     Groups groups;
   };
 
   const List* find_list(ListKey key) const;
+  uint64_t best_of(ListKey key, const Tuple& tuple, SelectorPorts ports, InterfaceIndex egress) const;
   static uint32_t tag_of(const Pair& addresses);
   static size_t slot_of(const Group& group, uint32_t tag);
   static const Candidate* find_candidates(const Group& group, const Pair& addresses);

@@ -1,17 +1,36 @@
 #include <algorithm>
 #include <bit>
+#include <deque>
 #include <map>
 
 #include "dataplane/spd.hpp"
 
 namespace espalier::dataplane {
 
+namespace {
+
+bool protects_ports(const PolicyRecord& p) {
+  return p.direction == Direction::kOut && p.action == PolicyAction::kProtect && p.vti == kNoInterface &&
+         (!p.selector.source_port.is_any() || !p.selector.destination_port.is_any());
+}
+
+PolicyRecord without_ports(PolicyRecord policy) {
+  policy.selector.source_port = policy.selector.destination_port = {};
+  return policy;
+}
+
+}  // namespace
+
 Spd::Spd(std::span<const PolicyRecord> policies) : policies_(policies.begin(), policies.end()) {
   std::map<ListKey, std::vector<const PolicyRecord*>> by_list;
+  std::deque<PolicyRecord> port_blind;  // their addresses stay
   for (const PolicyRecord& policy : policies_) {
     const Family family = policy.selector.source.family();
     if (policy.selector.destination.family() == family)  // else no packet ever matches
       by_list[key_of(policy.direction, family, policy.vti)].push_back(&policy);
+    if (protects_ports(policy))
+      by_list[key_of(kPortBlind, family, kNoInterface)].push_back(
+          &port_blind.emplace_back(without_ports(policy)));
   }
   for (const auto& [key, members] : by_list) lists_.push_back({key, build_groups(members)});
 }

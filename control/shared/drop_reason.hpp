@@ -29,7 +29,7 @@ enum class DropReason : uint8_t {
   // route
   kNoRoute, kRouteBlackhole, kRouteUnreachable, kRouteProhibit, kTtlExceeded, kTooBig,
   // policies
-  kInPolicyBlock, kInTemplateMismatch, kInNoPolicy, kInStateMismatch, kOutPolicyBlock, kOutNoState,
+  kInPolicyBlock, kInTemplateMismatch, kInNoPolicy, kInStateMismatch, kOutPolicyBlock, kOutNoState, kOutFragment,
   // esp_output
   kEspSequenceExhausted, kEspSequenceNotReserved, kEspTooLong, kEspOutExpired,
   // neighbour, transmit
@@ -39,7 +39,7 @@ enum class DropReason : uint8_t {
   // local
   kLocalNoService, kHostFull, kNdInvalid, kIcmpErrorClear, kIcmpRateLimited,
   // used up by the gateway itself
-  kUsedArp, kUsedNd, kUsedLocal, kUsedHost, kUsedTunnel, kUsedKeepalive, kUsedFragment,
+  kUsedArp, kUsedNd, kUsedLocal, kUsedHost, kUsedKeepalive, kUsedFragment,
   kCount,
 };
 // clang-format on
@@ -109,6 +109,7 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kInStateMismatch, "in_state_mismatch", "in_policy", "decrypted, but outside of the SA's selector"},
     {DropReason::kOutPolicyBlock, "out_policy_block", "out_policy", "a discard policy of direction out"},
     {DropReason::kOutNoState, "out_no_state", "out_policy", "the policy protects it and there is no SA: nothing leaves in clear"},
+    {DropReason::kOutFragment, "out_fragment", "out_policy", "a fragment without ports, and a policy protects some ports of its addresses: nothing leaves in clear; nat.sessions = \"always\" has fragments put together"},
     {DropReason::kEspSequenceExhausted, "esp_sequence_exhausted", "esp_output", "the SA used its last sequence number; it needs a rekey"},
     {DropReason::kEspSequenceNotReserved, "esp_sequence_not_reserved", "esp_output", "a static key waits for sequence numbers to be reserved on disk"},
     {DropReason::kEspTooLong, "esp_too_long", "esp_output", "would exceed 65535 bytes with ESP"},
@@ -129,7 +130,6 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kUsedNd, "used_nd", "local", "neighbour discovery for the gateway itself", false},
     {DropReason::kUsedLocal, "used_local", "local", "answered or used by the gateway itself", false},
     {DropReason::kUsedHost, "used_host", "local", "given to the host", false},
-    {DropReason::kUsedTunnel, "used_tunnel", "local", "an outer packet that was taken off, or an inner one that was wrapped", false},
     {DropReason::kUsedKeepalive, "used_keepalive", "local", "a NAT keepalive (RFC 3948 section 2.3)", false},
     {DropReason::kUsedFragment, "used_fragment", "reassemble", "became part of a reassembled packet", false},
 }};

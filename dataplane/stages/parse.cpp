@@ -7,6 +7,7 @@
 #include <rte_prefetch.h>
 
 #include "dataplane/ipv6.hpp"
+#include "dataplane/nd.hpp"
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "nat/checksum.hpp"
@@ -194,7 +195,7 @@ class ReceivedCount {
 bool is_for_neighbor_discovery(rte_mbuf* mbuf) {
   const Packet& p = packet(mbuf);
   if (p.tuple.protocol != kProtoIcmpv6 || (p.flags & kFragment)) return false;
-  if (!is_neighbor_discovery(l4_header(mbuf)[0])) return false;
+  if (!nd::is_wanted(l4_header(mbuf)[0])) return false;
   stop_for_main(mbuf, DropReason::kUsedNd);
   return true;
 }

@@ -102,8 +102,15 @@ OutAnswer find_sa(const Context& ctx, const PolicyRecord* policy, const Tuple& t
           .reason = usable ? DropReason::kNone : DropReason::kOutNoState};
 }
 
-OutAnswer ask_out_policy(const Context& ctx, const Tuple& tuple, InterfaceIndex out) {
-  return find_sa(ctx, ctx.tables->spd->lookup(Direction::kOut, tuple, out), tuple);
+// A fragment has no ports: as in Linux policies that name some do not take it. If that leaves it in clear,
+// and one of them protects, it may not leave at all.
+OutAnswer ask_out_policy(const Context& ctx, const Packet& p, const Tuple& tuple, InterfaceIndex out) {
+  const Spd& spd = *ctx.tables->spd;
+  OutAnswer answer = find_sa(ctx, spd.lookup(Direction::kOut, tuple, out), tuple);
+  const bool in_clear = answer.reason == DropReason::kNone && !answer.sa;
+  if (in_clear && (p.flags & kFragment) && spd.protects_some_ports(tuple, out))
+    answer.reason = DropReason::kOutFragment;
+  return answer;
 }
 
 // ip_exceeds_mtu: DF counts; of a packet that came in fragments the largest one has to fit.
@@ -175,7 +182,7 @@ bool in_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 
 bool out_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (packet(mbuf).flags & kEncrypted) return true;
-  const OutAnswer found = ask_out_policy(ctx, d.before_snat, d.route.interface);
+  const OutAnswer found = ask_out_policy(ctx, packet(mbuf), d.before_snat, d.route.interface);
   d.first_policy = d.policy = found.policy;
   d.first_sa = d.sa = found.sa;
   return found.reason == DropReason::kNone || stop(mbuf, found.reason);
@@ -193,7 +200,7 @@ bool out_policy_after_snat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const bool snat =
       d.as_sent.source != d.before_snat.source || d.as_sent.source_port != d.before_snat.source_port;
   if (!snat || (packet(mbuf).flags & kEncrypted)) return true;
-  const OutAnswer found = ask_out_policy(ctx, d.as_sent, d.route.interface);
+  const OutAnswer found = ask_out_policy(ctx, packet(mbuf), d.as_sent, d.route.interface);
   d.looked_up_again = true;
   d.policy = found.policy;
   d.sa = found.sa;

@@ -39,8 +39,7 @@ bool add_fragment(Context& ctx, rte_mbuf*& mbuf) {
 }
 
 bool must_be_whole(const Context& ctx, const Packet& p) {
-  return ctx.tables->wants_whole(p.tuple.family()) ||
-         ctx.tables->interfaces->is_own_address(p.tuple.destination);
+  return ctx.tables->tracks(p.tuple.family()) || ctx.tables->interfaces->is_own_address(p.tuple.destination);
 }
 
 }  // namespace

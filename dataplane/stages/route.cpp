@@ -58,7 +58,8 @@ bool route_multicast(const Context& ctx, rte_mbuf* mbuf, Decision& d) {
 // Link-local addresses have no meaning on another link (RFC 4291 section 2.5.6).
 RouteResult find_route(const Context& ctx, const Packet& p, const Decision& d) {
   const IpAddress destination = d.before_snat.destination;
-  if (destination.is_link_local()) return ctx.route_on_link(destination, (p.flags & kFromGateway) ? p.out : p.in);
+  if (destination.is_link_local())
+    return ctx.route_on_link(destination, (p.flags & kFromGateway) ? p.out : p.in);
   return ctx.tables->fib->lookup(destination, flow_hash(d.before_snat));
 }
 
@@ -87,8 +88,8 @@ bool follow(Context& ctx, rte_mbuf* mbuf, Decision& d) {
     case RouteVerdict::kForward:
       if (d.way != Way::kForwarded) return true;
       if (p.flags & kInvalid) return stop(mbuf, DropReason::kSessionInvalid);
-      if (d.before_snat.destination.is_link_local() || p.tuple.source.is_link_local())
-        return stop(mbuf, DropReason::kIpBadDestination);
+      if (d.before_snat.destination.is_link_local()) return stop(mbuf, DropReason::kIpBadDestination);
+      if (p.tuple.source.is_link_local()) return stop(mbuf, DropReason::kIpBadSource);
       return true;
     case RouteVerdict::kLocal:
       if (d.way == Way::kFromGateway) return stop_local_loop(ctx, mbuf);

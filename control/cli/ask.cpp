@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 
 #include "control/cli/command.hpp"
@@ -25,21 +26,26 @@ Result<Json> ask(const Invocation& invocation, const Json& request) {
   return answer;
 }
 
-Result<Json> ask_all(const Invocation& invocation, Json request, const char* rows) {
+Result<Json> ask_all(const Invocation& invocation, Json request, const char* rows, size_t most) {
+  constexpr size_t kRowsOfAPage = 1024;
   auto client = TRY(Client::connect(invocation.socket));
   Json all;
+  size_t left = most;
   do {
+    if (left < kRowsOfAPage) request["limit"] = left;
     Json page = TRY(client.ask(request));
     if (!page["ok"].get<bool>()) return fail("{}", text_of(page, "error"));
     if (!page.contains(rows) || !page[rows].is_array()) return fail("espalierd's answer has no \"{}\"", rows);
     request["cursor"] = number_of(page, "cursor");
+    left -= std::min(left, page[rows].size());
     if (all.is_null()) {
       all = std::move(page);
     } else {
       for (Json& row : page[rows]) all[rows].push_back(std::move(row));
     }
-  } while (request["cursor"] != 0);
-  all.erase("cursor");
+  } while (request["cursor"] != 0 && left != 0);
+  all["cursor"] = request["cursor"];
+  if (all["cursor"] == 0) all.erase("cursor");
   return all;
 }
 
@@ -56,12 +62,13 @@ int show(const Invocation& invocation, const Json& request, void (*print)(const 
   return kDone;
 }
 
-int show_list(const Invocation& invocation, const Json& request, const char* rows,
-              void (*print)(const Json&)) {
-  const auto document = ask_all(invocation, request, rows);
+int show_list(const Invocation& invocation, const Json& request, const char* rows, void (*print)(const Json&),
+              size_t most) {
+  const auto document = ask_all(invocation, request, rows, most);
   if (!document) return refuse(invocation, document.error());
   if (invocation.json) return print_json(*document);
   print(*document);
+  if (document->contains("cursor")) std::puts("there are more");
   return kDone;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <boost/program_options.hpp>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -45,15 +46,16 @@ Json refusal_document(const Error& error);
 int refuse(const Invocation& invocation, const Error& error);
 // Asks espalierd. `request` is without paging; a refusal is an error with its text.
 Result<Json> ask(const Invocation& invocation, const Json& request);
-// Asks for all pages and joins the rows named `rows` into one document.
-Result<Json> ask_all(const Invocation& invocation, Json request, const char* rows);
+// Asks for all pages and joins the rows named `rows` into one document, at most `most` of them. The document
+// has a cursor only where there are more.
+Result<Json> ask_all(const Invocation& invocation, Json request, const char* rows, size_t most = SIZE_MAX);
 // The document as it is.
 int print_json(const Json& document);
 
 // Commands that only show: the request, how to print its document, and nothing else.
 int show(const Invocation& invocation, const Json& request, void (*print)(const Json& document));
 int show_list(const Invocation& invocation, const Json& request, const char* rows,
-              void (*print)(const Json& document));
+              void (*print)(const Json& document), size_t most = SIZE_MAX);
 
 // What a document holds, whatever espalierd's version made of it: text as it is and other values as JSON, "-"
 // for null; fields that are absent or of another type as "-", 0, false, an empty list and null.
@@ -69,9 +71,11 @@ int run_apply(const Invocation& invocation);
 int run_diff(const Invocation& invocation);
 int run_explain(const Invocation& invocation);
 int run_show_drops(const Invocation& invocation);
+int run_show_translations(const Invocation& invocation);
 void describe_apply(po::options_description& options);
 void describe_explain(po::options_description& options);
 void describe_drops(po::options_description& options);
+void describe_translations(po::options_description& options);
 
 void print_interfaces(const Json& document);
 void print_routes(const Json& document);

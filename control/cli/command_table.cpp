@@ -26,7 +26,11 @@ constexpr Command kCommands[] = {
      [](const Invocation& i) {
        return show_list(i, {{"command", "show interfaces"}}, "interfaces", print_interfaces);
      }},
-    {"show route", "", "the routing table", "Connected routes come from the interfaces' addresses.",
+    {"show route", "", "the routing table",
+     "Connected routes come from the interfaces' addresses, static ones from the configuration, kernel ones\n"
+     "are imported from the host. Of one prefix the usable route with the lowest metric counts; several "
+     "next\n"
+     "hops share its flows.",
      "espalier show route", nullptr,
      [](const Invocation& i) {
        return show_list(i, {{"command", "show route"}}, "routes", print_routes);
@@ -40,29 +44,31 @@ constexpr Command kCommands[] = {
        return show_list(i, {{"command", "show neighbors"}}, "neighbors", print_neighbors);
      }},
     {"show policy", "", "IPsec policies with the packets that each decided",
-     "Within a direction the lowest priority number wins, among equals the one that was configured first.",
+     "Within a direction the lowest priority number wins, among equals the one that was configured first.\n"
+     "Policies of a VTI, which Interface names, decide its packets only.",
      "espalier show policy", nullptr,
      [](const Invocation& i) {
        return show_list(i, {{"command", "show policy"}}, "policies", print_policies);
      }},
     {"show nat rules", "", "NAT rules with the flows that each started",
-     "Rules are consulted in this order, for the first packet of a flow only.", "espalier show nat rules",
-     nullptr,
+     "Rules are consulted in this order, for the first packet of a flow only; those of IPv4 and of IPv6 "
+     "apart.",
+     "espalier show nat rules", nullptr,
      [](const Invocation& i) {
        return show_list(i, {{"command", "show nat rules"}}, "rules", print_nat_rules);
      }},
     {"show nat translations", "", "sessions with both directions' addresses",
-     "Original is how the first packet came, Reply how an answer has to come, as in conntrack.",
-     "espalier --json show nat translations", nullptr,
-     [](const Invocation& i) {
-       return show_list(i, {{"command", "show nat translations"}}, "translations", print_nat_translations);
-     }},
+     "Original is how the first packet came, Reply how an answer has to come, as in conntrack. A session is\n"
+     "shown where one of its directions has all that is asked for.",
+     "espalier show nat translations --address 10.1.0.0/24 --protocol tcp --limit 20", describe_translations,
+     run_show_translations},
     {"show ipsec sa", "", "security associations with counters and sequence numbers",
      "One line per connection, its inbound and outbound SA side by side. What is configured and not "
      "installed\n"
      "is down, with the reason below the table. Uptime counts from the installation of the key, over "
      "restarts.\n"
-     "Keys are never shown.",
+     "Below it also which SAs have reached a limit, and where a peer behind a NAT was seen. Keys are never "
+     "shown.",
      "espalier show ipsec sa", nullptr,
      [](const Invocation& i) {
        return show_list(i, {{"command", "show ipsec sa"}}, "sas", print_ipsec_sas);

@@ -31,10 +31,10 @@ void describe_explain(po::options_description& options) {
       ("src", po::value<std::string>()->required()->value_name("A"), "source address")       //
       ("dst", po::value<std::string>()->required()->value_name("B"), "destination address")  //
       ("protocol", po::value<std::string>()->value_name("P"),
-       "tcp, udp, icmp, ... or a number; default: udp")                                           //
+       "tcp, udp, icmp, icmpv6, ... or a number; default: udp")                                   //
       ("sport", po::value<uint32_t>()->value_name("N"), "source port, for ICMP the identifier")   //
       ("dport", po::value<uint32_t>()->value_name("N"), "destination port")                       //
-      ("icmp-type", po::value<uint32_t>()->value_name("N"), "default: 8, echo request")           //
+      ("icmp-type", po::value<uint32_t>()->value_name("N"), "default: echo request")              //
       ("size", po::value<uint32_t>()->value_name("N"), "of the IP packet in bytes; default: 64")  //
       ("ttl", po::value<uint32_t>()->value_name("N"), "default: 64")                              //
       ("df", po::bool_switch(), "set \"don't fragment\"")                                         //

@@ -17,11 +17,25 @@ std::string selector_end(const Json& row, const char* address, const char* port)
                                         : fmt::format("{} port {}", text_of(row, address), ports);
 }
 
-std::string template_text(const Json& row) {
-  if (!row.contains("template")) return "-";
-  const Json& tmpl = part_of(row, "template");
-  return fmt::format("{} > {} reqid {}", text_of(tmpl, "source"), text_of(tmpl, "destination"),
-                     text_of(tmpl, "reqid"));
+std::string template_text(const Json& tmpl) {
+  std::string text = fmt::format("{} > {} reqid {}", text_of(tmpl, "source"), text_of(tmpl, "destination"),
+                                 text_of(tmpl, "reqid"));
+  if (tmpl.contains("spi")) text += fmt::format(" spi 0x{:08x}", number_of(tmpl, "spi"));
+  if (text_of(tmpl, "mode") == "transport") text += " transport";
+  if (text_of(tmpl, "level") == "use") text += " use";
+  return text;
+}
+
+// In the order in which they are applied.
+std::string templates_text(const Json& row) {
+  std::string text;
+  for (const Json& tmpl : rows_of(row, "templates")) text += (text.empty() ? "" : ", ") + template_text(tmpl);
+  return text.empty() ? "-" : text;
+}
+
+// The interface that packets leave by, or the VTI that they are of.
+std::string place_of(const Json& row) {
+  return text_of(row, row.contains("vti") ? "vti" : "interface");
 }
 
 // The SAs of one connection side by side, as VyOS shows them.
@@ -71,6 +85,28 @@ std::string uptime_of(const Pair& pair) {
 std::string word_of(const Json* sa, const char* key) {
   return sa == nullptr ? "-" : text_of(*sa, key);
 }
+// "tunnel", "transport/udp"
+std::string mode_of(const Json& sa) {
+  return text_of(sa, "mode") + (sa.contains("encap") ? "/udp" : "");
+}
+std::string window_of(const Json* sa) {
+  return word_of(sa, "replay_window") + (sa != nullptr && flag_of(*sa, "esn") ? " esn" : "");
+}
+
+void print_notes(const Json& sas) {
+  for (const Json& sa : sas) {
+    const std::string who = fmt::format("{} ({})", text_of(sa, "connection"), text_of(sa, "direction"));
+    if (sa.contains("reason"))
+      std::puts(fmt::format("{} is down: {}", who, text_of(sa, "reason")).c_str());
+    else if (text_of(sa, "expired") == "soft")
+      std::puts(fmt::format("{} has reached a soft limit: it is time for another key", who).c_str());
+    if (sa.contains("learned_peer"))
+      std::puts(fmt::format("{} has its peer at {} port {}", who,
+                            text_of(part_of(sa, "learned_peer"), "address"),
+                            text_of(part_of(sa, "learned_peer"), "port"))
+                    .c_str());
+  }
+}
 
 }  // namespace
 
@@ -80,6 +116,7 @@ void print_policies(const Json& document) {
                {"Source"},
                {"Destination"},
                {"Protocol"},
+               {"Interface"},
                {"Action"},
                {"Template"},
                {"Packets", Align::kRight},
@@ -88,8 +125,8 @@ void print_policies(const Json& document) {
   for (const Json& row : rows_of(document, "policies"))
     table.add({text_of(row, "direction"), text_of(row, "priority"),
                selector_end(row, "source", "source_port"),
-               selector_end(row, "destination", "destination_port"), text_of(row, "protocol"),
-               text_of(row, "action"), template_text(row), text_of(row, "packets"),
+               selector_end(row, "destination", "destination_port"), text_of(row, "protocol"), place_of(row),
+               text_of(row, "action"), templates_text(row), text_of(row, "packets"),
                human_bytes(number_of(row, "bytes")), text_of(row, "name")});
   std::fputs(table.render().c_str(), stdout);
 }
@@ -101,6 +138,7 @@ void print_ipsec_sas(const Json& document) {
                {"Bytes In/Out"},
                {"Packets In/Out"},
                {"Remote address"},
+               {"Mode"},
                {"Proposal"},
                {"SPI In"},
                {"SPI Out"},
@@ -112,14 +150,12 @@ void print_ipsec_sas(const Json& document) {
         {text_of(p.any(), "connection"), text_of(p.any(), "state"), uptime_of(p),
          fmt::format("{}/{}", human_bytes(count_of(p.in, "bytes")), human_bytes(count_of(p.out, "bytes"))),
          fmt::format("{}/{}", count_of(p.in, "packets"), count_of(p.out, "packets")),
-         text_of(p.any(), "remote_address"), text_of(p.any(), "proposal"), spi_of(p.in), spi_of(p.out),
-         text_of(p.any(), "reqid"),
+         text_of(p.any(), "remote_address"), mode_of(p.any()), text_of(p.any(), "proposal"), spi_of(p.in),
+         spi_of(p.out), text_of(p.any(), "reqid"),
          fmt::format("{}/{}", word_of(p.in, "highest_sequence"), word_of(p.out, "next_sequence")),
-         word_of(p.in, "replay_window")});
+         window_of(p.in)});
   std::fputs(table.render().c_str(), stdout);
-  for (const Json& sa : rows_of(document, "sas"))
-    if (sa.contains("reason"))
-      std::puts(fmt::format("{} is down: {}", text_of(sa, "connection"), text_of(sa, "reason")).c_str());
+  print_notes(rows_of(document, "sas"));
   if (const uint64_t damaged = number_of(document, "damaged_records"); damaged != 0)
     std::puts(fmt::format("{} damaged SA records in the vault were refused", damaged).c_str());
 }

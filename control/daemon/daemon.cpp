@@ -35,15 +35,16 @@ Daemon::Daemon(EventLoop& loop, const Options& options, ConfigStore store)
     : loop_(loop),
       options_(options),
       store_(std::move(store)),
-      supervisor_(
-          loop, {options.runtime_dir, options.state_dir},
-          {[this] { applier_.on_ready(); }, [this](const std::string& how) { applier_.on_lost(how); }}),
+      events_([this]() -> const config::Tables& { return applier_.running(); }),
+      supervisor_(loop, {options.runtime_dir, options.state_dir},
+                  {[this] { applier_.on_ready(); }, [this](const std::string& how) { applier_.on_lost(how); },
+                   [this](const message::FromDataplane& event) { events_.take(event); }}),
       applier_(supervisor_, store_,
                [this](const config::Tables& tables) {
                  return dataplane_command(tables, options_.dataplane_program, options_.runtime_dir,
                                           allowed_cpus());
                }),
-      context_{supervisor_, applier_, store_, [this] { return socket_->refused(); }} {}
+      context_{supervisor_, applier_, store_, events_, [this] { return socket_->refused(); }} {}
 
 Daemon::~Daemon() {
   if (signals_) loop_.forget(signals_.get());

@@ -35,6 +35,7 @@ class Daemon {
   EventLoop& loop_;
   Options options_;
   ConfigStore store_;
+  DataplaneEvents events_;
   Supervisor supervisor_;
   Applier applier_;
   commands::Context context_;

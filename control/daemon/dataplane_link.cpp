@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "control/daemon/dataplane_events.hpp"
 #include "control/daemon/log.hpp"
 
 namespace espalier::daemon {
@@ -16,8 +17,11 @@ constexpr size_t kMaxRows = 8192;      // of one answer; queries ask for fewer
 }  // namespace
 
 // Request ids start at random, so that a late answer to an earlier espalierd's request fits none of ours.
-DataplaneLink::DataplaneLink(EventLoop& loop, std::function<void()> on_broken)
-    : loop_(loop), on_broken_(std::move(on_broken)), last_id_(uint64_t{std::random_device{}()} << 32) {
+DataplaneLink::DataplaneLink(EventLoop& loop, OnEvent on_event, std::function<void()> on_broken)
+    : loop_(loop),
+      on_event_(std::move(on_event)),
+      on_broken_(std::move(on_broken)),
+      last_id_(uint64_t{std::random_device{}()} << 32) {
   give_up_impatient();
 }
 
@@ -108,6 +112,8 @@ bool DataplaneLink::receive_some() {
 
 void DataplaneLink::take(const message::Slot& slot) {
   auto decoded = message::decode_from_dataplane(slot);
+  if (decoded && slot.header.request_id == 0 && DataplaneEvents::is_event(*decoded))
+    return on_event_(*decoded);
   const auto found = std::find_if(requests_.begin(), requests_.end(),
                                   [&slot](const Request& r) { return r.id == slot.header.request_id; });
   if (!decoded || found == requests_.end()) {

@@ -27,8 +27,11 @@ class DataplaneLink {
   };
   using Done = std::function<void(Result<Answer>)>;
 
-  // `on_broken`: the other side wrote nonsense into the ring's positions; the channel was dropped.
-  DataplaneLink(EventLoop& loop, std::function<void()> on_broken);
+  using OnEvent = std::function<void(const message::FromDataplane&)>;
+
+  // `on_event`: an Acquire, Expire or Mapping; nobody asked for it. `on_broken`: the other side wrote
+  // nonsense into the ring's positions; the channel was dropped.
+  DataplaneLink(EventLoop& loop, OnEvent on_event, std::function<void()> on_broken);
   ~DataplaneLink();
   DataplaneLink(const DataplaneLink&) = delete;
   DataplaneLink& operator=(const DataplaneLink&) = delete;
@@ -67,6 +70,7 @@ class DataplaneLink {
   void give_up_impatient();
 
   EventLoop& loop_;
+  OnEvent on_event_;
   std::function<void()> on_broken_;
   std::optional<Channel> channel_;
   std::deque<Request> requests_;

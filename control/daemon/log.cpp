@@ -30,6 +30,16 @@ spdlog::logger& ring() {
   return logger;
 }
 
+spdlog::logger& spd() {
+  static spdlog::logger logger = make("spd");
+  return logger;
+}
+
+spdlog::logger& esp() {
+  static spdlog::logger logger = make("esp");
+  return logger;
+}
+
 spdlog::logger& cli() {
   static spdlog::logger logger = make("cli");
   return logger;

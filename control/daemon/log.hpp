@@ -13,6 +13,8 @@ namespace espalier::daemon::log {
 spdlog::logger& cfg();   // the configuration: loaded, applied, refused
 spdlog::logger& proc();  // the processes: started, adopted, died, hung
 spdlog::logger& ring();  // the channel to the dataplane
+spdlog::logger& spd();   // packets that a policy protects and that no SA takes
+spdlog::logger& esp();   // SAs: expired, peer moved
 spdlog::logger& cli();   // the operator's socket
 
 }  // namespace espalier::daemon::log

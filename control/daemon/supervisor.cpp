@@ -23,7 +23,7 @@ Supervisor::Supervisor(EventLoop& loop, Directories directories, Events events)
     : loop_(loop),
       directories_(std::move(directories)),
       events_(std::move(events)),
-      link_(loop, [this] { replace_channel(); }) {}
+      link_(loop, events_.on_event, [this] { replace_channel(); }) {}
 
 Supervisor::~Supervisor() {
   for (const auto timer : {look_timer_, kill_timer_, heartbeat_timer_}) loop_.cancel(timer);

@@ -26,6 +26,7 @@ class Supervisor {
   struct Events {
     std::function<void()> on_ready;                       // connected: the configuration can be sent
     std::function<void(const std::string& how)> on_lost;  // the dataplane ended
+    DataplaneLink::OnEvent on_event = [](const message::FromDataplane&) {};
   };
 
   Supervisor(EventLoop& loop, Directories directories, Events events);

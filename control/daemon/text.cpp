@@ -14,14 +14,9 @@ std::string to_text(PortRange ports) {
   return fmt::format("{}-{}", ports.low, ports.high);
 }
 
-std::string address_range_text(uint32_t low, uint32_t high) {
-  if (low == 0 && high == 0xffffffff) return "any";
-  if (low == high) return to_text(Ipv4Address::from_host(low));
-  const uint32_t host_bits = low ^ high;
-  const bool is_prefix = (host_bits & (host_bits + 1)) == 0 && (low & host_bits) == 0;
-  if (is_prefix)
-    return fmt::format("{}/{}", to_text(Ipv4Address::from_host(low)), std::countl_zero(host_bits));
-  return fmt::format("{}-{}", to_text(Ipv4Address::from_host(low)), to_text(Ipv4Address::from_host(high)));
+std::string address_range_text(const IpAddress& low, const IpAddress& high) {
+  const config::AddressRange range{low, high};
+  return range == config::AddressRange::any(low.family()) ? "any" : config::to_text(range);
 }
 
 std::string spi_text(Spi spi) {
@@ -36,6 +31,10 @@ std::string_view word(InterfaceKind kind) {
       return "vlan";
     case InterfaceKind::kDummy:
       return "dummy";
+    case InterfaceKind::kVti:
+      return "vti";
+    case InterfaceKind::kGre:
+      return "gre";
   }
   return "unknown";
 }
@@ -44,8 +43,6 @@ std::string_view word(RouteKind kind) {
   switch (kind) {
     case RouteKind::kNextHop:
       return "via";
-    case RouteKind::kInterface:
-      return "interface";
     case RouteKind::kBlackhole:
       return "blackhole";
     case RouteKind::kUnreachable:
@@ -90,20 +87,74 @@ std::string_view word(NatTranslation translation) {
       return "range";
     case NatTranslation::kMasquerade:
       return "masquerade";
+    case NatTranslation::kPrefix:
+      return "prefix";
   }
   return "unknown";
 }
 
-std::string_view word(EspAlgorithm algorithm) {
-  switch (algorithm) {
-    case EspAlgorithm::kAes128Gcm16:
-      return "aes128gcm128";
-    case EspAlgorithm::kAes192Gcm16:
-      return "aes192gcm128";
-    case EspAlgorithm::kAes256Gcm16:
-      return "aes256gcm128";
+std::string_view word(Family family) {
+  return family == Family::kIpv4 ? "ipv4" : "ipv6";
+}
+
+std::string_view word(EspMode mode) {
+  switch (mode) {
+    case EspMode::kTunnel:
+      return "tunnel";
+    case EspMode::kTransport:
+      return "transport";
   }
   return "unknown";
+}
+
+std::string_view word(TemplateLevel level) {
+  switch (level) {
+    case TemplateLevel::kRequired:
+      return "required";
+    case TemplateLevel::kUse:
+      return "use";
+  }
+  return "unknown";
+}
+
+namespace {
+
+std::string cipher_text(const EspAlgorithm& a) {
+  switch (a.cipher) {
+    case EspCipher::kNull:
+      return "NULL";
+    case EspCipher::kAesCbc:
+      return fmt::format("AES_CBC_{}", 8 * a.key_bytes);
+    case EspCipher::kAesGcm:
+      return fmt::format("AES_GCM_{}_{}", a.icv_bytes, 8 * a.key_bytes);
+    case EspCipher::kChaCha20Poly1305:
+      return "CHACHA20_POLY1305";
+  }
+  return "unknown";
+}
+
+std::string_view integrity_text(EspIntegrity integrity) {
+  switch (integrity) {
+    case EspIntegrity::kNone:
+      return "";
+    case EspIntegrity::kHmacSha1:
+      return "HMAC_SHA1";
+    case EspIntegrity::kHmacSha256:
+      return "HMAC_SHA2_256";
+    case EspIntegrity::kHmacSha384:
+      return "HMAC_SHA2_384";
+    case EspIntegrity::kHmacSha512:
+      return "HMAC_SHA2_512";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+std::string proposal_text(const EspAlgorithm& algorithm) {
+  if (algorithm.is_aead()) return cipher_text(algorithm);
+  return fmt::format("{}/{}_{}", cipher_text(algorithm), integrity_text(algorithm.integrity),
+                     8 * algorithm.icv_bytes);
 }
 
 std::string_view word(message::NeighborState state) {

@@ -23,7 +23,8 @@ void carry_out(Request request) {
   const ConfigStore store("/nonexistent/espalier.conf", "/nonexistent");
   Applier applier(supervisor, store, [](const auto&) { return DataplaneCommand{}; });
   applier.set_initial(small_tables());
-  commands::Context context{supervisor, applier, store, [] { return uint64_t{0}; }};
+  const DataplaneEvents events([&]() -> const auto& { return applier.running(); });
+  commands::Context context{supervisor, applier, store, events, [] { return uint64_t{0}; }};
   commands::dispatch(context, std::move(request), [](const Json& document) {
     if (!document.is_object() || !document["ok"].is_boolean()) std::abort();
     if (document.dump(-1, ' ', false, Json::error_handler_t::replace).find('\n') != std::string::npos)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "control/daemon/applier.hpp"
+#include "control/daemon/dataplane_events.hpp"
 #include "control/daemon/operator_socket.hpp"
 
 namespace espalier::daemon::commands {
@@ -14,6 +15,7 @@ struct Context {
   Supervisor& supervisor;
   Applier& applier;
   const ConfigStore& store;
+  const DataplaneEvents& events;
   std::function<uint64_t()> refused_requests;
 };
 using Reply = OperatorSocket::Reply;

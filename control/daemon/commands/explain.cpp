@@ -10,10 +10,10 @@
 namespace espalier::daemon::commands {
 namespace {
 
-Result<Ipv4Address> required_address(Request& request, const char* key) {
+Result<IpAddress> required_address(Request& request, const char* key) {
   const auto address = config::parse_address(TRY(request.required_text(key)));
-  if (!address || !address->is_ipv4()) return fail("\"{}\" has to be an IPv4 address", key);
-  return address->ipv4();
+  if (!address) return fail("\"{}\" {}", key, address.error().text);
+  return *address;
 }
 
 Result<InterfaceIndex> ingress(const config::Tables& tables, std::string_view name) {
@@ -59,15 +59,16 @@ Result<Spi> inbound_spi(std::string_view tunnel, const SharedMemory* memory) {
 
 // Ports and ICMP types that the protocol does not have are refused, not ignored.
 Result<void> read_l4(Request& request, message::Explain& e) {
-  const bool icmp = e.protocol == kProtoIcmp, ports = e.protocol == kProtoTcp || e.protocol == kProtoUdp;
+  const bool icmp = config::is_icmp(e.protocol), ports = e.protocol == kProtoTcp || e.protocol == kProtoUdp;
   const auto sport = TRY(request.number("sport", 0, 65535)), dport = TRY(request.number("dport", 0, 65535)),
              type = TRY(request.number("icmp_type", 0, 255));
   if (sport && !ports && !icmp) return fail("\"sport\" is for tcp and udp, and for icmp the identifier");
   if (dport && !ports) return fail("\"dport\" is for tcp and udp");
-  if (type && !icmp) return fail("\"icmp_type\" is for protocol icmp");
+  if (type && !icmp) return fail("\"icmp_type\" is for protocol icmp and icmpv6");
   e.source_port = static_cast<uint16_t>(sport.value_or(e.source_port));
   e.destination_port = static_cast<uint16_t>(dport.value_or(e.destination_port));
-  e.icmp_type = static_cast<uint8_t>(type.value_or(e.icmp_type));
+  constexpr uint8_t kEchoRequest = 8, kEchoRequest6 = 128;
+  e.icmp_type = static_cast<uint8_t>(type.value_or(e.protocol == kProtoIcmp ? kEchoRequest : kEchoRequest6));
   return {};
 }
 
@@ -75,6 +76,7 @@ Result<void> read_numbers(Request& request, message::Explain& e) {
   e.size_bytes = static_cast<uint16_t>(TRY(request.number("size", 40, 65535)).value_or(e.size_bytes));
   e.ttl = static_cast<uint8_t>(TRY(request.number("ttl", 0, 255)).value_or(e.ttl));
   e.dont_fragment = TRY(request.flag("df"));
+  if (!e.destination.is_v4() && e.size_bytes < 48) return fail("\"size\" of an IPv6 packet is at least 48");
   return {};
 }
 
@@ -83,7 +85,11 @@ Result<message::Explain> packet_of(Context& context, Request& request) {
   e.in = TRY(ingress(context.applier.running(), TRY(request.required_text("in"))));
   e.source = TRY(required_address(request, "src"));
   e.destination = TRY(required_address(request, "dst"));
+  if (e.source.family() != e.destination.family()) return fail("\"src\" and \"dst\" are of two families");
   e.protocol = TRY(protocol(request));
+  if (e.protocol == (e.source.is_v4() ? kProtoIcmpv6 : kProtoIcmp))
+    return fail("{} has protocol {}", config::name_of(e.source.family()),
+                e.source.is_v4() ? "icmp" : "icmpv6");
   TRY(read_l4(request, e));
   TRY(read_numbers(request, e));
   if (const auto tunnel = TRY(request.text("tunnel"))) {

@@ -23,21 +23,28 @@ Json page_of(const char* name, const List& list, const Page& page, ToJson to_jso
   return {{name, std::move(rows)}, {"cursor", next < list.size() ? next : 0}};
 }
 
+inline message::Query query_of(message::QueryKind kind, const Page& page) {
+  message::Query query;
+  query.kind = kind;
+  query.cursor = page.cursor;
+  query.limit = page.limit;
+  return query;
+}
+
 // Asks the dataplane for a page of its rows of type Row; `to_json` turns each into one of the answer's.
 template <class Row>
 using RowToJson = std::function<Json(const Row&)>;
 template <class Row>
-void query(Context& context, message::QueryKind kind, const char* name, const Page& page,
-           RowToJson<Row> to_json, const Reply& reply);
+void query(Context& context, const message::Query& query, const char* name, RowToJson<Row> to_json,
+           const Reply& reply);
 
 // Sends one message and hands over the answer, whose Ack said yes.
 void ask(Context& context, std::function<message::Slot(uint64_t request_id)> message, const Reply& reply,
          std::function<Json(const DataplaneLink::Answer&)> on_answer);
 
 template <class Row>
-void query(Context& context, message::QueryKind kind, const char* name, const Page& page,
-           RowToJson<Row> to_json, const Reply& reply) {
-  const message::Query query{kind, page.cursor, page.limit};
+void query(Context& context, const message::Query& query, const char* name, RowToJson<Row> to_json,
+           const Reply& reply) {
   ask(
       context, [query](uint64_t id) { return message::make(query, id, 0); }, reply,
       [name, to_json](const DataplaneLink::Answer& answer) {

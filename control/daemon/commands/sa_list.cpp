@@ -8,8 +8,7 @@ SaList installed_sas(const SharedMemory& memory) {
     auto record = memory.vault().read(SaIndex(i));
     if (!record) ++list.damaged;
     if (!record || !*record) continue;
-    ::explicit_bzero((*record)->key, sizeof(*record)->key);
-    ::explicit_bzero((*record)->salt, sizeof(*record)->salt);
+    wipe_keys(**record);
     list.sas.push_back({SaIndex(i), **record});
   }
   return list;

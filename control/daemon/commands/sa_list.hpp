@@ -9,7 +9,7 @@ namespace espalier::daemon::commands {
 
 struct InstalledSa {
   SaIndex index;
-  SaRecord record;  // key and salt are wiped
+  SaRecord record;  // keys and salt are wiped
 };
 
 // In the order of the vault. A damaged record is left out and counted in `damaged`.

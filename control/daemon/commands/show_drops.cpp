@@ -37,6 +37,8 @@ void add_tunnel_rows(Json& rows, const SharedMemory& memory, const InstalledSa& 
   add(DropReason::kEspMalformed, counters.malformed);
   add(DropReason::kEspWrongPeer, counters.mismatch);
   add(DropReason::kEspSequenceNotReserved, counters.no_reserve);
+  add(sa.record.direction == Direction::kOut ? DropReason::kEspOutExpired : DropReason::kEspInExpired,
+      counters.expired);
 }
 
 }  // namespace

@@ -24,6 +24,27 @@ Json addresses_of(const config::Tables& tables, InterfaceIndex index) {
   return list;
 }
 
+// Of a gre or vti; a vti need not have endpoints.
+void add_tunnel(Json& json, const InterfaceRecord& record) {
+  if (!record.local.is_unspecified()) {
+    json["local_address"] = to_text(record.local);
+    json["remote_address"] = to_text(record.remote);
+  }
+  if (record.kind != InterfaceKind::kGre) return;
+  if (record.has_key) json["key"] = record.key;
+  json["ttl"] = record.ttl;
+  json["protect"] = record.protect != 0;
+}
+
+void add_configured(Json& json, const InterfaceRecord& record) {
+  json["kind"] = word(record.kind);
+  if (record.mss_clamp_bytes == kMssToPathMtu)
+    json["mss_clamp"] = "pmtu";
+  else if (record.mss_clamp_bytes != 0)
+    json["mss_clamp"] = record.mss_clamp_bytes;
+  if (record.kind == InterfaceKind::kGre || record.kind == InterfaceKind::kVti) add_tunnel(json, record);
+}
+
 Json interface_row(const config::Tables& tables, const statistics::Segment& segment,
                    const message::InterfaceRow& row) {
   const size_t index = row.index.value;  // was checked to be below kMaxInterfaces
@@ -40,7 +61,7 @@ Json interface_row(const config::Tables& tables, const statistics::Segment& segm
             {"rx_checksum", row.rx_checksum != 0},
             {"tx_checksum", row.tx_checksum != 0},
             {"drops", drops_of(segment, index)}};
-  if (index < tables.interfaces.size()) json["kind"] = word(tables.interfaces[index].kind);
+  if (index < tables.interfaces.size()) add_configured(json, tables.interfaces[index]);
   add_totals(
       json, "rx_", segment, [=](const auto& block) -> auto& { return block.received[index]; });
   add_totals(
@@ -55,7 +76,7 @@ Result<void> show_interfaces(Context& context, Request& request, const Reply& re
   TRY(request.no_others());
   TRY(statistics_of(context));
   query<message::InterfaceRow>(
-      context, message::QueryKind::kInterfaces, "interfaces", page,
+      context, query_of(message::QueryKind::kInterfaces, page), "interfaces",
       [&context](const auto& row) {
         return interface_row(context.applier.running(), context.supervisor.memory()->statistics(), row);
       },

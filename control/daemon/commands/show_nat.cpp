@@ -13,7 +13,7 @@ std::string match_text(const NatMatch& match) {
 
 std::string translation_text(const NatRuleRecord& rule) {
   const bool has_address =
-      rule.translation == NatTranslation::kAddress || rule.translation == NatTranslation::kRange;
+      rule.translation != NatTranslation::kExclude && rule.translation != NatTranslation::kMasquerade;
   return has_address ? address_range_text(rule.address_low, rule.address_high)
                      : std::string(word(rule.translation));
 }
@@ -21,13 +21,16 @@ std::string translation_text(const NatRuleRecord& rule) {
 Json rule_row(const config::Tables& tables, const statistics::Segment* segment, const NatRuleRecord& rule) {
   Json json{{"kind", rule.kind == NatKind::kSource ? "source" : "destination"},
             {"rule", rule.number},
-            {"interface", interface_name(tables, rule.interface)},
+            {"family", word(rule.family)},
+            {"interface", rule.local_output ? "local" : interface_name(tables, rule.interface)},
             {"protocol", config::protocol_name(rule.protocol)},
             {"source", match_text(rule.source)},
             {"source_port", to_text(rule.source.ports)},
             {"destination", match_text(rule.destination)},
             {"destination_port", to_text(rule.destination.ports)},
             {"translation", translation_text(rule)}};
+  if (rule.ipsec != IpsecMatch::kAny)
+    json["ipsec"] = rule.ipsec == IpsecMatch::kIpsec ? "match-ipsec" : "match-none";
   if (rule.has_port_range) json["translation_port"] = to_text(rule.ports);
   const auto kind = static_cast<size_t>(rule.kind);
   if (segment != nullptr && rule.index < statistics::kMaxNatRules)
@@ -37,9 +40,9 @@ Json rule_row(const config::Tables& tables, const statistics::Segment* segment, 
 }
 
 // As conntrack prints a tuple: ICMP queries have type, code and id instead of ports (types.hpp).
-Json tuple_json(const Ipv4Tuple& tuple) {
+Json tuple_json(const Tuple& tuple) {
   Json json{{"source", to_text(tuple.source)}, {"destination", to_text(tuple.destination)}};
-  if (tuple.protocol == kProtoIcmp) {
+  if (config::is_icmp(tuple.protocol)) {
     json["icmp_type"] = tuple.destination_port.host() >> 8;
     json["icmp_code"] = tuple.destination_port.host() & 0xff;
     json["icmp_id"] = tuple.source_port.host();
@@ -78,6 +81,25 @@ struct AllRules {
   }
 };
 
+// Which sessions, in conntrack's words: those of which either direction has all that is asked for.
+Result<message::SessionFilter> filter_of(Request& request) {
+  message::SessionFilter filter;
+  if (const auto address = TRY(request.text("address"))) {
+    const auto prefix = config::parse_prefix(*address);
+    if (!prefix) return fail("\"address\" {} {}", config::quoted(*address), prefix.error().text);
+    filter.has_prefix = 1;
+    filter.prefix = *prefix;
+  }
+  if (const auto protocol = TRY(request.text("protocol"))) {
+    const auto number = config::find_protocol(*protocol);
+    if (!number || *number == kProtoAny) return fail("no protocol {}", config::quoted(*protocol));
+    filter.protocol = *number;
+  }
+  filter.port = static_cast<uint16_t>(TRY(request.number("port", 1, 65535)).value_or(0));
+  filter.rule = static_cast<uint32_t>(TRY(request.number("rule", 1, UINT32_MAX)).value_or(0));
+  return filter;
+}
+
 }  // namespace
 
 Result<Json> show_nat_rules(Context& context, Request& request) {
@@ -91,9 +113,19 @@ Result<Json> show_nat_rules(Context& context, Request& request) {
 
 Result<void> show_nat_translations(Context& context, Request& request, const Reply& reply) {
   const Page page = TRY(Page::from(request));
+  message::Query sessions = query_of(message::QueryKind::kSessions, page);
+  sessions.filter = TRY(filter_of(request));
+  sessions.count_only = TRY(request.flag("count"));
   TRY(request.no_others());
-  query<message::SessionRow>(context, message::QueryKind::kSessions, "translations", page, session_row,
-                             reply);
+  if (!sessions.count_only) {
+    query<message::SessionRow>(context, sessions, "translations", session_row, reply);
+    return {};
+  }
+  ask(
+      context, [sessions](uint64_t id) { return message::make(sessions, id, 0); }, reply,
+      [](const DataplaneLink::Answer& answer) {
+        return Json{{"count", answer.ack.count}, {"cursor", answer.ack.cursor}};
+      });
   return {};
 }
 

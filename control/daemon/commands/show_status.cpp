@@ -12,6 +12,10 @@ Result<Json> show_status(Context& context, Request& request) {
             {"dataplane_ready", context.supervisor.ready()},
             {"dataplane_starts", context.supervisor.starts()},
             {"refused_requests", context.refused_requests()},
+            {"acquires", context.events.counts().acquires},
+            {"soft_expires", context.events.counts().soft_expires},
+            {"hard_expires", context.events.counts().hard_expires},
+            {"mappings", context.events.counts().mappings},
             {"refused_messages_from_dataplane", context.supervisor.link().refused_messages()}};
   if (const auto pid = context.supervisor.dataplane_pid()) json["dataplane_pid"] = *pid;
   if (!context.applier.last_refusal().empty()) json["refusal"] = context.applier.last_refusal();

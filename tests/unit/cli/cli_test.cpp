@@ -158,19 +158,23 @@ class FakeEspalierd {
     std::filesystem::remove_all(directory_);
   }
   std::string path() const { return directory_ + "/control.sock"; }
+  // The requests; once the command has its answers.
+  const std::vector<Json>& asked() const { return asked_; }
 
  private:
   void serve() {
     const Fd client(::accept(listener_.get(), nullptr, nullptr));
     for (const Json& answer : answers_) {
-      char byte = 0;
-      while (byte != '\n')
+      std::string asked;
+      for (char byte = 0; byte != '\n'; asked += byte)
         if (::read(client.get(), &byte, 1) != 1) return;
+      asked_.push_back(Json::parse(asked));
       const std::string line = answer.dump() + "\n";
       if (::write(client.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) return;
     }
   }
   std::vector<Json> answers_;
+  std::vector<Json> asked_;
   std::string directory_;
   Fd listener_;
   std::thread thread_;
@@ -280,6 +284,112 @@ TEST(ShowIpsecSa, AConnectionIsAsOldAsTheYoungerOfItsSas) {
     EXPECT_EQ(cells_of(line).at(4), "3/3") << line;
   }
   EXPECT_FALSE(std::getline(lines, line));
+}
+
+TEST(ShowNatTranslations, TheFilterIsPassedDown) {
+  const Json answer{{"ok", true}, {"cursor", 9}, {"translations", {Json::object(), Json::object()}}};
+  const FakeEspalierd espalierd(std::vector<Json>{answer});
+  const auto parsed =
+      command_of({"show", "nat", "translations", "--address", "10.0.0.0/8", "--port=80", "--protocol", "tcp",
+                  "--rule", "7", "--limit", "2", "--json", "--socket", espalierd.path()});
+  ::testing::internal::CaptureStdout();
+  EXPECT_EQ(parsed.command->run(parsed.invocation), kDone);
+  const Json document = Json::parse(::testing::internal::GetCapturedStdout());
+  EXPECT_EQ(document["translations"].size(), 2u);
+  EXPECT_EQ(document["cursor"], 9);  // there are more, and here they go on
+  EXPECT_EQ(espalierd.asked().at(0), Json({{"command", "show nat translations"},
+                                           {"address", "10.0.0.0/8"},
+                                           {"protocol", "tcp"},
+                                           {"port", 80},
+                                           {"rule", 7},
+                                           {"limit", 2}}));
+}
+
+TEST(ShowNatTranslations, CountsAreAddedUp) {
+  const std::vector<Json> parts{{{"ok", true}, {"count", 700'000}, {"cursor", 5}},
+                                {{"ok", true}, {"count", 300'001}, {"cursor", 0}}};
+  EXPECT_EQ(run({"show", "nat", "translations", "--count"}, parts).out, "1000001\n");
+  EXPECT_EQ(Json::parse(run({"--json", "show", "nat", "translations", "--count"}, parts).out),
+            Json({{"ok", true}, {"count", 1'000'001}}));
+  const auto refused = run({"show", "nat", "translations", "--count"}, {{{"ok", false}, {"error", "no"}}});
+  EXPECT_EQ(refused.err, "espalier: no\n");
+  EXPECT_EQ(refused.status, kRefused);
+}
+
+TEST(ShowNatTranslations, EndpointsOfIpv6HaveBrackets) {
+  const Json tuple{{"source", "2001:db8::1"},
+                   {"source_port", 1024},
+                   {"destination", "2001:db8::2"},
+                   {"destination_port", 80}};
+  const auto printed =
+      run({"show", "nat", "translations"},
+          {{{"ok", true}, {"cursor", 0}, {"translations", {{{"original", tuple}, {"reply", tuple}}}}}});
+  EXPECT_NE(printed.out.find("[2001:db8::1]:1024 > [2001:db8::2]:80"), std::string::npos) << printed.out;
+}
+
+TEST(ShowRoute, ALineForEachNextHop) {
+  const Json hops{{{"via", "192.0.2.1"}, {"interface", "eth0"}},
+                  {{"via", "192.0.2.9"}, {"interface", "eth1"}}};
+  const Json route{{"prefix", "10.0.0.0/8"}, {"kind", "via"}, {"via", "192.0.2.1"}, {"interface", "eth0"},
+                   {"next_hops", hops},      {"metric", 20},  {"origin", "kernel"}, {"usable", true}};
+  const auto printed = run({"show", "route"}, {{{"ok", true}, {"cursor", 0}, {"routes", {route}}}});
+  EXPECT_EQ(printed.out,
+            "Prefix      Kind  Via        Interface  Metric  Origin  State\n"
+            "----------  ----  ---------  ---------  ------  ------  ------\n"
+            "10.0.0.0/8  via   192.0.2.1  eth0           20  kernel  usable\n"
+            "                  192.0.2.9  eth1\n");
+}
+
+TEST(ShowIpsecSa, WhatHasToBeKnownStandsBelow) {
+  const Json out{{"connection", "b"},
+                 {"direction", "out"},
+                 {"state", "down"},
+                 {"reason", "expired"},
+                 {"mode", "tunnel"},
+                 {"encap", Json::object()},
+                 {"proposal", "NULL/HMAC_SHA1_96"}},
+      in{{"connection", "b"},
+         {"direction", "in"},
+         {"state", "up"},
+         {"expired", "soft"},
+         {"esn", true},
+         {"replay_window", 64},
+         {"learned_peer", {{"address", "192.0.2.1"}, {"port", 61000}}}};
+  const std::string text =
+      run({"show", "ipsec", "sa"}, {{{"ok", true}, {"cursor", 0}, {"sas", {out, in}}}}).out;
+  for (const char* part : {"tunnel/udp", "NULL/HMAC_SHA1_96", "64 esn", "b (out) is down: expired\n",
+                           "b (in) has reached a soft limit: it is time for another key\n",
+                           "b (in) has its peer at 192.0.2.1 port 61000\n"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+}
+
+TEST(ShowPolicy, TemplatesInTheirOrder) {
+  const Json first{{"source", "192.0.2.1"},
+                   {"destination", "192.0.2.2"},
+                   {"reqid", 1},
+                   {"mode", "tunnel"},
+                   {"level", "required"}},
+      second{{"source", "::"}, {"destination", "::"}, {"reqid", 0},
+             {"spi", 4097},    {"mode", "transport"}, {"level", "use"}};
+  const std::string text =
+      run({"show", "policy"},
+          {{{"ok", true}, {"cursor", 0}, {"policies", {{{"vti", "vti1"}, {"templates", {first, second}}}}}}})
+          .out;
+  EXPECT_NE(
+      text.find(
+          "vti1       -       192.0.2.1 > 192.0.2.2 reqid 1, :: > :: reqid 0 spi 0x00001001 transport use"),
+      std::string::npos)
+      << text;
+}
+
+TEST(ShowInterfaces, TunnelsHaveEndpoints) {
+  const Json gre{
+      {"name", "gre1"}, {"kind", "gre"},   {"local_address", "192.0.2.1"}, {"remote_address", "192.0.2.2"},
+      {"key", 5},       {"protect", true}, {"mac", "00:00:00:00:00:00"}};
+  const std::string text =
+      run({"show", "interfaces"}, {{{"ok", true}, {"cursor", 0}, {"interfaces", {gre}}}}).out;
+  EXPECT_NE(text.find("192.0.2.1 > 192.0.2.2 key 5 protected"), std::string::npos) << text;
+  EXPECT_EQ(text.find("00:00:00"), std::string::npos) << text;
 }
 
 // Whatever espalierd's version answers, the CLI prints what it understands or refuses; it does not crash.

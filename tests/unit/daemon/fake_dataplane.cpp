@@ -2,7 +2,8 @@
 //
 // FAKE_DATAPLANE in the environment makes it misbehave, a comma-separated list of: refuse (every
 // configuration), die_at_route (when a configuration has one), die_at_start, hang (no heartbeat), old_layout,
-// deaf_to_sigterm, silent (never answers), break_ring. With install it installs an SA of a configuration.
+// deaf_to_sigterm, silent (never answers), break_ring. With install it installs an SA of a configuration;
+// with events it tells one of each kind with every configuration.
 #include <poll.h>
 #include <unistd.h>
 
@@ -105,15 +106,86 @@ class FakeDataplane {
     if (told_to("refuse")) return acknowledge(header.request_id, false, "told to refuse", 0);
     const bool complete = commit.records == records_;
     if (complete) generation_ = header.generation;
+    if (told_to("events")) tell_events();
     acknowledge(header.request_id, complete, complete ? "" : "records are missing", 0);
   }
 
-  // Ten sessions, in pages.
+  void tell_events() {
+    message::Acquire acquire;
+    acquire.policy = PolicyIndex(0);
+    acquire.tuple.source = Ipv4Address::from_host(0xc0000209);
+    acquire.tuple.destination = Ipv4Address::from_host(0x0a1e0001);
+    acquire.tuple.protocol = kProtoGre;
+    say(acquire, 0);
+    message::Expire expire;
+    expire.spi = Spi(0x1001);
+    expire.direction = Direction::kOut;
+    expire.name.assign("state 0x1001");
+    for (const uint8_t hard : {0, 1}) {
+      expire.hard = hard;
+      say(expire, 0);
+    }
+    message::Mapping mapping;
+    mapping.spi = Spi(0x2001);
+    mapping.old_port = mapping.new_port = 4500;
+    mapping.old_address = mapping.new_address = Ipv4Address::from_host(0xcb007107);
+    say(mapping, 0);
+  }
+
   void tell_rows(const message::Query& query, uint64_t id) {
+    switch (query.kind) {
+      case message::QueryKind::kRoutes:
+        return tell_routes(id);
+      case message::QueryKind::kInterfaces:
+        return tell_interfaces(id);
+      case message::QueryKind::kNeighbors:
+        return acknowledge(id, true, "", 0);
+      case message::QueryKind::kSessions:
+        return tell_sessions(query, id);
+    }
+  }
+
+  void tell_routes(uint64_t id) {
+    message::RouteRow row;
+    row.record.prefix = IpPrefix::any(Family::kIpv6);
+    row.record.metric = 20;
+    row.record.imported = row.usable = 1;
+    row.record.next_hop_count = 2;
+    row.record.next_hops[0] = {IpAddress::from_host(uint128{0xfe80} << 112 | 9), InterfaceIndex(0)};
+    row.record.next_hops[1] = {IpAddress{}, InterfaceIndex(1)};
+    say(row, id);
+    row = {};
+    row.record.kind = RouteKind::kProhibit;
+    row.record.prefix = IpPrefix::any(Family::kIpv4);
+    say(row, id);
+    row.record.kind = RouteKind::kNextHop;
+    row.record.next_hop_count = row.connected = 1;
+    row.record.next_hops[0] = {IpAddress{}, InterfaceIndex(0)};
+    say(row, id);
+    acknowledge(id, true, "", 0);
+  }
+
+  void tell_interfaces(uint64_t id) {
+    for (uint16_t i = 0; i < 5; ++i) {
+      message::InterfaceRow row;
+      row.index = InterfaceIndex(i);
+      row.name.assign("eth");
+      row.admin_up = 1;
+      say(row, id);
+    }
+    acknowledge(id, true, "", 0);
+  }
+
+  // Ten sessions, in pages; the ports are those of the filter. A count tells of one part in two calls.
+  void tell_sessions(const message::Query& query, uint64_t id) {
+    if (query.count_only) return acknowledge(id, true, "", query.cursor == 0 ? 1 : 0, 500'000);
     uint64_t next = query.cursor;
     for (uint32_t n = 0; n < query.limit && next < 10; ++n, ++next) {
       message::SessionRow row;
-      row.original.protocol = kProtoUdp;
+      row.original.protocol = query.filter.protocol == kProtoAny ? uint8_t{kProtoUdp} : query.filter.protocol;
+      row.original.source = query.filter.prefix.address;
+      row.original.source_port = be16::from_host(query.filter.port);
+      row.source_rule = query.filter.rule;
       row.expires_s = static_cast<uint32_t>(next);
       say(row, id);
     }
@@ -126,10 +198,11 @@ class FakeDataplane {
       if (channel_->broken()) return;
   }
 
-  void acknowledge(uint64_t id, bool ok, std::string_view text, uint64_t cursor) {
+  void acknowledge(uint64_t id, bool ok, std::string_view text, uint64_t cursor, uint64_t count = 0) {
     message::Ack ack;
     ack.ok = ok;
     ack.cursor = cursor;
+    ack.count = count;
     ack.text.assign(text);
     say(ack, id);
     if (told_to("break_ring") && !std::exchange(broke_ring_, true)) break_ring();

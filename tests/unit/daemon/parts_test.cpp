@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <sstream>
 
 #include "control/daemon/back_off.hpp"
 #include "control/daemon/command_line.hpp"
 #include "control/daemon/config_request.hpp"
+#include "control/daemon/dataplane_events.hpp"
 #include "control/daemon/heartbeat.hpp"
 #include "control/daemon/options.hpp"
 #include "control/daemon/text.hpp"
@@ -208,15 +210,111 @@ TEST(ConfigRequest, SendsEveryRecordOnceAndCanBeSentAgain) {
 }
 
 TEST(Text, AddressesAndRanges) {
+  const auto range = [](std::string_view low, std::string_view high) {
+    return address_range_text(*config::parse_address(low), *config::parse_address(high));
+  };
   EXPECT_EQ(to_text(Ipv4Address::from_host(0xc0000201)), "192.0.2.1");
-  EXPECT_EQ(address_range_text(0, 0xffffffff), "any");
-  EXPECT_EQ(address_range_text(0xc0000201, 0xc0000201), "192.0.2.1");
-  EXPECT_EQ(address_range_text(0xc0000200, 0xc00002ff), "192.0.2.0/24");
-  EXPECT_EQ(address_range_text(0xc0000200, 0xc0000202), "192.0.2.0-192.0.2.2");
-  EXPECT_EQ(address_range_text(0xc0000201, 0xc0000202), "192.0.2.1-192.0.2.2");
+  EXPECT_EQ(range("0.0.0.0", "255.255.255.255"), "any");
+  EXPECT_EQ(range("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), "any");
+  EXPECT_EQ(range("192.0.2.1", "192.0.2.1"), "192.0.2.1");
+  EXPECT_EQ(range("192.0.2.0", "192.0.2.255"), "192.0.2.0/24");
+  EXPECT_EQ(range("192.0.2.0", "192.0.2.2"), "192.0.2.0-192.0.2.2");
+  EXPECT_EQ(range("192.0.2.1", "192.0.2.2"), "192.0.2.1-192.0.2.2");
+  EXPECT_EQ(range("2001:db8::", "2001:db8::ffff"), "2001:db8::/112");
   EXPECT_EQ(to_text(PortRange{}), "any");
   EXPECT_EQ(to_text(PortRange{80, 80}), "80");
   EXPECT_EQ(to_text(PortRange{1024, 65535}), "1024-65535");
+}
+
+// The names that strongSwan's proposals have, which VyOS shows.
+TEST(Text, Proposals) {
+  using C = EspCipher;
+  using I = EspIntegrity;
+  EXPECT_EQ(proposal_text({C::kAesGcm, I::kNone, 16, 16}), "AES_GCM_16_128");
+  EXPECT_EQ(proposal_text({C::kAesGcm, I::kNone, 32, 8}), "AES_GCM_8_256");
+  EXPECT_EQ(proposal_text({C::kChaCha20Poly1305, I::kNone, 32, 16}), "CHACHA20_POLY1305");
+  EXPECT_EQ(proposal_text({C::kAesCbc, I::kHmacSha256, 32, 16}), "AES_CBC_256/HMAC_SHA2_256_128");
+  EXPECT_EQ(proposal_text({C::kAesCbc, I::kHmacSha1, 24, 12}), "AES_CBC_192/HMAC_SHA1_96");
+  EXPECT_EQ(proposal_text({C::kNull, I::kHmacSha512, 0, 32}), "NULL/HMAC_SHA2_512_256");
+}
+
+class Events : public ::testing::Test {
+ protected:
+  Events() {
+    tables_.policies.resize(1);
+    tables_.policies[0].name.assign("to-b");
+    tables_.interfaces.resize(1);
+    tables_.interfaces[0].name.assign("vti1");
+  }
+  // What taking `event` `times` times at second `at` writes to the log, without time and level.
+  std::vector<std::string> log_of(const message::FromDataplane& event, int times, int at) {
+    ::testing::internal::CaptureStderr();
+    for (int i = 0; i < times; ++i) events_.take(event, Clock::time_point(std::chrono::seconds(at)));
+    std::istringstream text(::testing::internal::GetCapturedStderr());
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(text, line);) lines.push_back(line.substr(line.find("subsystem=")));
+    return lines;
+  }
+  using Lines = std::vector<std::string>;
+
+  config::Tables tables_;
+  DataplaneEvents events_{[this]() -> const config::Tables& { return tables_; }};
+};
+
+TEST_F(Events, AreLoggedWithWhatTheyNameAndNotMoreThanTenASecond) {
+  message::Acquire acquire;
+  acquire.policy = PolicyIndex(0);
+  acquire.tuple.source = *config::parse_address("2001:db8::1");
+  acquire.tuple.destination = *config::parse_address("2001:db8::2");
+  acquire.tuple.protocol = kProtoTcp;
+  acquire.tuple.source_port = be16::from_host(1024), acquire.tuple.destination_port = be16::from_host(80);
+  const Lines first = log_of(acquire, 25, 100);
+  ASSERT_EQ(first.size(), 10u);
+  EXPECT_EQ(
+      first[9],
+      "subsystem=spd policy=\"to-b\" source=2001:db8::1 destination=2001:db8::2 protocol=tcp sport=1024 "
+      "dport=80 no SA takes it, and it was dropped");
+  acquire.policy = kNoPolicy, acquire.vti = InterfaceIndex(0);
+  acquire.tuple.protocol = kProtoGre;
+  EXPECT_EQ(
+      log_of(acquire, 1, 101),
+      Lines{
+          "subsystem=spd interface=vti1 source=2001:db8::1 destination=2001:db8::2 protocol=gre no SA takes "
+          "it, and it was dropped (15 more were not logged)"});
+  acquire.policy = PolicyIndex(7);  // of a configuration that is gone
+  EXPECT_TRUE(log_of(acquire, 1, 102)[0].starts_with("subsystem=spd policy=7 "));
+  EXPECT_EQ(events_.counts().acquires, 27u);
+}
+
+TEST_F(Events, WhatExpiredIsRemembered) {
+  message::Expire expire;
+  expire.spi = Spi(0x1001);
+  expire.name.assign("out-b");
+  SaRecord sa;
+  sa.spi = Spi(0x1001);
+  sa.name.assign("out-b");
+  EXPECT_EQ(log_of(expire, 1, 1),
+            Lines{"subsystem=esp tunnel=\"out-b\" spi=0x00001001 direction=out reached a soft "
+                  "limit: it is time for another key"});
+  EXPECT_FALSE(events_.has_expired(sa));
+  expire.hard = 1;
+  EXPECT_EQ(log_of(expire, 1, 1),
+            Lines{"subsystem=esp tunnel=\"out-b\" spi=0x00001001 direction=out reached a hard "
+                  "limit and is not used any more: give it another key"});
+  EXPECT_TRUE(events_.has_expired(sa));
+  sa.direction = Direction::kIn;
+  EXPECT_FALSE(events_.has_expired(sa));
+}
+
+TEST_F(Events, PeersThatMove) {
+  message::Mapping mapping;
+  mapping.spi = Spi(0x2001);
+  mapping.name.assign("in-b");
+  mapping.old_address = *config::parse_address("192.0.2.1"), mapping.old_port = 4500;
+  mapping.new_address = *config::parse_address("2001:db8::1"), mapping.new_port = 61000;
+  EXPECT_EQ(log_of(mapping, 1, 1), Lines{"subsystem=esp tunnel=\"in-b\" spi=0x00002001 the peer moved from "
+                                         "192.0.2.1:4500 to [2001:db8::1]:61000"});
+  EXPECT_EQ(events_.counts().mappings, 1u);
 }
 
 // The daemon may not include nat/, so it has the names a second time.

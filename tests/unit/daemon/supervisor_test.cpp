@@ -155,7 +155,10 @@ TEST_F(SupervisorTest, ABrokenRingIsReplacedWithoutARestart) {
   const auto ask = [&] {
     const auto query = [](size_t position, uint64_t id) -> std::optional<message::Slot> {
       if (position != 0) return std::nullopt;
-      return message::make(message::Query{message::QueryKind::kSessions, 0, 5}, id, 0);
+      message::Query sessions;
+      sessions.kind = message::QueryKind::kSessions;
+      sessions.limit = 5;
+      return message::make(sessions, id, 0);
     };
     supervisor_->link().request(query, milliseconds(5000), [&](const auto& answer) {
       EXPECT_TRUE(answer) << answer.error().text;

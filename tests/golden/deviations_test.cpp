@@ -49,20 +49,24 @@ struct Case {
   const char* scenario;
   const char* step;
   int reason;
+  const char* drop;
 };
-constexpr Case kCases[] = {{"02-snat", "tcp-rst-unknown", 1},
-                           {"02-snat", "icmp-error-unknown", 1},
-                           {"20-header-copy", "in-outer-ce-inner-notect", 2},
-                           {"28-vti", "in-clear", 3},
-                           {"13-in-no-policies", "outer-source-other", 6},
-                           {"23-natt", "in-other-address", 6},
-                           {"05-tunnel", "in-inner-ttl1", 7}};
+constexpr Case kCases[] = {{"02-snat", "tcp-rst-unknown", 1, "session_invalid"},
+                           {"02-snat", "icmp-error-unknown", 1, "session_invalid"},
+                           {"20-header-copy", "in-outer-ce-inner-notect", 2, "esp_ce_not_ect"},
+                           {"28-vti", "in-clear", 3, "clear_from_tunnel"},
+                           {"13-in-no-policies", "outer-source-other", 6, "esp_wrong_peer"},
+                           {"23-natt", "in-other-address", 6, "esp_wrong_peer"},
+                           {"05-tunnel", "in-inner-ttl1", 7, "icmp_error_clear"}};
 
 TEST(Deviations, EachRuleExplainsItsSteps) {
   for (const Case& each : kCases) {
     const Scenario scenario = load(each.scenario);
     const Step& step = step_of(scenario, each.step);
-    const Judgement judgement = judged(scenario, step, following(scenario, step, each.reason));
+    const Observation observed = following(scenario, step, each.reason);
+    EXPECT_EQ(observed.drops.count(each.drop), 1u) << each.step;
+    EXPECT_TRUE(observed.output.empty()) << each.step;
+    const Judgement judgement = judged(scenario, step, observed);
     ASSERT_TRUE(judgement.deviation) << each.step;
     EXPECT_EQ(judgement.deviation->reason, each.reason) << each.step;
     EXPECT_TRUE(judgement.differences.empty()) << each.step;

@@ -3,23 +3,16 @@
 A value is random that comes out, was in no packet that went in before, and that the scenario does not name.
 """
 
-import re
-
 from oraclelib import decode, packet
 
 KINDS = {"id": "ip_id", "port": "port", "icmpid": "icmp_id", "flow": "flow_label", "fragment": "fragment_id"}
 CLASSES = {"id": (0, 0xffff), "icmpid": (0, 0xffff), "flow": (0, 0xfffff), "fragment": (0, 0xffffffff)}
-RANGE = re.compile(r"--to-(?:source|ports|destination) (?:\S*:)?(\d+)-(\d+)")
 
 
 def find(scenario, steps, associations):
     """The `random` list of steps.json. `steps`: per step (frames in, [(link, frame out)])."""
-    ranges = [(int(low), int(high)) for key in ("iptables", "ip6tables")
-              for low, high in RANGE.findall(scenario.get(key, ""))]
+    ranges = decode.nat_port_ranges(scenario)
     literal = decode.known_values(scenario) | {"flow": {0}, "fragment": set()}
-    for low, high in ranges:  # the ends of a range with a choice may have been picked
-        if high - low > 1:
-            literal["port"] -= {low, high}
     found = {}
     for frames_in, frames_out in steps:
         given = [each for frame in frames_in for each in _values(frame, associations)]

@@ -14,7 +14,6 @@ from .model import Gateway, Unsupported
 
 SOCKET = re.compile(r"udp socket (\d+) from (\S+):(\d+): ([0-9a-f]*)")
 HOST_IP_ID = 0x7000  # what the host's own packets get, so that no two of them have the same
-CIPHERS_WITH_SALT = ("gcm", "chacha")
 
 
 class Recording:
@@ -67,7 +66,7 @@ class Translation:
         self.keys = {}
         ip_batch.apply(self.gateway, recording.scenario.get("ip", ""))
         self._note_configuration()
-        self.associations = esp.parse_associations(_openable(scenarios.ip_text(recording.scenario)))
+        self.associations = _associations(scenarios.ip_text(recording.scenario))
         self.builder = inject.StepBuilder(self.associations)
 
     def document(self, excluded):
@@ -153,9 +152,12 @@ def _all_ip(recording):
     return scenarios.ip_text(recording.scenario)
 
 
-def _openable(text):
-    """The `xfrm state` lines whose algorithms the recorder's own decoder has; the player has the others too."""
-    return "\n".join(line for line in re.sub(r"\\\n", " ", text).splitlines() if "chacha20" not in line)
+def _associations(text):
+    """What the recorder opens ESP with."""
+    try:
+        return esp.parse_associations(text)
+    except (ValueError, KeyError) as error:
+        raise Unsupported(f"a state that the recorder cannot open: {error}") from error
 
 
 def _datagram(text):

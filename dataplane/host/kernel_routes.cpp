@@ -114,7 +114,7 @@ void KernelRoutes::take(const nlmsghdr& message) {
       take_link(message);
       break;
     case RTM_DELADDR:
-      read_again_ = true;  // takes the routes that prefer it as their source with it
+      read_again_ = true;  // routes from this source go too; before Linux 6.7 without a word
       break;
   }
 }

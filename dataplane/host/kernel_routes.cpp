@@ -114,7 +114,7 @@ void KernelRoutes::take(const nlmsghdr& message) {
       take_link(message);
       break;
     case RTM_DELADDR:
-      read_again_ = true;  // takes the routes that prefer it as their source with it
+      read_again_ = true;  // routes from this source go too; before Linux 6.7 without a word
       break;
   }
 }
@@ -235,19 +235,28 @@ bool KernelRoutes::fill_in(const RouteKey& key, const KernelRoute& route, RouteR
   return record.next_hop_count != 0;
 }
 
+// The object that the route came with is there no more.
+bool KernelRoutes::is_stale(const Entry& entry) const {
+  const uint32_t object = entry.route.object;
+  return object != 0 && (entry.object_made == 0 || entry.object_made != made(object));
+}
+
 std::vector<RouteRecord> KernelRoutes::make_list() {
   changed_ = false;
-  std::erase_if(routes_, [&](const auto& place) {
-    const Entry& entry = place.second;
-    return entry.route.object != 0 &&
-           (entry.object_made == 0 || entry.object_made != made(entry.route.object));
-  });
   std::vector<RouteRecord> list;
-  for (const auto& [key, entry] : routes_) {
+  list.reserve(routes_.size());
+  for (auto place = routes_.begin(); place != routes_.end();) {
+    const auto& [key, entry] = *place;
+    if (is_stale(entry)) {
+      place = routes_.erase(place);
+      continue;
+    }
     RouteRecord record;
-    if (!import_.has(entry.route.protocol) || !fill_in(key, entry.route, record)) continue;
-    record.index = RouteIndex{static_cast<uint32_t>(list.size())};
-    list.push_back(record);
+    if (import_.has(entry.route.protocol) && fill_in(key, entry.route, record)) {
+      record.index = RouteIndex{static_cast<uint32_t>(list.size())};
+      list.push_back(record);
+    }
+    ++place;
   }
   return list;
 }

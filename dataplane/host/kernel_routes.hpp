@@ -84,6 +84,7 @@ class KernelRoutes {
   }
 
   uint64_t made(uint32_t object) const;
+  bool is_stale(const Entry& entry) const;
   std::vector<RouteRecord> make_list();
   bool fill_in(const RouteKey& key, const KernelRoute& route, RouteRecord& record) const;
   void add(const KernelNextHop& hop, RouteRecord& record) const;

@@ -122,6 +122,10 @@ class Xfrm(unittest.TestCase):
         self.assertEqual([(each.direction, each.action) for each in found.policies], [("out", "block")])
         self.assertEqual(found.states, [])
 
+    def test_an_expired_state_may_be_added_again(self):
+        found = gateway(f"{STATE}reqid 1 limit packet-hard 1 {GCM}\n{STATE}reqid 2 {GCM}")
+        self.assertEqual([each.reqid for each in found.states], [2])
+
 
 class Rules(unittest.TestCase):
     def test_translations(self):

@@ -27,7 +27,7 @@ class Recording:
         with open(os.path.join(self.path, "summary.json"), encoding="utf-8") as source:
             self.summary = json.load(source)
         if len(self.summary["steps"]) != len(self.scenario["packet"]):
-            raise Unsupported("the recording is of another version of the scenario: their steps differ in number")
+            raise ValueError("the recording is of another version of the scenario: their steps differ in number")
         self.frames = {"in": {}, "out": {}}  # by step's number: [(link, frame)]
         for file in sorted(os.listdir(self.path)):
             if file.endswith(".pcap"):

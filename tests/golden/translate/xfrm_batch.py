@@ -61,6 +61,7 @@ def _state(gateway, verb, words):
     state = _read_state(words)
     same = [each for each in gateway.states if each.identity == state.identity]
     if verb == "add" or (verb == "update" and not same):
+        gateway.states = [each for each in gateway.states if each not in same]  # those have expired
         gateway.states.append(state)
     elif verb == "update":  # Linux takes lifetimes, encapsulation and selector from it, and keeps the keys
         same[0].limits, same[0].encap, same[0].selector = state.limits, state.encap, state.selector

@@ -62,7 +62,7 @@ TEST_F(Esp, OuterCongestionMarksReachTheInnerPacketOrDropIt) {
   rte_mbuf* capable = marked(2, 1);
   rte_mbuf* not_capable = marked(0, 2);
   ASSERT_EQ(input(), 1);
-  EXPECT_EQ(ip_header(capable).tos, 3);
+  EXPECT_EQ(ipv4_header(capable).tos, 3);
   EXPECT_EQ(test::internet_checksum(test::ByteView(content(capable)).first(20)), 0);
   EXPECT_EQ(reason(not_capable), DropReason::kEspCeNotEct);
 }

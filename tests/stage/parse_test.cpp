@@ -36,7 +36,9 @@ TEST_F(Parse, FaultsOfTheFrame) {
   const Bytes good = test::udp("192.168.10.45:4000", "10.10.10.55:5000").bytes();
   EXPECT_EQ(fate_of_frame(Bytes(13)), DropReason::kEthernetTruncated);
   EXPECT_EQ(fate_of_frame(test::ethernet(kHostMac, kHostMac, good)), DropReason::kEthernetNotForUs);
-  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, good, 0x86dd)), DropReason::kEthernetUnknownType);
+  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, good, 0x88cc)), DropReason::kEthernetUnknownType);
+  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, good, 0x86dd)), DropReason::kIpBadVersion)
+      << "IPv4 that says it is IPv6";
   EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, Bytes{0, 5, 8, 0}, 0x8100)),
             DropReason::kEthernetUnknownVlan);
   EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, Bytes{0, 5}, 0x8100)),

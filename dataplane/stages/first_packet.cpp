@@ -134,7 +134,7 @@ bool settle(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   Packet& p = packet(mbuf);
   const FlowDecision decision = decision_of(ctx, p, d);
   if (may_record(p)) {
-    const FlowKey key = flow_key(p);
+    const FlowKey key = FlowKey::of(p);
     p.flow = ctx.flows->record(key, ctx.flows->hash(key), decision, ctx.now_ms);
   } else {
     p.flow = ctx.flows->place_unrecorded(decision);
@@ -155,10 +155,6 @@ bool is_on_the_way(const FirstPacketStage& stage, Way way) {
       return stage.from_gateway;
   }
   return false;
-}
-
-FlowKey flow_key(const Packet& p) {
-  return {.tuple = p.tuple, .path = p.path, .in = p.in};
 }
 
 IpAddress error_source(const Context& ctx, const Packet& p, const Decision& d) {

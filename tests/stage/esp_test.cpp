@@ -137,7 +137,7 @@ TEST_F(Esp, AForgedClearPacketHasAnotherFlowKey) {
   ASSERT_EQ(input(), 1);
   rte_mbuf* forged = parsed(kWan, kInner);
   EXPECT_EQ(packet(decrypted).tuple, packet(forged).tuple);
-  EXPECT_NE(flow_key(packet(decrypted)), flow_key(packet(forged)));
+  EXPECT_NE(FlowKey::of(packet(decrypted)), FlowKey::of(packet(forged)));
 }
 
 TEST_F(Esp, EveryPacketOfABurstIsCountedOnce) {

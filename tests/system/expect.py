@@ -2,6 +2,7 @@
 import contextlib
 
 from labs import capture
+from labs.one_site import OneSite
 from labs.two_sites import TwoSites
 
 
@@ -37,6 +38,17 @@ def two_sites(folder, **options):
             for gateway in (lab.a, lab.b):
                 if gateway.log.exists():
                     print(f"-- log of {gateway.machine.name}:\n{gateway.log_tail()}")
+            raise
+
+
+@contextlib.contextmanager
+def one_site(folder, **changes):
+    """One gateway, started with `changes` of its settings; prints its log when the test fails."""
+    with OneSite("esp-test", folder / "lab") as lab:
+        try:
+            yield lab.start(**changes)
+        except BaseException:
+            print(f"-- log of {lab.gateway.machine.name}:\n{lab.gateway.log_tail()}")
             raise
 
 

@@ -1,13 +1,18 @@
 """Routes that FRR learns through the tunnels, several next hops, and tunnels of both kinds on one gateway."""
 import contextlib
+import re
+import signal
 
 import expect
-from labs import capture, host_path, traffic
+from labs import configuration, host_path, traffic
 from labs.frr import Frr
 from labs.network import wait_until
-from labs.two_sites import GATEWAY_A, HOST_B, LAN_A, LAN_B, WAN_A, WAN_B
+from labs.one_site import FAR, FAR6, WANS6
+from labs.two_sites import GATEWAY_A, HOST_A, HOST_B, LAN_A, LAN_B, WAN_A, WAN_B
 
 TUNNEL_A, TUNNEL_B = "10.9.0.1", "10.9.0.2"
+VTI_LAN_A, VTI_GATEWAY_A, VTI_HOST_A = "10.11.0.0/24", "10.11.0.1", "10.11.0.10"
+VTI_LAN_B, VTI_GATEWAY_B, VTI_HOST_B = "10.12.0.0/24", "10.12.0.1", "10.12.0.10"
 IMPORT = {"import": "kernel", "protocol": ["bgp", "ospf"]}
 
 
@@ -113,3 +118,90 @@ def test_show_route_has_what_the_interfaces_bring(folder):
         wanted = {(prefix, "connected", "lan") for prefix in (LAN_A, f"{GATEWAY_A}/32", "10.1.0.255/32")}
         expect.equal({row for row in rows if row[2] == "lan"}, wanted, "routes of the LAN's interface")
         expect.equal({row for row in rows if row[1] == "static"}, {("0.0.0.0/0", "static", "wan")}, "configured routes")
+
+
+def both_tunnels(lab, side, cut=None):
+    """The networks of two_sites.py by policies, two others by a VTI, and a default route in clear; `cut`: without its states."""
+    near_side = side == "left"
+    settings = lab.settings_a() if near_side else lab.settings_b()
+    settings["interfaces"]["vti1"] = {"type": "vti", "address": f"{TUNNEL_A if near_side else TUNNEL_B}/30", "mtu": 1400}
+    settings["interfaces"]["lan"]["address"].append(f"{VTI_GATEWAY_A if near_side else VTI_GATEWAY_B}/24")
+    settings["routes"].append({"prefix": VTI_LAN_B if near_side else VTI_LAN_A, "interface": "vti1"})
+    states = {"policy": lab.tunnel.states(side), "vti": [state | {"vti": "vti1"} for state in lab.vti.states(side)]}
+    settings["xfrm"]["state"] = [state for kind, both in states.items() if kind != cut for state in both]
+    return settings
+
+
+def unharmed(lab, source, to, action):
+    """No ping between two addresses is lost while `action` runs."""
+    output = lab.directory / "unharmed.txt"
+    with open(output, "w") as file:
+        running = lab.host_a.start("ping", "-n", "-i", "0.02", "-I", source, to, stdout=file)
+    wait_until("pings are answered", lambda: output.read_text().count(" bytes from ") > 5)
+    action()
+    lab.host_a.stop(running, signal.SIGINT)
+    sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", output.read_text()).groups())
+    expect.at_least(received, sent - 1, f"answers from {to} to {sent} pings")  # the last one may be on its way
+
+
+def test_one_of_two_tunnels_is_cut(folder):
+    """A VTI and a policy tunnel on one gateway: the one without SA carries nothing, in clear least of all; the other goes on."""
+    with expect.two_sites(folder, start=False) as lab:
+        lab.vti = configuration.Tunnel(WAN_A, WAN_B, VTI_LAN_A, VTI_LAN_B, reqid=2, first_spi=0x2000)
+        for host, address in ((lab.host_a, VTI_HOST_A), (lab.host_b, VTI_HOST_B)):
+            host.ip("address", "add", f"{address}/24", "dev", "eth0")
+        lab.a.start(both_tunnels(lab, "left"), wait=False)
+        lab.b.start(both_tunnels(lab, "right"))
+        lab.a.wait_ready()
+        pairs = {"policy": (HOST_A, HOST_B), "vti": (VTI_HOST_A, VTI_HOST_B)}
+        is_answered = lambda pair: pings(lab, *pair)
+
+        def cut(which, reason):
+            lab.a.apply(both_tunnels(lab, "left", cut=which))
+            expect.equal(pings(lab, *pairs[which], count=5), 0, f"answers by the {which} tunnel without SA")
+            lab.a.wait_drops(reason, 5)
+            expect.equal(pings(lab, *pairs[which], source=lab.host_b, count=3), 0, "answers in the other direction")
+            lab.a.apply(both_tunnels(lab, "left"))
+            wait_until(f"the {which} tunnel works again", lambda: is_answered(pairs[which]))
+
+        with expect.no_clear_packets(lab):
+            for pair in pairs.values():
+                expect.equal(pings(lab, *pair, count=3), 3, f"answers from {pair[1]}")
+            unharmed(lab, *pairs["policy"], lambda: cut("vti", "route_unreachable"))
+            unharmed(lab, *pairs["vti"], lambda: cut("policy", "out_no_state"))
+
+
+def pings(lab, near, far, source=None, count=1):
+    """How many pings between two addresses are answered; from host B in the other direction."""
+    near, far = (near, far) if source in (None, lab.host_a) else (far, near)
+    words = ["ping", "-n", "-c", count, "-i", "0.1", "-W", 1, "-I", near, far]
+    return (source or lab.host_a).run(*words, check=False).stdout.count(" bytes from ")
+
+
+def links_used(lab, echo, flows, links=("eth1", "eth2")):
+    """How many of `flows` UDP flows went by each of the far host's links that are up; all are answered."""
+    running = [lab.watch(link, lab.far, link, f"udp dst port {echo.port}", direction="in") for link in links]
+    expect.equal(echo.udp(lab.host_a, flows=flows), flows, f"flows to {echo.address} that were answered")
+    return [len(one.stop()) for one in running]
+
+
+def test_two_next_hops_one_of_which_goes_away(folder):
+    """Flows are shared among both links; those of a link that goes down take the other, and come back when it is up again."""
+    with expect.one_site(folder) as lab:
+        for address in (FAR, FAR6):
+            echo = traffic.Echo(lab.far, address)
+            used = links_used(lab, echo, 100)
+            expect.equal(sum(used), 100, f"packets on both links {used}")
+            expect.at_least(min(used), 25, f"flows by each link {used}")
+            lab.far.ip("link", "set", "eth2", "down")
+            wait_until("the link is shown as down", lambda: not link_up(lab.gateway, "wan2"))
+            expect.equal(links_used(lab, echo, 50, ["eth1"]), [50], "flows by the link that is left")
+            lab.far.ip("link", "set", "eth2", "up")
+            wait_until("the link is shown as up", lambda: link_up(lab.gateway, "wan2"))
+            lab.far.ip("-6", "address", "replace", f"{WANS6[1]}:2/64", "dev", "eth2", "nodad")
+            wait_until("both links are used again", lambda: min(links_used(lab, echo, 40)) > 5, 10)
+            echo.stop()
+
+
+def link_up(gateway, name):
+    return next(row["link_up"] for row in gateway.ask("show", "interfaces")["interfaces"] if row["name"] == name)

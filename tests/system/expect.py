@@ -42,11 +42,11 @@ def two_sites(folder, **options):
 
 
 @contextlib.contextmanager
-def one_site(folder, **changes):
-    """One gateway, started with `changes` of its settings; prints its log when the test fails."""
+def one_site(folder, start=True, **changes):
+    """One gateway, started with `changes` of its settings unless `start=False`; prints its log when the test fails."""
     with OneSite("esp-test", folder / "lab") as lab:
         try:
-            yield lab.start(**changes)
+            yield lab.start(**changes) if start else lab
         except BaseException:
             print(f"-- log of {lab.gateway.machine.name}:\n{lab.gateway.log_tail()}")
             raise

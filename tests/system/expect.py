@@ -1,8 +1,13 @@
 """What system tests ask again and again, with failures that say what was seen."""
 import contextlib
+import pathlib
 
 from labs import capture
+from labs.one_site import OneSite
 from labs.two_sites import TwoSites
+
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 
 def equal(seen, wanted, what):
@@ -37,6 +42,17 @@ def two_sites(folder, **options):
             for gateway in (lab.a, lab.b):
                 if gateway.log.exists():
                     print(f"-- log of {gateway.machine.name}:\n{gateway.log_tail()}")
+            raise
+
+
+@contextlib.contextmanager
+def one_site(folder, start=True, **changes):
+    """One gateway, started with `changes` of its settings unless `start=False`; prints its log when the test fails."""
+    with OneSite("esp-test", folder / "lab") as lab:
+        try:
+            yield lab.start(**changes) if start else lab
+        except BaseException:
+            print(f"-- log of {lab.gateway.machine.name}:\n{lab.gateway.log_tail()}")
             raise
 
 

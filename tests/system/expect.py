@@ -1,8 +1,12 @@
 """What system tests ask again and again, with failures that say what was seen."""
 import contextlib
+import pathlib
 
 from labs import capture
 from labs.two_sites import TwoSites
+
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 
 def equal(seen, wanted, what):

@@ -14,7 +14,7 @@ namespace espalier::dataplane {
 
 template <class Record>
 bool same_bytes(const std::vector<Record>& a, const std::vector<Record>& b) {
-  static_assert(std::is_trivially_copyable_v<Record>);
+  static_assert(std::has_unique_object_representations_v<Record>, "padding differs between equal records");
   return a.size() == b.size() &&
          std::equal(a.begin(), a.end(), b.begin(), [](const Record& x, const Record& y) {
            return std::memcmp(&x, &y, sizeof(Record)) == 0;

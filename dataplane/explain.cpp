@@ -250,7 +250,7 @@ void write_l4(const message::Explain& q, uint8_t* l4) {
 
 // The packet that is asked about, large enough for every header that a stage may read.
 Result<void> build(const message::Explain& q, rte_mbuf* mbuf) {
-  packet(mbuf) = Packet{};
+  make_fresh(mbuf);
   const Family family = q.destination.family();
   const size_t ip_bytes = family == Family::kIpv4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header);
   const auto bytes = std::max(q.size_bytes, static_cast<uint16_t>(ip_bytes + sizeof(TcpHeader)));

@@ -22,9 +22,31 @@ struct alignas(16) FlowKey {
   SecurityPath path;
   InterfaceIndex in;
   uint16_t reserved = 0;
-  friend bool operator==(const FlowKey&, const FlowKey&) = default;
+
+  // Of a parsed packet, whose record begins with it. In whole words: what is stored in parts and loaded as a
+  // whole waits for the stores.
+  static FlowKey of(const Packet& p) {
+    FlowKey key;
+    const auto* const from = reinterpret_cast<const __m128i*>(&p);
+    auto* const to = reinterpret_cast<__m128i*>(&key);
+    const __m128i without_flags = _mm_set_epi32(0x0000ffff, -1, -1, -1);
+    _mm_store_si128(to, _mm_load_si128(from));
+    _mm_store_si128(to + 1, _mm_load_si128(from + 1));
+    _mm_store_si128(to + 2, _mm_and_si128(_mm_load_si128(from + 2), without_flags));
+    return key;
+  }
+  friend bool operator==(const FlowKey& a, const FlowKey& b) {
+    const auto* const x = reinterpret_cast<const __m128i*>(&a);
+    const auto* const y = reinterpret_cast<const __m128i*>(&b);
+    __m128i different = _mm_xor_si128(_mm_load_si128(x), _mm_load_si128(y));
+    different = _mm_or_si128(different, _mm_xor_si128(_mm_load_si128(x + 1), _mm_load_si128(y + 1)));
+    different = _mm_or_si128(different, _mm_xor_si128(_mm_load_si128(x + 2), _mm_load_si128(y + 2)));
+    return _mm_testz_si128(different, different);
+  }
 };
-static_assert(sizeof(FlowKey) == 48);
+static_assert(sizeof(FlowKey) == 48 && offsetof(FlowKey, path) == offsetof(Packet, path) &&
+              offsetof(FlowKey, in) == offsetof(Packet, in));
+static_assert(std::has_unique_object_representations_v<FlowKey>);
 
 enum DecisionFlags : uint8_t {
   kDecidedTracked = 1,  // `session` is valid and is updated by every packet

@@ -83,7 +83,7 @@ void Gateway::from_host(std::span<const uint8_t> sent, InterfaceIndex out) {
     return;
   }
   std::memcpy(at, sent.data(), sent.size());
-  Packet& p = packet(mbuf) = Packet{};
+  Packet& p = make_fresh(mbuf);
   p.flags = kFromGateway | kFromHost;
   p.in = kNoInterface;
   p.out = out;

@@ -115,7 +115,7 @@ void Gateway::send_frame(const NeighborFrame& frame) {
     main_statistics().drops[frame.interface.value][static_cast<size_t>(DropReason::kNoMbuf)].add(1);
     return;
   }
-  packet(mbuf) = Packet{};
+  make_fresh(mbuf);
   packet(mbuf).in = frame.interface;
   std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.payload.size())), frame.payload.data(),
               frame.payload.size());

@@ -69,7 +69,7 @@ void Gateway::send_keepalive(const Sa& sa) {
                                                   .length = be16::from_host(sizeof(UdpHeader) + 1),
                                                   .checksum = 0};
   at[total - 1] = 0xff;
-  Packet& p = packet(mbuf) = Packet{};
+  Packet& p = make_fresh(mbuf);
   p.tuple = {.source = sa.source(),
              .destination = sa.destination(),
              .source_port = sa.encap_source_port(),

@@ -21,10 +21,42 @@ constexpr uint32_t kPoolCache = 256;
 constexpr Ipv4Address ip(uint8_t a, uint8_t b, uint8_t c, uint8_t d) {
   return Ipv4Address::from_host(static_cast<uint32_t>(a << 24 | b << 16 | c << 8 | d));
 }
-constexpr Ipv4Address kOuterA = ip(203, 0, 113, 1), kOuterB = ip(203, 0, 113, 2),
-                      kTranslated = ip(172, 16, 17, 45);
-constexpr Ipv4Prefix kLanA{ip(192, 168, 10, 1), 24}, kLanB{ip(10, 10, 0, 1), 16};
-constexpr InterfaceIndex kLan{0}, kWan{1};
+// 2001:db8:NETWORK::HOST
+constexpr IpAddress ip6(uint16_t network, uint16_t host) {
+  return {be64::from_host(0x20010db800000000 | uint64_t{network} << 16), be64::from_host(host)};
+}
+
+// The addresses of one family. Tunnel t's remote network is lan_b(t).
+struct Plan {
+  IpAddress outer_a, outer_b;
+  IpAddress lan_a_gateway, lan_b_gateway;
+  uint8_t outer_bits, lan_a_bits, lan_b_bits, tunnel_bits;  // as written
+  Family family;
+
+  IpAddress host_a(uint32_t n) const {
+    return family == Family::kIpv4 ? IpAddress(ip(192, 168, 10, static_cast<uint8_t>(2 + n)))
+                                   : ip6(0xa, static_cast<uint16_t>(2 + n));
+  }
+  IpAddress host_b(uint32_t tunnel, uint32_t n) const {
+    return family == Family::kIpv4
+               ? IpAddress(ip(10, 10, static_cast<uint8_t>(tunnel), static_cast<uint8_t>(2 + n)))
+               : IpAddress(be64::from_host(0x20010db8000b0000 | tunnel), be64::from_host(2 + n));
+  }
+  IpPrefix lan_a() const { return network(lan_a_gateway, lan_a_bits); }
+  IpPrefix lan_b(uint32_t tunnel) const { return network(host_b(tunnel, 0), tunnel_bits); }
+  static IpPrefix network(IpAddress address, uint8_t bits) {
+    return {IpPrefix::of(address, bits).network(), IpPrefix::of(address, bits).length};
+  }
+};
+constexpr Plan kIpv4Plan{
+    ip(203, 0, 113, 1), ip(203, 0, 113, 2), ip(192, 168, 10, 1), ip(10, 10, 0, 1), 24, 24, 16, 24,
+    Family::kIpv4};
+constexpr Plan kIpv6Plan{ip6(0xff, 1), ip6(0xff, 2), ip6(0xa, 1), ip6(0xb, 1), 64, 64, 48, 64, Family::kIpv6};
+constexpr const Plan& plan_of(const Shape& shape) {
+  return shape.family == Family::kIpv4 ? kIpv4Plan : kIpv6Plan;
+}
+constexpr Ipv4Address kTranslated = ip(172, 16, 17, 45);
+constexpr InterfaceIndex kLan{0}, kWan{1}, kVti{2};
 constexpr MacAddress kPeerMac{2, 0, 0, 0, 0xff, 1};
 
 Result<rte_ring*> make_ring() {
@@ -63,77 +95,141 @@ InterfaceRecord interface(InterfaceIndex index, std::string_view name, const std
   r.index = index;
   r.name.assign(name);
   r.device.assign(device);
+  r.dad = 0;  // nobody else is there, and time does not run between the windows
   return r;
 }
 
-SaRecord sa(uint32_t tunnel, Direction direction) {
+SaRecord sa(const Shape& shape, uint32_t tunnel, Direction direction) {
   SaRecord r;
   r.spi = Spi{0x1000 + tunnel};
   r.direction = direction;
   r.reqid = Reqid{1 + tunnel};
   r.replay_window = 1024;
-  r.source = kOuterA;
-  r.destination = kOuterB;
+  r.source = plan_of(shape).outer_a;
+  r.destination = plan_of(shape).outer_b;
   std::memcpy(r.key, &tunnel, sizeof tunnel);
+  switch (shape.protection) {
+    case Protection::kGcm:
+      break;
+    case Protection::kCbcSha256:
+      r.algorithm = {.cipher = EspCipher::kAesCbc,
+                     .integrity = EspIntegrity::kHmacSha256,
+                     .key_bytes = 32,
+                     .icv_bytes = 16};
+      break;
+    case Protection::kEncapsulated:
+      r.flags = kSaEncap;
+      r.encap_source_port = r.encap_destination_port = 4500;
+      break;
+    case Protection::kVti:
+      r.vti = kVti;
+      break;
+  }
   r.name.assign(fmt::format("t{}", tunnel));
   return r;
 }
 
-PolicyRecord policy(uint32_t tunnel, Direction direction, Ipv4Prefix source) {
+// A vti is up while it has SAs of both directions: the one that nothing uses here.
+SaRecord unused_sa(const Shape& shape, Direction direction) {
+  SaRecord r = sa(shape, 1, direction);
+  std::swap(r.source, r.destination);
+  return r;
+}
+
+PolicyRecord policy(const Shape& shape, uint32_t tunnel, Direction direction, IpPrefix source) {
   PolicyRecord r;
   r.index = PolicyIndex{tunnel};
   r.direction = direction;
   r.templates = 1;
   r.selector.source = source;
-  r.selector.destination = {ip(10, 10, static_cast<uint8_t>(tunnel), 0), 24};
-  r.tmpl = {.source = kOuterA, .destination = kOuterB, .reqid = Reqid{1 + tunnel}};
+  r.selector.destination = plan_of(shape).lan_b(tunnel);
+  r.tmpl[0] = {.source = plan_of(shape).outer_a,
+               .destination = plan_of(shape).outer_b,
+               .reqid = Reqid{1 + tunnel},
+               .spi = {}};
   r.name.assign(fmt::format("t{}", tunnel));
   return r;
 }
 
-NatRuleRecord snat(InterfaceIndex out, Ipv4Address to) {
+// ESP must not be among the packets that the rule names, or it takes the whole way through NAT itself.
+NatRuleRecord snat(InterfaceIndex out, IpPrefix from, IpAddress to) {
   NatRuleRecord r;
   r.number = 10;
   r.translation = NatTranslation::kAddress;
   r.interface = out;
-  r.address_low = r.address_high = to.host();
+  r.source = {.low = from.network(), .high = from.last(), .ports = {}};
+  r.destination = NatMatch::any(Family::kIpv4);
+  r.address_low = r.address_high = to;
   return r;
 }
 
-NeighborRecord neighbor(InterfaceIndex on, Ipv4Address address) {
+NeighborRecord neighbor(InterfaceIndex on, IpAddress address) {
   return {.interface = on, .address = address, .mac = kPeerMac};
 }
 
+RouteRecord route(uint32_t index, IpPrefix prefix, NextHop hop) {
+  RouteRecord r;
+  r.index = RouteIndex{index};
+  r.prefix = prefix;
+  r.next_hop_count = 1;
+  r.next_hops[0] = hop;
+  return r;
+}
+
+void add_tunnels(const Shape& shape, bool a, Configuration& c) {
+  const Plan& plan = plan_of(shape);
+  const Direction direction = a ? Direction::kOut : Direction::kIn;
+  const IpPrefix seen = shape.source_nat ? IpPrefix::host(kTranslated) : plan.lan_a();
+  for (uint32_t t = 0; t < shape.tunnels; ++t) {
+    c.sas.push_back(sa(shape, t, direction));
+    if (shape.protection != Protection::kVti)
+      c.policies.push_back(policy(shape, t, a ? Direction::kOut : Direction::kFwd, seen));
+    if (!a)
+      for (uint32_t host = 0; host < 16; ++host) c.neighbors.push_back(neighbor(kLan, plan.host_b(t, host)));
+  }
+  if (shape.protection != Protection::kVti) return;
+  InterfaceRecord vti = interface(kVti, "vti0", "");
+  vti.kind = InterfaceKind::kVti;
+  c.interfaces.push_back(vti);
+  c.sas.push_back(unused_sa(shape, a ? Direction::kIn : Direction::kOut));
+  c.routes.push_back(route(1, a ? plan.lan_b(0) : plan.lan_a(), {.via = {}, .interface = kVti}));
+}
+
 Configuration configuration(const Shape& shape, bool a, const std::string& lan, const std::string& wan) {
+  const Plan& plan = plan_of(shape);
   Configuration c;
   c.interfaces = {interface(kLan, "lan0", lan), interface(kWan, "wan0", wan)};
-  c.addresses = {{kLan, a ? kLanA : kLanB}, {kWan, {a ? kOuterA : kOuterB, 24}}};
-  c.neighbors = {neighbor(kWan, a ? kOuterB : kOuterA)};
-  RouteRecord all;
-  all.index = RouteIndex{0};
-  all.interface = kWan;
-  all.via = a ? kOuterB : kOuterA;
-  c.routes = {all};
-  const Ipv4Prefix seen = shape.source_nat ? Ipv4Prefix{kTranslated, 32} : Ipv4Prefix{kLanA.network(), 24};
-  for (uint32_t t = 0; t < shape.tunnels; ++t) {
-    c.sas.push_back(sa(t, a ? Direction::kOut : Direction::kIn));
-    c.policies.push_back(policy(t, a ? Direction::kOut : Direction::kFwd, seen));
-    if (!a)
-      for (uint8_t host = 2; host < 18; ++host)
-        c.neighbors.push_back(neighbor(kLan, ip(10, 10, static_cast<uint8_t>(t), host)));
-  }
-  if (shape.source_nat) c.nat_rules = {a ? snat(kWan, kTranslated) : snat(kLan, kLanB.address)};
+  const IpPrefix lan_address = a ? IpPrefix::of(plan.lan_a_gateway, plan.lan_a_bits)
+                                 : IpPrefix::of(plan.lan_b_gateway, plan.lan_b_bits);
+  c.addresses = {{kLan, lan_address}, {kWan, IpPrefix::of(a ? plan.outer_a : plan.outer_b, plan.outer_bits)}};
+  const IpAddress peer = a ? plan.outer_b : plan.outer_a;
+  c.neighbors = {neighbor(kWan, peer)};
+  c.routes = {route(0, IpPrefix::any(shape.family), {.via = peer, .interface = kWan})};
+  add_tunnels(shape, a, c);
+  if (shape.source_nat)
+    c.nat_rules = {a ? snat(kWan, plan.lan_a(), kTranslated)
+                     : snat(kLan, IpPrefix::host(kTranslated), plan.lan_b_gateway)};
   return c;
 }
 
 // --- Frames ---
 
-std::vector<uint8_t> frame(const Shape& shape, uint32_t flow, const MacAddress& to) {
-  using namespace dataplane;
-  std::vector<uint8_t> bytes(sizeof(EthernetHeader) + shape.ip_bytes);
-  auto& ethernet = *reinterpret_cast<EthernetHeader*>(bytes.data());
-  ethernet = {.destination = to, .source = kPeerMac, .type = be16::from_host(kEtherTypeIpv4)};
-  auto& header = *reinterpret_cast<Ipv4Header*>(&ethernet + 1);
+void write_ip_header(const Shape& shape, uint32_t flow, uint8_t* at) {
+  const Plan& plan = plan_of(shape);
+  const IpAddress source = plan.host_a(flow % 200),
+                  destination = plan.host_b(flow % shape.tunnels, flow % 16);
+  if (shape.family == Family::kIpv6) {
+    *reinterpret_cast<dataplane::Ipv6Header*>(at) = {
+        .version_class_flow = be32::from_host(6u << 28),
+        .payload_length =
+            be16::from_host(static_cast<uint16_t>(shape.ip_bytes - sizeof(dataplane::Ipv6Header))),
+        .next_header = kProtoUdp,
+        .hop_limit = 64,
+        .source = source,
+        .destination = destination};
+    return;
+  }
+  auto& header = *reinterpret_cast<dataplane::Ipv4Header*>(at);
   header = {.version_ihl = 0x45,
             .tos = 0,
             .total_length = be16::from_host(shape.ip_bytes),
@@ -142,14 +238,25 @@ std::vector<uint8_t> frame(const Shape& shape, uint32_t flow, const MacAddress& 
             .ttl = 64,
             .protocol = kProtoUdp,
             .checksum = 0,
-            .source = ip(192, 168, 10, static_cast<uint8_t>(2 + flow % 200)),
-            .destination =
-                ip(10, 10, static_cast<uint8_t>(flow % shape.tunnels), static_cast<uint8_t>(2 + flow % 16))};
-  header.checksum = nat::checksum({reinterpret_cast<const uint8_t*>(&header), sizeof header});
-  auto& udp = *reinterpret_cast<UdpHeader*>(&header + 1);
+            .source = source.v4(),
+            .destination = destination.v4()};
+  header.checksum = nat::checksum({at, sizeof header});
+}
+
+std::vector<uint8_t> frame(const Shape& shape, uint32_t flow, const MacAddress& to) {
+  using namespace dataplane;
+  const bool v4 = shape.family == Family::kIpv4;
+  std::vector<uint8_t> bytes(sizeof(EthernetHeader) + shape.ip_bytes);
+  auto& ethernet = *reinterpret_cast<EthernetHeader*>(bytes.data());
+  ethernet = {
+      .destination = to, .source = kPeerMac, .type = be16::from_host(v4 ? kEtherTypeIpv4 : kEtherTypeIpv6)};
+  auto* ip_header = bytes.data() + sizeof ethernet;
+  write_ip_header(shape, flow, ip_header);
+  const size_t header_bytes = v4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header);
+  auto& udp = *reinterpret_cast<UdpHeader*>(ip_header + header_bytes);
   udp = {.source_port = be16::from_host(static_cast<uint16_t>(2000 + flow)),
          .destination_port = be16::from_host(5000),
-         .length = be16::from_host(static_cast<uint16_t>(shape.ip_bytes - sizeof header)),
+         .length = be16::from_host(static_cast<uint16_t>(shape.ip_bytes - header_bytes)),
          .checksum = 0};
   return bytes;
 }

@@ -17,12 +17,22 @@
 
 namespace espalier::perf {
 
+// How packets are protected.
+enum class Protection : uint8_t {
+  kGcm,           // AES-128-GCM, a policy's tunnel
+  kCbcSha256,     // AES-256-CBC with HMAC-SHA-256-128
+  kEncapsulated,  // kGcm in UDP (NAT traversal)
+  kVti,           // kGcm, the tunnel is a vti interface and the policy a route
+};
+
 struct Shape {
   uint16_t workers = 1;
-  bool source_nat = false;  // SNAT into the policy's selector, a session per flow
+  Protection protection = Protection::kGcm;
+  Family family = Family::kIpv4;  // of the packets and of what is around them
+  bool source_nat = false;  // SNAT into the policy's selector, a session per flow; IPv4 and policies only
   uint32_t flows = 64;      // UDP flows, spread over the workers' queues
   uint16_t ip_bytes = 64;   // inner packet, before encapsulation
-  uint32_t tunnels = 1;     // SAs and policies; flow i belongs to tunnel i % tunnels
+  uint32_t tunnels = 1;     // SAs and policies; flow i belongs to tunnel i % tunnels; kVti has one
   bool operator==(const Shape&) const = default;
 };
 

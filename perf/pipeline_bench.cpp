@@ -14,7 +14,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "crypto/gcm.hpp"
+#include "crypto/esp_transform.hpp"
 #include "dataplane/eal.hpp"
 #include "dataplane/pipeline.hpp"
 #include "perf/bed.hpp"
@@ -49,23 +49,33 @@ struct Figure {
   std::vector<Stage> stages;
 };
 
-// Raw GCM over 32 packets that lie in the cache, as the dataplane hands them over.
-Series raw_gcm(uint32_t bytes, bool encrypt, int windows) {
-  auto engine = crypto::GcmEngine::create();
-  const std::array<uint8_t, 16> key_bytes{1};
-  const auto key = engine->expand_key(key_bytes);
+// The suite that a shape's SAs use.
+crypto::EspSuite suite_of(const Shape& shape) {
+  if (shape.protection != Protection::kCbcSha256) return {};
+  return {.cipher = crypto::Cipher::kAesCbc,
+          .integrity = crypto::Integrity::kHmacSha256,
+          .key_bytes = 32,
+          .icv_bytes = 16};
+}
+
+// The cipher alone over 32 packets that lie in the cache, as the dataplane hands them over.
+Series raw_cipher(const crypto::EspSuite& suite, uint32_t inner_bytes, bool seal, int windows) {
+  auto engine = crypto::EspEngine::create();
+  const std::array<uint8_t, 32> key_bytes{1};
+  const auto key =
+      engine->make_key(suite, false, {key_bytes.data(), suite.key_bytes},
+                       {key_bytes.data(), suite.salt_bytes()}, {key_bytes.data(), suite.auth_key_bytes()});
   constexpr size_t kJobs = 32;
+  const uint32_t align = suite.align_bytes(), payload = (inner_bytes + 2 + align - 1) / align * align;
   std::vector<std::array<uint8_t, 2048>> data(kJobs);
-  std::vector<std::array<uint8_t, 12>> ivs(kJobs);
-  std::vector<std::array<uint8_t, 24>> aads(kJobs);
-  std::vector<crypto::GcmJob> jobs;
-  for (size_t i = 0; i < kJobs; ++i)
-    jobs.push_back({data[i].data(), bytes, ivs[i].data(), aads[i].data(), 8, aads[i].data() + 8});
+  std::vector<crypto::EspJob> jobs;
+  for (auto& packet : data)
+    jobs.push_back({.esp = packet.data(), .payload_bytes = payload, .sequence_high = 0});
   std::array<crypto::Verdict, kJobs> verdicts;
   Series series;
   for (int w = 0; w < windows; ++w) {
     const uint64_t begin = rte_rdtsc_precise();
-    for (int i = 0; i < 8; ++i) encrypt ? engine->encrypt(*key, jobs) : engine->decrypt(*key, jobs, verdicts);
+    for (int i = 0; i < 8; ++i) seal ? engine->seal(*key, jobs) : engine->open(*key, jobs, verdicts);
     series.values.push_back(static_cast<double>(rte_rdtsc_precise() - begin) / (8 * kJobs));
   }
   return series;
@@ -160,11 +170,25 @@ nlohmann::json to_json(Series& s) {
   return {{"median", s.median()}, {"mad", s.mad()}, {"p10", s.quiet()}};
 }
 
+const char* name_of(const Shape& shape) {
+  switch (shape.protection) {
+    case Protection::kGcm:
+      return shape.family == Family::kIpv6 ? "ipv6" : "gcm";
+    case Protection::kCbcSha256:
+      return "cbc-sha256";
+    case Protection::kEncapsulated:
+      return "nat-t";
+    case Protection::kVti:
+      return "vti";
+  }
+  return "";
+}
+
 void print_line(const Shape& s, Figure& f, double raw_encrypt, double raw_decrypt) {
-  std::printf("%5u  %-4s %u  %7.0f ±%-4.0f %7.0f  %5.2f   %7.0f ±%-4.0f %7.0f  %5.2f   %4.0f\n", s.ip_bytes,
-              s.source_nat ? "SNAT" : "-", s.workers, f.encap.median(), f.encap.mad(), f.encap.quiet(),
-              f.encap.quiet() / raw_encrypt, f.decap.median(), f.decap.mad(), f.decap.quiet(),
-              f.decap.quiet() / raw_decrypt, f.port.quiet());
+  std::printf("%5u  %-10s  %-4s %u  %7.0f ±%-4.0f %7.0f  %5.2f   %7.0f ±%-4.0f %7.0f  %5.2f   %4.0f\n",
+              s.ip_bytes, name_of(s), s.source_nat ? "SNAT" : "-", s.workers, f.encap.median(), f.encap.mad(),
+              f.encap.quiet(), f.encap.quiet() / raw_encrypt, f.decap.median(), f.decap.mad(),
+              f.decap.quiet(), f.decap.quiet() / raw_decrypt, f.port.quiet());
   std::fflush(stdout);
 }
 
@@ -182,48 +206,75 @@ void print_stages(const Shape& s, const std::vector<Figure::Stage>& stages) {
     std::printf(" %-20s  %5.0f  %5.0f\n", stage.name.c_str(), stage.encap, stage.decap);
 }
 
+// All rows: the policy tunnel by workers and NAT, then the other kinds of protection with one worker.
+std::vector<Shape> shapes() {
+  std::vector<Shape> all;
+  const auto add_sizes = [&](Shape shape) {
+    for (const uint16_t size : {64, 512, 1420}) {
+      shape.ip_bytes = size;
+      all.push_back(shape);
+    }
+  };
+  for (const uint16_t workers : {1, 2})
+    for (const bool nat : {false, true}) add_sizes({.workers = workers, .source_nat = nat});
+  add_sizes({.protection = Protection::kCbcSha256});
+  add_sizes({.family = Family::kIpv6});
+  add_sizes({.protection = Protection::kEncapsulated});
+  add_sizes({.protection = Protection::kVti});
+  return all;
+}
+
+Result<nlohmann::json> measure_row(const Shape& shape, int windows, std::vector<Figure::Stage>& stages) {
+  Series raw_encrypt = raw_cipher(suite_of(shape), shape.ip_bytes, true, windows),
+         raw_decrypt = raw_cipher(suite_of(shape), shape.ip_bytes, false, windows);
+  Figure figure = TRY(measure(shape, windows));
+  if (figure.sent != figure.arrived)
+    return fail("{}: {} of {} packets arrived; drops: {}", name_of(shape), figure.arrived, figure.sent,
+                figure.drops);
+  print_line(shape, figure, raw_encrypt.quiet(), raw_decrypt.quiet());
+  stages = figure.stages;
+  return nlohmann::json{{"size", shape.ip_bytes},
+                        {"protection", name_of(shape)},
+                        {"source_nat", shape.source_nat},
+                        {"workers", shape.workers},
+                        {"encap", to_json(figure.encap)},
+                        {"decap", to_json(figure.decap)},
+                        {"port", to_json(figure.port)},
+                        {"stages", to_json(figure.stages)},
+                        {"raw_encrypt", to_json(raw_encrypt)},
+                        {"raw_decrypt", to_json(raw_decrypt)}};
+}
+
+Result<void> write_report(const std::string& path, const nlohmann::json& report) {
+  std::FILE* file = std::fopen(path.c_str(), "w");
+  if (!file) return fail("{}: {}", path, errno_text());
+  const std::string text = report.dump(2) + "\n";
+  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  if (std::fclose(file) != 0 || !written) return fail("{}: {}", path, errno_text());
+  return {};
+}
+
 Result<int> run(int windows, const std::string& json_file) {
   const dataplane::Eal eal = TRY(dataplane::Eal::init(
       {.main_core = 0, .worker_cores = {}, .memory_mb = 1024, .pci = false, .pci_devices = {}}));
-  auto engine = crypto::GcmEngine::create();
+  auto engine = crypto::EspEngine::create();
   if (!engine) return fail("{}", engine.error());
   std::printf("TSC %.2f GHz, IPsec-MB %s (%s), %s pages, %d windows of %u packets\n\n",
               static_cast<double>(rte_get_tsc_hz()) / 1e9, IMB_VERSION_STR, engine->implementation().c_str(),
               eal.uses_huge_pages() ? "huge" : "ordinary", windows, Bed::kBatch);
-  std::printf("TSC cycles per packet      encap                             decap\n");
-  std::printf(" size  NAT  workers  median  MAD   p10  xraw      median  MAD      p10  xraw   port\n");
+  std::printf("TSC cycles per packet                  encap                             decap\n");
+  std::printf(
+      " size  kind        NAT  workers  median  MAD   p10  xraw      median  MAD      p10  xraw   port\n");
   nlohmann::json report = nlohmann::json::array();
   const Shape dearest{.workers = 1, .source_nat = true, .ip_bytes = 64};
   std::vector<Figure::Stage> dearest_stages;
-  for (const uint16_t workers : {1, 2})
-    for (const bool nat : {false, true})
-      for (const uint16_t size : {64, 512, 1420}) {
-        const Shape shape{.workers = workers, .source_nat = nat, .ip_bytes = size};
-        Series raw_encrypt = raw_gcm(size + 2u, true, windows),
-               raw_decrypt = raw_gcm(size + 2u, false, windows);
-        Figure figure = TRY(measure(shape, windows));
-        if (figure.sent != figure.arrived)
-          return fail("{} of {} packets arrived; drops: {}", figure.arrived, figure.sent, figure.drops);
-        print_line(shape, figure, raw_encrypt.quiet(), raw_decrypt.quiet());
-        if (shape == dearest) dearest_stages = figure.stages;
-        report.push_back({{"size", size},
-                          {"source_nat", nat},
-                          {"workers", workers},
-                          {"encap", to_json(figure.encap)},
-                          {"decap", to_json(figure.decap)},
-                          {"port", to_json(figure.port)},
-                          {"stages", to_json(figure.stages)},
-                          {"raw_encrypt", to_json(raw_encrypt)},
-                          {"raw_decrypt", to_json(raw_decrypt)}});
-      }
-  print_stages(dearest, dearest_stages);
-  if (!json_file.empty()) {
-    std::FILE* file = std::fopen(json_file.c_str(), "w");
-    if (!file) return fail("{}: {}", json_file, errno_text());
-    const std::string text = report.dump(2) + "\n";
-    const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-    if (std::fclose(file) != 0 || !written) return fail("{}: {}", json_file, errno_text());
+  for (const Shape& shape : shapes()) {
+    std::vector<Figure::Stage> stages;
+    report.push_back(TRY(measure_row(shape, windows, stages)));
+    if (shape == dearest) dearest_stages = stages;
   }
+  print_stages(dearest, dearest_stages);
+  if (!json_file.empty()) TRY(write_report(json_file, report));
   return 0;
 }
 

@@ -44,7 +44,10 @@ InterfaceKind kind_of(InterfaceType type) {
 }
 
 NatMatch match_of(const NatAddresses& from) {
-  return {from.address.low, from.address.high, static_cast<uint8_t>(from.address.negate), from.ports};
+  return {.low = from.address.low,
+          .high = from.address.high,
+          .negate = static_cast<uint8_t>(from.address.negate),
+          .ports = from.ports};
 }
 
 class Compiler {

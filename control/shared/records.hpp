@@ -45,6 +45,7 @@ struct InterfaceRecord {
   uint8_t protect = 0;  // kGre: never in clear, in or out
   uint8_t ttl = 64;     // kGre: of the outer header; 0: that of the inner packet, and its DF
   uint8_t has_key = 0;
+  uint8_t reserved[2] = {};
   uint32_t key = 0;
   IpAddress local;
   IpAddress remote;
@@ -55,6 +56,7 @@ struct InterfaceRecord {
 struct AddressRecord {
   InterfaceIndex interface;
   IpPrefix prefix;  // the address with its host bits
+  uint8_t reserved = 0;
 };
 
 enum class RouteKind : uint8_t { kNextHop, kBlackhole, kUnreachable, kProhibit };
@@ -92,6 +94,7 @@ struct NatMatch {
   IpAddress low;
   IpAddress high;
   uint8_t negate = 0;  // VyOS's "!192.0.2.0/24"
+  uint8_t reserved = 0;
   PortRange ports;
   constexpr bool matches(IpAddress a, uint16_t port) const {
     const bool inside = low.host() <= a.host() && a.host() <= high.host();
@@ -119,6 +122,7 @@ struct NatRuleRecord {
   IpAddress address_low;  // kAddress, kRange: inclusive; kPrefix: the network
   IpAddress address_high;
   PortRange ports;  // with has_port_range
+  uint8_t reserved[2] = {};
 };
 
 enum class Direction : uint8_t { kOut, kIn, kFwd };
@@ -135,6 +139,7 @@ struct PolicyTemplate {
   Spi spi;
   EspMode mode = EspMode::kTunnel;
   TemplateLevel level = TemplateLevel::kRequired;
+  uint8_t reserved[2] = {};
 };
 
 struct PolicyRecord {
@@ -143,6 +148,7 @@ struct PolicyRecord {
   Direction direction = Direction::kOut;
   PolicyAction action = PolicyAction::kProtect;
   uint8_t templates = 0;  // kProtect: 1..kMaxTemplates; applied in order, the first to the packet itself
+  uint8_t reserved = 0;
   uint32_t priority = 0;  // the lowest number wins
   Selector selector;
   InterfaceIndex interface = kNoInterface;  // kOut: the egress interface; kNoInterface: any

@@ -5,7 +5,7 @@
 #include "dataplane/stages/esp.hpp"
 #include "dataplane/stages/first_packet.hpp"
 #include "dataplane/stages/stop.hpp"
-#include "nat/rewrite.hpp"
+#include "dataplane/stages/translate.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -80,6 +80,17 @@ bool deliver_icmpv6(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   return false;
 }
 
+// The host gets packets as destination NAT made them, as Linux's sockets do.
+bool translate_for_host(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
+  const Packet& p = packet(mbuf);
+  if (d.is_related_error)
+    return translate_error(ctx, mbuf, *d.session) || stop(mbuf, DropReason::kSessionInvalid);
+  if (d.before_snat != p.tuple)
+    nat::apply(nat::make_rewrite(p.tuple, d.before_snat), bytes(mbuf).data(), l4_header(mbuf),
+               p.ip_bytes - p.l4_offset);
+  return true;
+}
+
 // What nobody here listens for.
 void refuse(rte_mbuf* mbuf, Decision& d) {
   const Packet& p = packet(mbuf);
@@ -140,12 +151,13 @@ void deliver(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   }
   d.answer_source = p.tuple.destination;
   if (is_own && (is_tunneled(ctx, mbuf, d) || is_used_here(ctx, mbuf, d))) return;
-  if (ctx.tables->host_path)
-    stop_for_main(mbuf, DropReason::kUsedHost);
-  else if (destination.is_multicast())
+  if (ctx.tables->host_path) {
+    if (translate_for_host(ctx, mbuf, d)) stop_for_main(mbuf, DropReason::kUsedHost);
+  } else if (destination.is_multicast()) {
     stop(mbuf, DropReason::kIpMulticast);
-  else
+  } else {
     refuse(mbuf, d);
+  }
 }
 
 }  // namespace espalier::dataplane

@@ -133,16 +133,13 @@ crypto::EspJob encapsulate(Context& ctx, const Sa& sa, rte_mbuf* mbuf, uint64_t 
           .sequence_high = static_cast<uint32_t>(number >> 32)};
 }
 
-// The tuple of the ESP packet, for the way that it takes where NAT can change it or another tunnel carries
-// it.
-Tuple outer_tuple(const Sa& sa, const Tuple& inner) {
-  Tuple tuple{.source = sa.source(), .destination = sa.destination(), .protocol = outer_protocol(sa)};
-  if (sa.mode() == EspMode::kTransport) tuple.source = inner.source, tuple.destination = inner.destination;
-  if (sa.has(kSaEncap)) {
-    tuple.source_port = sa.encap_source_port();
-    tuple.destination_port = sa.encap_destination_port();
-  }
-  return tuple;
+// The tuple becomes the ESP packet's, for the way that it takes where NAT can change it or another tunnel
+// carries it.
+void take_outer_tuple(const Sa& sa, Tuple& tuple) {
+  if (sa.mode() == EspMode::kTunnel) tuple.source = sa.source(), tuple.destination = sa.destination();
+  tuple.source_port = sa.has(kSaEncap) ? sa.encap_source_port() : be16{};
+  tuple.destination_port = sa.has(kSaEncap) ? sa.encap_destination_port() : be16{};
+  tuple.protocol = outer_protocol(sa);
 }
 
 // Where a run's ESP packets go.
@@ -153,24 +150,22 @@ struct OuterWay {
 };
 
 // The record of the packet that it is now: ESP on the way to the peer.
-void become_outer(const Context& ctx, const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
+void become_outer(const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
   const bool from_host = p.flags & kFromHost;
-  const uint32_t inner_mtu = sa.shape().inner_mtu(way.mtu_bytes, 0);
   p.ip_bytes = mbuf->data_len;
   p.flags = static_cast<uint16_t>((p.flags | kEncrypted) &
                                   ~(kReassembled | kFromHost | kAboutProtected | kMustProtect));
   p.fragment_limit = 0;
   p.into_tunnel = false;
-  p.tuple = outer_tuple(sa, p.tuple);
+  take_outer_tuple(sa, p.tuple);
   if (sa.mode() == EspMode::kTransport) return;
   p.l4_offset = sa.shape().outer_bytes;
   p.out = way.route.interface;
   p.next_hop = way.route.next_hop;
   p.neighbor = way.neighbor.value;
   // Linux cuts what the host sent to what fits inside, since it looks at the inner packet's path.
-  p.mtu_bytes = from_host ? inner_mtu : way.mtu_bytes;
-  (void)ctx;
+  p.mtu_bytes = from_host ? sa.shape().inner_mtu(way.mtu_bytes, 0) : way.mtu_bytes;
 }
 
 DropReason why_no_number(SequenceStop stop) {
@@ -211,7 +206,7 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
   for (uint32_t i = 0; i < numbers.granted; ++i) {
     bytes += packet(run[i]).ip_bytes;
     jobs[i] = encapsulate(ctx, sa, run[i], numbers.first + i);
-    become_outer(ctx, sa, way, run[i]);
+    become_outer(sa, way, run[i]);
   }
   ctx.esp->seal(sa.key(), {jobs.data(), numbers.granted});
   if (sa.is_limited()) return;

@@ -119,11 +119,22 @@ void ask_for_sa(Context& ctx, rte_mbuf* mbuf) {
   stop_for_main(mbuf, reason);
 }
 
+// The SA of the policy's first template. False: one is required and there is none.
+bool take_first_sa(const Context& ctx, Packet& p, const FlowDecision& decision) {
+  p.policy = decision.policy;
+  p.templates = decision.templates;
+  p.template_at = 0;
+  p.sa = ctx.tables->policy_sas->at(decision.policy, 0);
+  if (p.sa == kNoSa) [[unlikely]]
+    p.sa = next_sa(ctx, (*ctx.tables->spd)[decision.policy], p.template_at);
+  return p.sa != kNoSa || p.template_at == p.templates;
+}
+
 bool settle(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   Packet& p = packet(mbuf);
   const FlowDecision decision = decision_of(ctx, p, d);
   if (may_record(p)) {
-    const FlowKey key = flow_key(p);
+    const FlowKey key = FlowKey::of(p);
     p.flow = ctx.flows->record(key, ctx.flows->hash(key), decision, ctx.now_ms);
   } else {
     p.flow = ctx.flows->place_unrecorded(decision);
@@ -144,10 +155,6 @@ bool is_on_the_way(const FirstPacketStage& stage, Way way) {
       return stage.from_gateway;
   }
   return false;
-}
-
-FlowKey flow_key(const Packet& p) {
-  return {.tuple = p.tuple, .path = p.path, .in = p.in};
 }
 
 IpAddress error_source(const Context& ctx, const Packet& p, const Decision& d) {
@@ -195,15 +202,9 @@ bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
   p.into_tunnel = decision.flags & kDecidedTunnel;
   p.sa = kNoSa;
   if (decision.policy == kNoPolicy) return true;
+  if (decision.templates != 0 && !take_first_sa(ctx, p, decision)) return stop(mbuf, DropReason::kOutNoState);
   ctx.stats->policies[decision.policy.value].add(1, p.ip_bytes);
-  if (decision.templates == 0) return true;
-  p.policy = decision.policy;
-  p.templates = decision.templates;
-  p.template_at = 0;
-  p.sa = ctx.tables->policy_sas->at(decision.policy, 0);
-  if (p.sa == kNoSa) [[unlikely]]
-    p.sa = next_sa(ctx, (*ctx.tables->spd)[decision.policy], p.template_at);
-  return p.sa != kNoSa || p.template_at == p.templates || stop(mbuf, DropReason::kOutNoState);
+  return true;
 }
 
 namespace {

@@ -29,9 +29,6 @@ inline bool may_record(const Packet& p) {
          (!(p.flags & kFromGateway) || p.path == kMadeHere || p.path == kEncryptedHere);
 }
 
-// The flow key of a parsed packet.
-FlowKey flow_key(const Packet& p);
-
 // A packet for the gateway itself. `d.service` is set for what `local_input` takes. Of the others pings are
 // answered, path MTU messages are learned from, the host gets the rest, or it is refused: a reason is left,
 // and in `d` the ICMP error to answer with.

@@ -96,7 +96,7 @@ struct Guess {
 // Every packet is a hit or a miss, and a miss is walked.
 bool look_up(Context& ctx, rte_mbuf* mbuf, const Guess& guess) {
   const Packet& p = packet(mbuf);
-  const uint32_t index = may_record(p) ? ctx.flows->find(flow_key(p), guess.hash, guess.index) : kNone32;
+  const uint32_t index = may_record(p) ? ctx.flows->find(FlowKey::of(p), guess.hash, guess.index) : kNone32;
   bool invalid = false;
   if (index == kNone32 || !serves(ctx, mbuf, (*ctx.flows)[index].decision, invalid)) {
     ctx.stats->flow_misses.add(1);
@@ -111,7 +111,7 @@ bool look_up(Context& ctx, rte_mbuf* mbuf, const Guess& guess) {
 uint16_t flow_lookup(Context& ctx, MbufSpan burst) {
   std::array<Guess, kBurst * 2> guesses;
   for (size_t i = 0; i < burst.size(); ++i) {
-    guesses[i].hash = ctx.flows->hash(flow_key(packet(burst[i])));
+    guesses[i].hash = ctx.flows->hash(FlowKey::of(packet(burst[i])));
     ctx.flows->prefetch(guesses[i].hash);
   }
   for (size_t i = 0; i < burst.size(); ++i) guesses[i].index = ctx.flows->guess(guesses[i].hash);

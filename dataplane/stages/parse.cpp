@@ -223,8 +223,7 @@ bool gather(Context& ctx, rte_mbuf*& mbuf) {
 }
 
 bool parse_frame(Context& ctx, rte_mbuf*& mbuf, ReceivedCount& received) {
-  packet(mbuf) = Packet{};
-  packet(mbuf).in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
+  make_fresh(mbuf).in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
   if (mbuf->nb_segs != 1 && !gather(ctx, mbuf)) return false;
   Packet& p = packet(mbuf);
   uint16_t ether_type = 0;
@@ -295,6 +294,7 @@ uint16_t parse(Context& ctx, MbufSpan burst) {
       rte_mbuf* next = burst[i + kAhead - 1];
       rte_prefetch0(rte_pktmbuf_mtod(next, void*));
       rte_prefetch0(&packet(next));
+      rte_prefetch0(&packet(next).next_hop);
     }
     return parse_frame(ctx, mbuf, received);
   });

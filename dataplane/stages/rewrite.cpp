@@ -5,22 +5,12 @@
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
-#include "nat/rewrite.hpp"
+#include "dataplane/stages/translate.hpp"
 
 namespace espalier::dataplane {
 namespace {
 
 using nat::kTcpSyn;
-
-// False: the session is gone, or the quote cannot be translated; then nothing may leave.
-bool translate_error(Context& ctx, rte_mbuf* mbuf, const nat::SessionRef& session) {
-  const auto tuples = ctx.sessions->tuples(session);
-  if (!tuples) return false;
-  for (const auto step : {nat::NatStep::kDestination, nat::NatStep::kSource})
-    if (!nat::translate_icmp_error(bytes(mbuf), tuples->original, tuples->reply, session.direction, step))
-      return false;
-  return true;
-}
 
 // RFC 9293 section 3.7.1: the value of the option of kind 2 and length 4, null if the SYN has none.
 uint8_t* find_mss(uint8_t* tcp, uint32_t tcp_bytes) {

@@ -93,6 +93,7 @@ void parse_header(const json& document, Scenario& scenario) {
 ExpectedDrop parse_drop(const json& entry) {
   ExpectedDrop drop{entry.at("any_of"), {}};
   if (!entry.at("count").is_null()) drop.count = entry["count"].get<uint64_t>();
+  drop.may_be_none = entry.value("may_be_none", false);
   return drop;
 }
 

@@ -29,6 +29,7 @@ using NamedCounts = std::map<std::string, uint64_t, std::less<>>;
 struct ExpectedDrop {
   std::vector<std::string> any_of;  // drop reasons' names
   std::optional<uint64_t> count;    // nothing: one or more
+  bool may_be_none = false;         // a fragment may be held instead
 };
 
 // What a UDP socket of the gateway's host got.
@@ -71,7 +72,7 @@ struct Scenario {
   std::vector<RandomValue> random;
   std::set<uint16_t> host_ports;  // UDP sockets of the host
   uint32_t largest_mtu = 1500;
-  bool limited = false;  // some SA has a limit: packets must not be run in vain
+  bool limited = false;  // an SA has a limit, or a step waits for another: packets must not be run in vain
   std::vector<Step> steps;
 };
 

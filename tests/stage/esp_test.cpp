@@ -62,7 +62,7 @@ TEST_F(Esp, OuterCongestionMarksReachTheInnerPacketOrDropIt) {
   rte_mbuf* capable = marked(2, 1);
   rte_mbuf* not_capable = marked(0, 2);
   ASSERT_EQ(input(), 1);
-  EXPECT_EQ(ip_header(capable).tos, 3);
+  EXPECT_EQ(ipv4_header(capable).tos, 3);
   EXPECT_EQ(test::internet_checksum(test::ByteView(content(capable)).first(20)), 0);
   EXPECT_EQ(reason(not_capable), DropReason::kEspCeNotEct);
 }
@@ -137,7 +137,7 @@ TEST_F(Esp, AForgedClearPacketHasAnotherFlowKey) {
   ASSERT_EQ(input(), 1);
   rte_mbuf* forged = parsed(kWan, kInner);
   EXPECT_EQ(packet(decrypted).tuple, packet(forged).tuple);
-  EXPECT_NE(flow_key(packet(decrypted)), flow_key(packet(forged)));
+  EXPECT_NE(FlowKey::of(packet(decrypted)), FlowKey::of(packet(forged)));
 }
 
 TEST_F(Esp, EveryPacketOfABurstIsCountedOnce) {

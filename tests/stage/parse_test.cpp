@@ -36,7 +36,9 @@ TEST_F(Parse, FaultsOfTheFrame) {
   const Bytes good = test::udp("192.168.10.45:4000", "10.10.10.55:5000").bytes();
   EXPECT_EQ(fate_of_frame(Bytes(13)), DropReason::kEthernetTruncated);
   EXPECT_EQ(fate_of_frame(test::ethernet(kHostMac, kHostMac, good)), DropReason::kEthernetNotForUs);
-  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, good, 0x86dd)), DropReason::kEthernetUnknownType);
+  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, good, 0x88cc)), DropReason::kEthernetUnknownType);
+  EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, good, 0x86dd)), DropReason::kIpBadVersion)
+      << "IPv4 that says it is IPv6";
   EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, Bytes{0, 5, 8, 0}, 0x8100)),
             DropReason::kEthernetUnknownVlan);
   EXPECT_EQ(fate_of_frame(test::ethernet(kLanMac, kHostMac, Bytes{0, 5}, 0x8100)),
@@ -66,6 +68,26 @@ TEST_F(Parse, CutOffTransportHeaders) {
   EXPECT_EQ(fate(test::ip(kProtoIcmp, "192.168.10.45", "10.10.10.55", Bytes(7)).bytes()),
             DropReason::kL4Truncated);
   EXPECT_EQ(fate(test::ip(kProtoGre, "192.168.10.45", "10.10.10.55", Bytes(1)).bytes()), DropReason::kNone);
+}
+
+// Of a device that scatters: the pieces are one packet, however they were cut.
+TEST_F(Parse, AFrameInSeveralBuffersBecomesOne) {
+  const Bytes packet = test::udp("192.168.10.45:4000", "10.10.10.55:5000").payload(1200).bytes();
+  const Bytes whole = test::ethernet(kLanMac, kHostMac, packet);
+  for (const size_t first : {size_t{1}, size_t{14}, size_t{20}, size_t{700}, whole.size() - 1}) {
+    rte_mbuf* head = frame(kLan, test::ByteView(whole).first(first));
+    for (size_t at = first; at < whole.size(); at += 500) {
+      rte_mbuf* more =
+          frame(kLan, test::ByteView(whole).subspan(at, std::min<size_t>(500, whole.size() - at)));
+      burst.pop_back();  // the head has it
+      ASSERT_EQ(rte_pktmbuf_chain(head, more), 0);
+    }
+    ASSERT_GT(head->nb_segs, 1);
+    ASSERT_EQ(parse(ctx, MbufSpan(&burst.back(), 1)), 1);
+    EXPECT_EQ(burst.back()->nb_segs, 1);
+    EXPECT_EQ(content(burst.back()), packet);
+    EXPECT_EQ(dataplane::packet(burst.back()).tuple.source_port.host(), 4000);
+  }
 }
 
 TEST_F(Parse, WhatIsGoodGoesOnInItsOrder) {

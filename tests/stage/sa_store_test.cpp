@@ -21,16 +21,20 @@ class SaStoreTest : public testing::Test {
     cells_.reset();
     std::filesystem::remove_all(folder_);
   }
+  static SaRecord record(uint32_t replay_window, uint32_t flags) {
+    SaRecord r;
+    r.spi = Spi{0x3001};
+    r.direction = Direction::kIn;
+    r.flags = flags;
+    r.replay_window = replay_window;
+    r.key[0] = 1;
+    return r;
+  }
   // What a process does that starts with this SA.
   Result<void> install(uint32_t replay_window, uint32_t flags) {
     store_ = SaStore::open(*vault_, *cells_, 1).value();
-    SaRecord record;
-    record.spi = Spi{0x3001};
-    record.direction = Direction::kIn;
-    record.flags = flags;
-    record.replay_window = replay_window;
-    record.key[0] = 1;
-    auto change = TRY(store_->plan({&record, 1}));
+    const SaRecord wanted = record(replay_window, flags);
+    auto change = TRY(store_->plan({&wanted, 1}));
     store_->install(change);
     store_->release(change);
     return {};
@@ -50,9 +54,9 @@ TEST_F(SaStoreTest, AStaticKeysWindowMayChangeWithTheProcess) {
   const auto done = install(512, kSaStaticKey);
   ASSERT_TRUE(done) << done.error().text;
   EXPECT_EQ(window().size(), 512u);
-  EXPECT_FALSE(window().check(SeqNo{99})) << "within the new window, and maybe accepted by the old one";
-  EXPECT_FALSE(window().check(SeqNo{100}));
-  EXPECT_TRUE(window().check(SeqNo{101}));
+  EXPECT_FALSE(window().check(99)) << "within the new window, and maybe accepted by the old one";
+  EXPECT_FALSE(window().check(100));
+  EXPECT_TRUE(window().check(101));
 }
 
 TEST_F(SaStoreTest, WithTheSameWindowItGoesOnWhereItWas) {
@@ -61,16 +65,32 @@ TEST_F(SaStoreTest, WithTheSameWindowItGoesOnWhereItWas) {
   cells_->cell(SaIndex{0}).owner.installed_s.store(7);
   store_.reset();
   ASSERT_TRUE(install(32, kSaStaticKey));
-  EXPECT_TRUE(window().check(SeqNo{99})) << "not accepted yet";
+  EXPECT_TRUE(window().check(99)) << "not accepted yet";
   EXPECT_EQ(cells_->cell(SaIndex{0}).owner.installed_s.load(), 7u) << "it has not been out of use";
 }
 
-// Its cell would be made anew, and with it forget what was accepted.
-TEST_F(SaStoreTest, OfAKeyThatIsNotRememberedItMayNot) {
+// A key that IKE made is in its cell only as long as it is in use; what was accepted by it stays known as
+// well.
+TEST_F(SaStoreTest, ThatOfAKeyThatIsNotRememberedMayChangeToo) {
   ASSERT_TRUE(install(32, 0));
+  cells_->cell(SaIndex{0}).window.top.store(100);
   store_.reset();
-  EXPECT_FALSE(install(512, 0));
-  EXPECT_TRUE(install(32, 0));
+  const auto done = install(512, 0);
+  ASSERT_TRUE(done) << done.error().text;
+  EXPECT_EQ(window().size(), 512u);
+  EXPECT_FALSE(window().check(99)) << "within the new window, and maybe accepted by the old one";
+  EXPECT_FALSE(window().check(100));
+  EXPECT_TRUE(window().check(101));
+}
+
+// Workers may be at work with it.
+TEST_F(SaStoreTest, OfAnInstalledStateItMayNot) {
+  ASSERT_TRUE(install(32, 0));
+  SaRecord other = record(64, 0);
+  EXPECT_FALSE(store_->plan({&other, 1}));
+  EXPECT_FALSE((other = record(32, kSaEsn), store_->plan({&other, 1})));
+  other = record(32, 0);
+  EXPECT_TRUE(store_->plan({&other, 1}));
 }
 
 }  // namespace

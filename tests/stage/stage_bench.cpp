@@ -35,11 +35,11 @@ T must(Result<T> result) {
   return *std::move(result);
 }
 
-Ipv4Prefix prefix(std::string_view address, uint8_t length) {
-  return {test::parse_address(address), length};
+IpPrefix prefix(std::string_view address, uint8_t length) {
+  return IpPrefix::of(test::parse_address(address), length);
 }
 
-Interface interface(InterfaceIndex index, std::string_view name, const MacAddress& mac, Ipv4Prefix address,
+Interface interface(InterfaceIndex index, std::string_view name, const MacAddress& mac, IpPrefix address,
                     const LinkState& link) {
   Interface made;
   made.index = index;
@@ -72,7 +72,7 @@ void StageBench::SetUp() {
   const uint64_t seed[4] = {1, 2, 3, 4};
   flows_ = std::make_unique<FlowCache>(1024, seed);
   reassembler_ = std::make_unique<Reassembler>(pools().jumbos, 8);
-  gcm_ = *crypto::GcmEngine::create();
+  esp_.emplace(crypto::EspEngine::create().value());
   static int counter = 0;
   mailbox_ = must(Mailbox::create(fmt::format("stage{}", counter++), 64, 0));
   mailboxes_[0] = mailbox_.get();
@@ -85,7 +85,7 @@ void StageBench::SetUp() {
   ctx.neighbors = neighbors_.get();
   ctx.flows = flows_.get();
   ctx.reassembler = reassembler_.get();
-  ctx.gcm = &*gcm_;
+  ctx.esp = &*esp_;
   ctx.pool = pools().packets;
   ctx.transmitter = transmitter_.get();
   ctx.arp = ctx.main = mailbox_.get();
@@ -107,13 +107,17 @@ void StageBench::make_tables() {
       std::vector<Interface>{interface(kLan, "lan0", kLanMac, prefix("192.168.10.1", 24), link_),
                              interface(kWan, "wan0", kWanMac, prefix("203.0.113.1", 24), link_)});
   RouteRecord all;
-  all.via = test::parse_address("203.0.113.254");
-  all.interface = kWan;
+  all.index = RouteIndex{0};
+  all.prefix = IpPrefix::any(Family::kIpv4);
+  all.next_hop_count = 1;
+  all.next_hops[0] = {.via = test::parse_address("203.0.113.254"), .interface = kWan};
   tables_.fib = must(Fib::build({&all, 1}, *tables_.interfaces));
   const PolicyRecord policies[] = {tunnel_policy(0, Direction::kOut), tunnel_policy(1, Direction::kFwd)};
   tables_.spd = std::make_shared<const Spd>(policies);
   tables_.policy_sas = std::make_shared<PolicySas>(2);
   tables_.rules = std::make_shared<const nat::RuleSet>();
+  const std::array<InterfaceRecord, 2> none_a_tunnel{};
+  tables_.tunnels = std::make_shared<const TunnelTable>(none_a_tunnel);
 }
 
 void StageBench::make_sas() {
@@ -164,12 +168,13 @@ PolicyRecord StageBench::tunnel_policy(uint32_t index, Direction direction) {
   r.templates = 1;
   r.selector.source = prefix("192.168.10.0", 24);
   r.selector.destination = prefix("10.10.10.0", 24);
-  r.tmpl = {.source = test::parse_address("203.0.113.1"),
-            .destination = test::parse_address("203.0.113.2"),
-            .reqid = Reqid{1}};
+  r.tmpl[0] = {.source = test::parse_address("203.0.113.1"),
+               .destination = test::parse_address("203.0.113.2"),
+               .reqid = Reqid{1},
+               .spi = {}};
   if (direction == Direction::kOut) return r;
   std::swap(r.selector.source, r.selector.destination);
-  std::swap(r.tmpl.source, r.tmpl.destination);
+  std::swap(r.tmpl[0].source, r.tmpl[0].destination);
   return r;
 }
 
@@ -180,7 +185,7 @@ void StageBench::set_policies(const std::vector<PolicyRecord>& policies) {
 }
 
 void StageBench::forget_policy_sas() {
-  tables_.policy_sas = std::make_shared<PolicySas>(tables_.policy_sas->size);
+  tables_.policy_sas = std::make_shared<PolicySas>(tables_.spd->policies().size());
 }
 
 void StageBench::route_outer(RouteVerdict verdict) {

@@ -68,7 +68,7 @@ class StageBench : public testing::Test {
   std::unique_ptr<NeighborTable> neighbors_;
   std::unique_ptr<FlowCache> flows_;
   std::unique_ptr<Reassembler> reassembler_;
-  std::optional<crypto::GcmEngine> gcm_;
+  std::optional<crypto::EspEngine> esp_;
   std::unique_ptr<Mailbox> mailbox_;
   Mailbox* mailboxes_[1] = {};
   std::unique_ptr<Transmitter> transmitter_;

@@ -79,7 +79,8 @@ class Translation:
             "title": self.recording.summary["title"],
             "macs": {each["name"]: each["mac"] for each in self.recording.scenario["interface"]},
             "largest_mtu": max(link.mtu or 0 for link in self.gateway.links.values()),
-            "limited": any(state.limits for state in self.gateway.states) or "limit " in _all_ip(self.recording),
+            "limited": any(state.limits for state in self.gateway.states) or "limit " in _all_ip(self.recording)
+            or any(self._waits(number, recorded) for number, _, recorded in self.recording.steps()),
             "keys": list(self.keys.values()),
             "host_ports": [*self.recording.scenario.get("encap_ports", []),
                            *self.recording.scenario.get("udp_ports", [])],
@@ -100,7 +101,7 @@ class Translation:
 
     def _step(self, number, given, recorded, excluded):
         step = {"id": recorded["id"], "note": recorded.get("note", ""), "in": recorded["in"],
-                "linux": recorded["counters"], "drops": expectations.drops(recorded, self.settings.host_path),
+                "linux": recorded["counters"], "drops": expectations.drops(recorded, self.settings.host_path, self._waits(number, recorded)),
                 "wait_ms": int(1000 * given.get("wait", 0))}
         if given.get("ip"):
             ip_batch.apply(self.gateway, given["ip"])
@@ -115,6 +116,10 @@ class Translation:
             step["skip"] = reason
         self._remember(number, recorded["id"])
         return step
+
+    def _waits(self, number, recorded):
+        frames = [frame for _, frame in self.recording.frames["in"].get(number, [])]
+        return not recorded["out"] and any(random_values.is_fragment(frame) for frame in frames)
 
     def _why_not_played(self, given, recorded):
         chain = expectations.filtered(recorded, self.dropping_chains)

@@ -1,4 +1,4 @@
-// ICMP against what Linux sent (tests/golden/recordings, tests/oracle), and byte by byte where no recording
+// ICMP against what Linux sent (tests/oracle), and byte by byte where no recording
 // has it.
 #include "dataplane/icmp.hpp"
 
@@ -17,7 +17,7 @@ const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(25
 constexpr std::string_view kHost = "192.168.10.45", kGateway = "192.168.10.1";
 
 std::vector<Bytes> recorded(const std::string& scenario, const std::string& file, uint32_t step) {
-  return test::recorded(std::string(GOLDEN_RECORDINGS) + "/" + scenario, file, step);
+  return test::recorded(std::string(ORACLE_GOLDEN) + "/" + scenario, file, step);
 }
 std::vector<Bytes> recorded6(const std::string& file, uint32_t step) {
   return test::recorded(std::string(ORACLE_GOLDEN) + "/40-ipv6-errors", file, step);

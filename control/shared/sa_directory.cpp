@@ -244,7 +244,11 @@ Result<CellClaim> SaDirectory::claim_again(SaIndex index, const CellRequest& req
   if (cell.owner.identity.static_key != request.identity.static_key)
     return fail("SA cell {}: one key is used by a static and by an IKE SA", index.value);
   TRY(go_on(index, request));
-  if (!in_use(index)) cell.owner.installed_s.store(boot_time_s(), std::memory_order_relaxed);
+  if (!in_use(index)) {
+    // An SA that was taken out and put in again is a new one but for its numbers: its limits begin anew.
+    clear_counters(cell);
+    cell.owner.installed_s.store(boot_time_s(), std::memory_order_relaxed);
+  }
   cell.owner.state.store(CellState::kInUse, std::memory_order_release);
   return CellClaim{index, true};
 }

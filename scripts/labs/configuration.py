@@ -43,8 +43,9 @@ class Sa:
         return bytes.fromhex(self.keys.get(name, "0x")[2:])
 
     def state(self, direction):
+        of_direction = {name: value for name, value in self.keywords.items() if direction == "out" or name != "keepalive"}
         return {"spi": self.spi, "src": self.src, "dst": self.dst, "reqid": self.reqid, "mode": "tunnel",
-                "direction": direction, **self.keys, "replay-window": self.replay_window, **self.keywords}
+                "direction": direction, **self.keys, "replay-window": self.replay_window, **of_direction}
 
 
 @dataclasses.dataclass

@@ -31,18 +31,15 @@ def answered(lab, count=3, **options):
 
 
 @contextlib.contextmanager
-def two_sites(folder, **options):
-    """The two sites, started, unless `start=False`; prints the gateways' logs when the test fails."""
-    start = options.pop("start", True)
-    changes = options.pop("settings", {})
-    with TwoSites("esp-test", folder / "lab", **options) as lab:
-        try:
-            yield lab.start(**changes) if start else lab
-        except BaseException:
-            for gateway in (lab.a, lab.b):
-                if gateway.log.exists():
-                    print(f"-- log of {gateway.machine.name}:\n{gateway.log_tail()}")
-            raise
+def logs(*gateways):
+    """Prints the gateways' logs when the test fails."""
+    try:
+        yield
+    except BaseException:
+        for gateway in gateways:
+            if gateway.log.exists():
+                print(f"-- log of {gateway.machine.name}:\n{gateway.log_tail()}")
+        raise
 
 
 @contextlib.contextmanager
@@ -57,11 +54,24 @@ def one_site(folder, start=True, **changes):
 
 
 @contextlib.contextmanager
-def no_clear_packets(lab):
-    """Nothing but ESP and ARP is on the wire meanwhile."""
-    running = lab.watch("clear", expression="not arp and not ip proto 50")
+def two_sites(folder, **options):
+    """The two sites, started, unless `start=False`."""
+    start = options.pop("start", True)
+    changes = options.pop("settings", {})
+    with TwoSites("esp-test", folder / "lab", **options) as lab, logs(lab.a, lab.b):
+        yield lab.start(**changes) if start else lab
+
+
+NEIGHBORS = "arp or dst net ff02::/16 or (icmp6 and ip6[40] >= 133 and ip6[40] <= 137)"
+ESP = "proto 50 or (ip6[6] == 44 and ip6[40] == 50)"
+
+
+@contextlib.contextmanager
+def no_clear_packets(lab, protected=ESP):
+    """Nothing but ESP (or what `protected` names) and the neighbors' finding each other is on the wire meanwhile."""
+    running = lab.watch("clear", expression=f"not ({NEIGHBORS}) and not ({protected})")
     yield
-    nothing([packet.summary() for packet in running.stop()], "frames on the wire that are neither ESP nor ARP")
+    nothing([packet.summary() for packet in running.stop()], "frames on the wire that are neither ESP nor of neighbors")
 
 
 def opener(lab):

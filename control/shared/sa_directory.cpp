@@ -9,6 +9,10 @@
 namespace espalier {
 namespace {
 
+void clear_counters(SaCell& cell) {
+  std::memset(static_cast<void*>(&cell.counters), 0, sizeof cell.counters);
+}
+
 // As it is stored: an outbound key is the same key under any SPI.
 SaIdentity canonical(SaIdentity identity) {
   if (identity.direction == Direction::kOut) identity.spi = Spi(0);
@@ -292,7 +296,7 @@ Result<CellClaim> SaDirectory::claim_new(const CellRequest& request) {
   cell.outbound.next_sequence = request.last_sequence + 1;
   cell.outbound.sequence_limit = request.last_sequence + 1;
   set_end(cell.outbound, request);
-  std::memset(static_cast<void*>(&cell.counters), 0, sizeof cell.counters);
+  clear_counters(cell);
   cell.peer.forget();
   by_identity_.emplace(identity, index);
   KILL_POINT("sa_directory.before_claim");

@@ -45,7 +45,7 @@ def ospf(interface, number):
     """ospfd's configuration: the tunnel as an interface, the LAN as a stub."""
     return (f"interface {interface}\n ip ospf area 0\n ip ospf hello-interval 1\n ip ospf dead-interval 4\n"
             "interface lan\n ip ospf area 0\n"
-            f"router ospf\n ospf router-id 10.255.0.{number}\n passive-interface lan\n timers throttle spf 0 50 1000\n")
+            f"router ospf\n ospf router-id 10.255.0.{number}\n passive-interface lan\n timers throttle spf 0 50 500\n timers throttle lsa all 0\n timers lsa min-arrival 0\n")
 
 
 def bgp(number, neighbor, network):

@@ -75,6 +75,7 @@ void Gateway::send_keepalive(const Sa& sa) {
              .source_port = sa.encap_source_port(),
              .destination_port = sa.encap_destination_port(),
              .protocol = kProtoUdp};
+  finish_udp_checksum(p.tuple, {at + ip_bytes, sizeof(UdpHeader) + 1});
   p.path = kEncryptedHere;
   p.in = kNoInterface;
   p.flags = kFromGateway | kEncrypted;

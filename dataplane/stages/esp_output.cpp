@@ -52,8 +52,7 @@ void write_trailer(uint8_t* at, uint32_t padding, uint8_t next_header) {
                                         .next_header = next_header};
 }
 
-// RFC 3948 section 2.1: no checksum in IPv4. In IPv6 none either, which RFC 6936 allows tunnels, as Linux
-// does it.
+// Its checksum waits for what the cipher writes: see finish_udp_checksums().
 void write_udp_header(const Sa& sa, uint32_t udp_bytes, uint8_t* at) {
   *reinterpret_cast<UdpHeader*>(at) = {.source_port = sa.encap_source_port(),
                                        .destination_port = sa.encap_destination_port(),
@@ -168,6 +167,14 @@ void become_outer(const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
   p.mtu_bytes = from_host ? sa.shape().inner_mtu(way.mtu_bytes, 0) : way.mtu_bytes;
 }
 
+void finish_udp_checksums(MbufSpan run, std::span<const crypto::EspJob> jobs) {
+  for (size_t i = 0; i < run.size(); ++i) {
+    uint8_t* udp = jobs[i].esp - sizeof(UdpHeader);
+    const auto* end = rte_pktmbuf_mtod_offset(run[i], uint8_t*, run[i]->data_len);
+    finish_udp_checksum(packet(run[i]).tuple, {udp, static_cast<size_t>(end - udp)});
+  }
+}
+
 DropReason why_no_number(SequenceStop stop) {
   return stop == SequenceStop::kExhausted ? DropReason::kEspSequenceExhausted
                                           : DropReason::kEspSequenceNotReserved;
@@ -209,6 +216,7 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
     become_outer(sa, way, run[i]);
   }
   ctx.esp->seal(sa.key(), {jobs.data(), numbers.granted});
+  if (sa.has(kSaEncap)) finish_udp_checksums(run.first(numbers.granted), jobs);
   if (sa.is_limited()) return;
   CellCounters::add(sa.counters().packets, numbers.granted);
   CellCounters::add(sa.counters().bytes, bytes);

@@ -8,7 +8,7 @@ from labs.network import wait_until
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # scapy's own, about ciphers that we do not use
-    from scapy.all import ARP, IP, PcapReader, defragment, wrpcap  # noqa: F401
+    from scapy.all import ARP, IP, UDP, IPv6, PcapReader, defragment, wrpcap  # noqa: F401
     from scapy.layers.ipsec import ESP, SecurityAssociation
 
 
@@ -59,12 +59,24 @@ def foreign(packets):
     return [packet for packet in packets if not (ARP in packet or (IP in packet and packet[IP].proto == 50))]
 
 
+SCAPY_HASHES = {"sha1": "HMAC-SHA1-96", "sha256": "SHA2-256-128", "sha384": "SHA2-384-192", "sha512": "SHA2-512-256"}
+
+
+def association(sa):
+    """What scapy needs to open one SA's packets."""
+    header = IPv6 if ":" in sa.src else IP
+    hashed = {"auth_algo": SCAPY_HASHES[sa.suite.hash], "auth_key": sa.key("auth-key")} if sa.suite.hash else {}
+    cipher = {} if sa.suite.scapy == "NULL" else {"crypt_key": sa.key()}
+    icv = {} if sa.suite.hash else {"crypt_icv_size": sa.suite.icv_bits // 8}
+    return SecurityAssociation(ESP, spi=sa.spi, crypt_algo=sa.suite.scapy, **cipher, **icv, **hashed,
+                               tunnel_header=header(src=sa.src, dst=sa.dst))
+
+
 class Opener:
     """Decrypts ESP with the keys of the SAs, by SPI."""
 
     def __init__(self, sas):
-        self.by_spi = {sa.spi: SecurityAssociation(ESP, spi=sa.spi, crypt_algo="AES-GCM", crypt_key=sa.key,
-                                                   tunnel_header=IP(src=sa.src, dst=sa.dst)) for sa in sas}
+        self.by_spi = {sa.spi: association(sa) for sa in sas}
 
     def open(self, packets):
         """The inner IP packets of the ESP packets, whole ones of fragments, in order; raises if one is not authentic."""

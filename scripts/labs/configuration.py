@@ -1,6 +1,9 @@
 """Writes configurations in libconfig's syntax, and the parts that labs use again and again."""
 import dataclasses
-import secrets
+
+from labs import suites
+
+AES128GCM = suites.BY_NAME["aes128gcm128"]
 
 
 def text_of(settings):
@@ -24,22 +27,25 @@ def value_text(value):
 
 @dataclasses.dataclass
 class Sa:
-    """One direction of a tunnel with a static key: AES-GCM with a 16-byte ICV, as `ip xfrm state` knows it."""
+    """One direction of a tunnel with static keys, as `ip xfrm state` knows it."""
     spi: int
     src: str
     dst: str
     reqid: int
-    bits: int = 128
+    suite: suites.Suite = AES128GCM
     replay_window: int = 64
-    key: bytes = b""
+    keywords: dict = dataclasses.field(default_factory=dict)  # further ones of the state: mode, esn, encap ...
 
     def __post_init__(self):
-        self.key = self.key or secrets.token_bytes(self.bits // 8 + 4)  # with the 4-byte salt at its end
+        self.keys = self.suite.keys()
+
+    def key(self, name="key"):
+        return bytes.fromhex(self.keys.get(name, "0x")[2:])
 
     def state(self, direction):
+        of_direction = {name: value for name, value in self.keywords.items() if direction == "out" or name != "keepalive"}
         return {"spi": self.spi, "src": self.src, "dst": self.dst, "reqid": self.reqid, "mode": "tunnel",
-                "direction": direction, "encryption": f"aes{self.bits}gcm128", "key": "0x" + self.key.hex(),
-                "replay-window": self.replay_window}
+                "direction": direction, **self.keys, "replay-window": self.replay_window, **of_direction}
 
 
 @dataclasses.dataclass
@@ -51,11 +57,12 @@ class Tunnel:
     right_prefix: str
     reqid: int = 1
     first_spi: int = 0x1000
-    bits: int = 128
+    suite: suites.Suite = AES128GCM
     replay_window: int = 64
+    keywords: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        sa = lambda offset, src, dst: Sa(self.first_spi + offset, src, dst, self.reqid, self.bits, self.replay_window)
+        sa = lambda offset, src, dst: Sa(self.first_spi + offset, src, dst, self.reqid, self.suite, self.replay_window, self.keywords)
         self.rightward, self.leftward = sa(1, self.left, self.right), sa(2, self.right, self.left)
 
     def states(self, side):
@@ -67,8 +74,8 @@ class Tunnel:
         near_prefix, far_prefix = self.left_prefix, self.right_prefix
         if side == "right":
             near_prefix, far_prefix = far_prefix, near_prefix
-        outward = {"src": near, "dst": far, "mode": "tunnel", "reqid": self.reqid}
-        inward = {"src": far, "dst": near, "mode": "tunnel", "reqid": self.reqid}
+        common_template = {"mode": self.keywords.get("mode", "tunnel"), "reqid": self.reqid}
+        outward, inward = {"src": near, "dst": far} | common_template, {"src": far, "dst": near} | common_template
         common = {"priority": priority, "action": "protect"}
         return [{"direction": "out", "src": near_prefix, "dst": far_prefix, **common, "template": outward},
                 {"direction": "fwd", "src": far_prefix, "dst": near_prefix, **common, "template": inward},

@@ -126,6 +126,15 @@ class Network:
         host.ip("address", "add", host.address, "dev", "eth0")
         host.ip("route", "add", "default", "via", host.gateway)
 
+    def add_ipv6(self, machine, interface, addresses, gateway=None):
+        """Switches IPv6 on at one interface, without detection of duplicates and without router solicitations."""
+        settings = {"router_solicitations": 0, "accept_ra": 0, "accept_dad": 0, "disable_ipv6": 0}
+        machine.run("sysctl", "-qw", *(f"net.ipv6.conf.{interface}.{name}={value}" for name, value in settings.items()))
+        for address in addresses:
+            machine.ip("address", "add", address, "dev", interface, "nodad")
+        if gateway:
+            machine.ip("route", "add", "default", "via", gateway)
+
     def bridge(self, machine, ports):
         """Makes a machine the wire between its ports: what comes in at one goes out of the others."""
         machine.ip("link", "add", "name", "wire", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")

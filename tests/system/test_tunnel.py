@@ -2,7 +2,7 @@
 import os
 
 import expect
-from labs import capture, traffic
+from labs import capture, suites, traffic
 from labs.two_sites import HOST_A, HOST_B
 from scapy.all import ICMP, IP
 
@@ -37,7 +37,7 @@ def test_every_key_length(folder):
     """AES-GCM with 192 and 256 bits, and a replay window of 1024; opened by scapy."""
     for bits in (192, 256):
         with expect.two_sites(folder, start=False) as lab:
-            lab.tunnel = type(lab.tunnel)(**{**vars_of(lab.tunnel), "bits": bits, "replay_window": 1024})
+            lab.tunnel = type(lab.tunnel)(**{**vars_of(lab.tunnel), "suite": suites.BY_NAME[f"aes{bits}gcm128"], "replay_window": 1024})
             lab.start()
             wire = lab.watch("wire")
             expect.answered(lab)

@@ -8,7 +8,7 @@ from labs.network import wait_until
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # scapy's own, about ciphers that we do not use
-    from scapy.all import ARP, IP, UDP, IPv6, PcapReader, defragment, wrpcap  # noqa: F401
+    from scapy.all import ARP, IP, TCP, UDP, IPv6, PcapReader, defragment, wrpcap  # noqa: F401
     from scapy.layers.ipsec import ESP, SecurityAssociation
 
 

@@ -88,6 +88,8 @@ class ManyTunnels(TwoSites):
         routes = [("0.0.0.0/0", beyond[0]), ("::/0", beyond[1])]
         settings = configuration.gateway(interfaces, routes, self.tunnels, side=side, cores=core)
         settings["interfaces"]["lan"]["mtu"] = self.lan_mtu
+        for interface in settings["interfaces"].values():
+            interface["dad"] = False  # its addresses answer at once
         settings["dataplane"] |= dataplane
         return settings
 

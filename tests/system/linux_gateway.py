@@ -143,7 +143,7 @@ class LinuxGateway:
         for family in ("0.0.0.0/0", "::/0"):
             self.run(f"ip xfrm policy add dir in src {family} dst {family} proto udp sport 4500 dport 4500 priority 1")
         file = self._file("encapsulation", ENCAPSULATION)
-        self.run(f"/usr/bin/python3 -I {file} >/run/encapsulation & until grep -q bound /run/encapsulation; do sleep 0.05; done")
+        self.run(f"/usr/bin/python3 -I {file} >/run/bound & until grep -q bound /run/bound; do sleep 0.05; done")
 
     def run(self, command):
         """The output of one line of shell, which must succeed."""

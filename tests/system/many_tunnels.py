@@ -67,8 +67,9 @@ class ManyTunnels(TwoSites):
         for number, case in enumerate(cases, 1):
             case.number = number
         self.tunnels = [case.tunnel(self.wan_b, self.wan_b6) for case in cases]
-        for machine, interface in ((self.host_a, "eth0"), (self.gateway_a, "lan"), (self.host_b, "eth0"), (self.gateway_b, "lan")):
-            machine.ip("link", "set", interface, "mtu", self.lan_mtu)
+        for host, gateway in ((self.host_a, self.gateway_a), (self.host_b, self.gateway_b)):
+            host.ip("link", "set", "eth0", "mtu", self.lan_mtu)
+            gateway.ip("link", "set", "lan", "mtu", self.lan_mtu)
         self.network.add_ipv6(self.host_a, "eth0", [f"{HOST_A6}/64"], GATEWAY_A6)
         self.network.add_ipv6(self.host_b, "eth0", ["fd00:2::10/64"], "fd00:2::1")
         for case in cases:

@@ -99,7 +99,8 @@ class Narrator {
     if (d_.way == Way::kToGateway) return delivery();
     if (d_.into_tunnel && !d_.sa)
       return fmt::format("leaves by {} as GRE, which {}: {}", name(d_.route.interface),
-                         d_.gre_policy ? text(*d_.gre_policy) : "no policy protects: IN CLEAR",
+                         d_.gre_policy ? fmt::format("policy {} protects", d_.gre_policy->name.view())
+                                       : "no policy protects: IN CLEAR",
                          text(d_.as_sent));
     if (!d_.sa)
       return fmt::format("leaves IN CLEAR by {} to {}: {}", name(d_.route.interface),

@@ -32,7 +32,11 @@ message::RouteRow Gateway::route_row(const RouteEntry& entry) const {
   for (const NextHop& hop : tables_->fib->next_hops(entry))
     if (row.record.next_hop_count < RouteRecord::kMaxNextHops)
       row.record.next_hops[row.record.next_hop_count++] = hop;
-  row.connected = entry.route == kNoRoute && entry.verdict == RouteVerdict::kForward;
+  if (entry.verdict == RouteVerdict::kLocal) {
+    row.record.next_hops[0].interface = entry.owner;
+    row.record.next_hop_count = 1;
+  }
+  row.connected = entry.route == kNoRoute;
   switch (entry.verdict) {
     case RouteVerdict::kBlackhole:
       row.record.kind = RouteKind::kBlackhole;

@@ -86,9 +86,9 @@ static_assert(sizeof(OutboundCell) == 64);
 // Limits (SaLimits) that an SA has reached; bits.
 enum Expired : uint32_t { kExpiredSoft = 1, kExpiredHard = 2 };
 
-// What workers count and note; several of them, anyone reads; relaxed. All start at 0 with a new key: one
-// that was expired stays so over restarts, and when its SA is taken out of the configuration and put in
-// again.
+// What workers count and note; several of them, anyone reads; relaxed. All start at 0 with a new key,
+// and when an SA was taken out of the configuration and is put in again; they live on over restarts, so that
+// what was expired stays so.
 struct alignas(64) CellCounters {
   // Touched by every run of packets.
   std::atomic<uint64_t> packets;

@@ -9,6 +9,10 @@
 namespace espalier {
 namespace {
 
+void clear_counters(SaCell& cell) {
+  std::memset(static_cast<void*>(&cell.counters), 0, sizeof cell.counters);
+}
+
 // As it is stored: an outbound key is the same key under any SPI.
 SaIdentity canonical(SaIdentity identity) {
   if (identity.direction == Direction::kOut) identity.spi = Spi(0);
@@ -244,7 +248,11 @@ Result<CellClaim> SaDirectory::claim_again(SaIndex index, const CellRequest& req
   if (cell.owner.identity.static_key != request.identity.static_key)
     return fail("SA cell {}: one key is used by a static and by an IKE SA", index.value);
   TRY(go_on(index, request));
-  if (!in_use(index)) cell.owner.installed_s.store(boot_time_s(), std::memory_order_relaxed);
+  if (!in_use(index)) {
+    // An SA that was taken out and put in again is a new one but for its numbers: its limits begin anew.
+    clear_counters(cell);
+    cell.owner.installed_s.store(boot_time_s(), std::memory_order_relaxed);
+  }
   cell.owner.state.store(CellState::kInUse, std::memory_order_release);
   return CellClaim{index, true};
 }
@@ -288,7 +296,7 @@ Result<CellClaim> SaDirectory::claim_new(const CellRequest& request) {
   cell.outbound.next_sequence = request.last_sequence + 1;
   cell.outbound.sequence_limit = request.last_sequence + 1;
   set_end(cell.outbound, request);
-  std::memset(static_cast<void*>(&cell.counters), 0, sizeof cell.counters);
+  clear_counters(cell);
   cell.peer.forget();
   by_identity_.emplace(identity, index);
   KILL_POINT("sa_directory.before_claim");

@@ -1,8 +1,11 @@
 """Traffic of real programs between two machines of a lab."""
 import json
+import pathlib
 import re
 
 from labs.network import wait_until
+
+ECHO = pathlib.Path(__file__).with_name("echo.py")
 
 
 def listening(machine, port):
@@ -25,6 +28,31 @@ class Iperf:
 
     def start(self, client, seconds, *options, **popen):
         return client.start("iperf3", "--client", self.address, "--port", self.port, "--time", seconds, *options, **popen)
+
+    def stop(self):
+        self.machine.stop(self.process)
+
+
+class Echo:
+    """A server on one machine that sends back what it gets, for clients on others."""
+
+    def __init__(self, machine, address, port=7007):
+        self.machine, self.address, self.port = machine, address, port
+        self.process = machine.start("/usr/bin/python3", ECHO, "serve", address, port)
+        wait_until("the echo server listens", lambda: listening(machine, port))
+
+    def tcp(self, client, to=None, port=None, size=100_000, source=None):
+        """Whether a client's connection brought back all that it sent."""
+        return self._ask(client, "tcp", to, port, size, source) == size
+
+    def udp(self, client, to=None, port=None, flows=1, source=None):
+        """How many of `flows` datagrams, each with a source port of its own, came back."""
+        return self._ask(client, "udp", to, port, flows, source)
+
+    def _ask(self, client, how, to, port, number, source):
+        words = [how, to or self.address, port or self.port, number, *([source] if source else [])]
+        done = client.run("/usr/bin/python3", ECHO, *words, check=False, timeout=30)
+        return int(done.stdout) if done.returncode == 0 else 0
 
     def stop(self):
         self.machine.stop(self.process)

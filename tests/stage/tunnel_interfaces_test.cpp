@@ -232,6 +232,22 @@ TEST_P(ProtectedGreTest, WithoutItsPolicyOrStateNothingLeaves) {
   expect_drop(DropReason::kClearFromTunnel, [&] { from_wan(inbound(Layer::kIpv4, 90)); });
 }
 
+// A policy that is content without ESP is not enough.
+TEST_F(GreTest, AnOptionalTemplateDoesNotMakeProtectedGreClear) {
+  const std::string optional = R"({ mode = "transport"; reqid = 1; level = "use"; })";
+  Configured parts{
+      .interfaces = gre_interface(Layer::kIpv4),
+      .routes = routes_into("gre1"),
+      .policies = policy("out", "203.0.113.1/32", "203.0.113.2/32", optional, R"(protocol = "gre";)")};
+  apply(parts);
+  from_lan(outbound(Layer::kIpv4, 90));
+  EXPECT_EQ(taken_out(Layer::kIpv4, only(to_wan())), gre(Layer::kIpv4, outbound(Layer::kIpv4, 90, 63)));
+  parts.interfaces = gre_interface(Layer::kIpv4, "protect = true;");
+  apply(parts);
+  for (int round = 0; round < 2; ++round)
+    expect_drop(DropReason::kGreUnprotected, [&] { from_lan(outbound(Layer::kIpv4, 90)); });
+}
+
 INSTANTIATE_TEST_SUITE_P(Modes, ProtectedGreTest, testing::Values("transport", "tunnel"));
 
 // --- VTI ---

@@ -207,6 +207,46 @@ TEST_F(TunnelsTest, ANestedTunnelWithoutItsOuterSaLetsNothingOut) {
   expect_drop(DropReason::kOutNoState, [&] { from_lan(outbound(Layer::kIpv4, 80)); });
 }
 
+// The policies of what is inside know one tunnel each; another one around it or within is more than they ask
+// for.
+TEST_F(TunnelsTest, MoreTunnelsThanThePolicyHasAreRefused) {
+  Configured parts = nested(2);
+  const auto only_by = [](const char* network, const Nest& nest, int n) {
+    return policy("fwd", network, "192.168.10.0/24", tmpl(nest.peer, nest.gateway, n));
+  };
+  parts.policies =
+      list({parts.policies, only_by("10.10.11.0/24", kNests[1], 1), only_by("10.10.12.0/24", kNests[2], 2)});
+  apply(parts);
+  uint64_t number = 0;
+  const auto sealed = [&](uint32_t n, const Bytes& inner) {
+    const Nest& nest = kNests[n];
+    return esp_tunnel(in_key_of(n), ++number, nest.peer, nest.gateway, inner).bytes();
+  };
+  const Bytes of_1 = udp("10.10.11.9:1", "192.168.10.45:2").bytes(),
+              of_2 = udp("10.10.12.9:1", "192.168.10.45:2").bytes();
+  for (const Bytes& packet : {sealed(1, of_1), sealed(2, of_2)}) {
+    from_wan(packet);
+    EXPECT_EQ(to_lan().size(), 1u);
+  }
+  for (const Bytes& inner : {of_1, of_2})
+    expect_drop(DropReason::kInTemplateMismatch, [&] { from_wan(sealed(2, sealed(1, inner))); });
+}
+
+// A flow that is known does not lose the outer layer when the outer SA expires.
+TEST_F(TunnelsTest, ANestedFlowStopsWhenItsOuterSaExpires) {
+  Configured parts = nested(2);
+  const std::string limited = R"(reqid = 2; mode = "tunnel"; limit = { hard-packets = 2; };)";
+  parts.states = list({states_of(1, kNests[1].gateway, kNests[1].peer),
+                       state(0x2002, "out", kNests[2].gateway, kNests[2].peer, gcm().keywords(4), limited)});
+  apply(parts);
+  for (int i = 0; i < 2; ++i) from_lan(outbound(Layer::kIpv4, 80));
+  EXPECT_EQ(to_wan().size(), 2u);
+  expect_drop(DropReason::kEspOutExpired, [&] { from_lan(outbound(Layer::kIpv4, 80)); });
+  bed_->advance_time(std::chrono::seconds(1));
+  for (int i = 0; i < 2; ++i)
+    expect_drop(DropReason::kOutNoState, [&] { from_lan(outbound(Layer::kIpv4, 80)); });
+}
+
 TEST_F(TunnelsTest, WhatFitsThroughNestedTunnelsIsExact) {
   apply(nested(3));
   const auto wire = [](size_t bytes) {

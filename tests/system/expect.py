@@ -3,6 +3,7 @@ import contextlib
 import pathlib
 
 from labs import capture
+from labs.one_site import OneSite
 from labs.two_sites import TwoSites
 
 
@@ -39,6 +40,17 @@ def logs(*gateways):
             if gateway.log.exists():
                 print(f"-- log of {gateway.machine.name}:\n{gateway.log_tail()}")
         raise
+
+
+@contextlib.contextmanager
+def one_site(folder, start=True, **changes):
+    """One gateway, started with `changes` of its settings unless `start=False`; prints its log when the test fails."""
+    with OneSite("esp-test", folder / "lab") as lab:
+        try:
+            yield lab.start(**changes) if start else lab
+        except BaseException:
+            print(f"-- log of {lab.gateway.machine.name}:\n{lab.gateway.log_tail()}")
+            raise
 
 
 @contextlib.contextmanager

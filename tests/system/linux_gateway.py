@@ -91,7 +91,8 @@ def state_line(state):
 def policy_line(policy):
     template = policy["template"]
     ends = "".join(f" {end} {template[end]}" for end in ("src", "dst") if end in template)
-    return (f"xfrm policy add dir {policy['direction']} src {policy['src']} dst {policy['dst']} priority {policy['priority']} "
+    protocol = f" proto {policy['protocol']}" if "protocol" in policy else ""
+    return (f"xfrm policy add dir {policy['direction']} src {policy['src']} dst {policy['dst']}{protocol} priority {policy['priority']} "
             f"tmpl{ends} proto esp reqid {template['reqid']} mode {template['mode']}")
 
 
@@ -123,8 +124,12 @@ class LinuxGateway:
 
     def start(self, settings):
         self.boot()
-        self.run(f"ip -batch {self._file('batch', batch_of(settings))}")
+        self.batch("batch", batch_of(settings))
         return self
+
+    def batch(self, name, lines):
+        """Runs lines of `ip -batch`; `name` is that of the file for them."""
+        self.run(f"ip -batch {self._file(name, lines)}")
 
     def boot(self):
         init = self._file("init", INIT)

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 
 #include "control/config/config.hpp"
@@ -20,10 +21,13 @@ std::vector<Diagnostic> check_text(std::string_view text) {
   return check(Source{"test.conf", Secret(text), std::nullopt});
 }
 
-std::string example_path() {
+std::string documents() {
   const char* root = std::getenv("ESPALIER_SOURCE_ROOT");
   EXPECT_NE(root, nullptr) << "set by meson.build";
-  return std::string(root == nullptr ? "." : root) + "/docs/example.conf";
+  return std::string(root == nullptr ? "." : root) + "/docs";
+}
+std::string example_path() {
+  return documents() + "/example.conf";
 }
 
 // A file that exists as long as the test.
@@ -97,6 +101,20 @@ TEST(Example, KeysAndSecretsAreInNoMessage) {
   const std::string text = render_diagnostics(load(*source).diagnostics);
   for (const char* secret : {"SomePreSharedKey", "000102030405", "a0a1a2a3", "606162"})
     EXPECT_EQ(text.find(secret), text.npos) << secret;
+}
+
+TEST(Stories, EachCanBeAppliedAsItIs) {
+  size_t count = 0;
+  for (const auto& file : std::filesystem::directory_iterator(documents() + "/examples")) {
+    auto source = read_source(file.path());
+    ASSERT_TRUE(source) << source.error().text;
+    source->mode.reset();  // a checkout's files are readable by all
+    const CompileOutcome outcome = load(*source);
+    EXPECT_TRUE(outcome.tables) << file.path();
+    EXPECT_EQ(render_diagnostics(outcome.diagnostics), "");
+    ++count;
+  }
+  EXPECT_GE(count, 6u);
 }
 
 TEST(Source, NotReadable) {

@@ -9,7 +9,7 @@ IPv6 has the same host numbers in fd00:1::/64, 2001:db8:1::/64 and 2001:db8:2::/
 import pathlib
 
 from labs import configuration
-from labs.capture import Capture
+from labs.capture import Capture, wrpcap
 from labs.espalier import Espalier
 from labs.network import Network
 from labs.two_sites import port
@@ -72,6 +72,12 @@ class OneSite:
 
     def watch(self, name, machine, interface="eth0", expression="", **options):
         return Capture(machine, interface, self.directory / f"{name}.pcap", expression, **options)
+
+    def inject(self, machine, interface, frames):
+        """Sends frames byte for byte out of a machine's interface."""
+        file = self.directory / "injected.pcap"
+        wrpcap(str(file), frames, linktype=1)
+        machine.run("/usr/bin/python3", pathlib.Path(__file__).with_name("inject.py"), interface, file)
 
     def __enter__(self):
         return self

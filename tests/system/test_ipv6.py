@@ -6,8 +6,10 @@ import expect
 from labs import traffic
 from labs.network import wait_until
 from labs.one_site import FAR6, GATEWAY, GATEWAY6, HOST_A6, HOST_C, HOST_C6, LAN, LAN6, WANS, WANS6
-from scapy.all import ICMPv6DestUnreach, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6TimeExceeded, IP, IPv6
+from scapy.all import (ARP, IP, Ether, ICMPv6DestUnreach, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, ICMPv6TimeExceeded,
+                       IPv6)
 
+NEW_MAC = "02:00:00:00:0c:02"
 WAN6 = f"{WANS6[0]}:1"
 HOST_C6_BLOCK, PUBLIC_BLOCK, PUBLIC_C6 = "fd00:1::20/123", "2001:db8:f0::40/123", "2001:db8:f0::50"
 
@@ -155,3 +157,31 @@ def test_hairpin(folder):
             expect.equal({packet[layer].src for packet in seen.stop()}, {gateway}, "sources at host C")
             expect.equal(echo.tcp(lab.far, to=public, port=8080), True, "whether the far host got everything back")
             echo.stop()
+
+
+def test_link_local_next_hops(folder):
+    """Both ways by link-local addresses: the gateway's route names the interface, the far host's the gateway's address."""
+    with expect.one_site(folder, start=False) as lab:
+        far = next(row["local"] for row in json.loads(lab.far.run("ip", "-json", "address", "show", "eth1").stdout)[0]["addr_info"]
+                   if row["scope"] == "link")
+        lab.gateway.start(lab.settings(routes=[{"prefix": "::/0", "via": far, "interface": "wan1"}]))
+        near = link_local(interface(lab.gateway, "wan1")["mac"])
+        lab.far.ip("-6", "route", "replace", LAN6, "via", near, "dev", "eth1")
+        expect.equal(ping(lab, FAR6, 3), 3, "pings of the far host that were answered")
+        expect.equal(ping(lab, HOST_A6, 3, source=lab.far), 3, "pings of host A that were answered")
+        rows = {(row["address"], row["interface"]): row["state"] for row in lab.gateway.ask("show", "neighbors")["neighbors"]}
+        expect.equal(rows.get((far, "wan1")), "reachable", f"the next hop among {rows}")
+
+
+def test_a_neighbour_gets_another_mac(folder):
+    """Another card in a host, which says so by an unsolicited advertisement and by gratuitous ARP: used at once."""
+    with expect.one_site(folder) as lab:
+        for address in (HOST_C6, HOST_C):
+            expect.equal(ping(lab, address, source=lab.far), 1, "pings that were answered")
+        lab.host_c.ip("link", "set", "eth0", "address", NEW_MAC)
+        told = Ether(src=NEW_MAC, dst="33:33:00:00:00:01") / IPv6(src=HOST_C6, dst="ff02::1", hlim=255)
+        told /= ICMPv6ND_NA(tgt=HOST_C6, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=NEW_MAC)
+        gratuitous = Ether(src=NEW_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=NEW_MAC, psrc=HOST_C, pdst=HOST_C)
+        for address, frame in ((HOST_C6, told), (HOST_C, gratuitous)):
+            lab.inject(lab.host_c, "eth0", [frame])
+            wait_until("pings are answered again", lambda: ping(lab, address, 1, 56, "-W", 1, source=lab.far), 4)

@@ -107,6 +107,8 @@ def test_a_router_with_less(folder):
         for case in lab.cases:
             lost = ping(lab, case, 1300, "-M", "do", "-c", 1, wait_s=0.3)
             expect.equal(answers(lost), 0, f"answers before the way is known: {case}")
+        learned = {row.get("path_mtu_bytes") for row in lab.a.ask("show", "ipsec", "sa")["sas"] if row["direction"] == "out"}
+        expect.equal(learned, {lab.narrow}, "path MTU of gateway A's outbound SAs")
         bears_large_packets(lab, lab.narrow)
 
 

@@ -26,7 +26,6 @@ class Verdict {
   const Authenticated* proof() const { return authentic_ ? &kProof : nullptr; }
 
  private:
-  friend class GcmEngine;
   friend class EspEngine;
   explicit Verdict(bool authentic) : authentic_(authentic) {}
   static constexpr Authenticated kProof{};

@@ -252,7 +252,7 @@ struct SettingsRecord {
   uint32_t icmp_errors_per_second = 1000;  // 0: not limited
   uint32_t session_limit = 262144;         // at most what the table was made for
   uint8_t host_path = 0;                   // 1: a TAP for each interface
-  FixedString<63> host_namespace{};          // of the TAPs; empty: the dataplane's own
+  FixedString<63> host_namespace{};        // of the TAPs; empty: the dataplane's own
   // Routes of the host's kernel (rtnetlink): taken over from `import_table` if `import_routes` is set; those
   // of the protocols (rtm_protocol) whose bit is set.
   uint8_t import_routes = 0;

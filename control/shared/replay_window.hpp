@@ -27,7 +27,7 @@
 #include "control/shared/records.hpp"
 
 namespace espalier::crypto {
-class Authenticated;  // crypto/gcm.hpp; only decrypt() makes one
+class Authenticated;  // crypto/verdict.hpp; only opening a packet makes one
 }
 
 namespace espalier {

@@ -62,8 +62,9 @@ inline void write_outer_header(const OuterFields& fields, uint16_t total_bytes, 
       .destination = fields.destination};
 }
 
-// Sets the checksum of a UDP header that the gateway wrote with 0: `udp` is all of it with its payload. IPv4 has
-// none (RFC 3948 section 2.1); IPv6 demands it (RFC 8200 section 8.1), and Linux refuses ESP in UDP without.
+// Sets the checksum of a UDP header that the gateway wrote with 0: `udp` is all of it with its payload. IPv4
+// has none (RFC 3948 section 2.1); IPv6 demands it (RFC 8200 section 8.1), and Linux refuses ESP in UDP
+// without.
 inline void finish_udp_checksum(const Tuple& outer, std::span<uint8_t> udp) {
   if (outer.is_v4()) return;
   auto& header = *reinterpret_cast<UdpHeader*>(udp.data());

@@ -163,9 +163,7 @@ struct Room {
   const ExpectedDrop* drop;
   uint64_t taken = 0;
   bool has_room() const { return !drop->count || taken < *drop->count; }
-  bool filled() const {
-    return drop->may_be_none || (drop->count ? taken == *drop->count : taken != 0);
-  }
+  bool filled() const { return drop->may_be_none || (drop->count ? taken == *drop->count : taken != 0); }
 };
 
 // Finds an expectation for the drop at `next` and for all behind it.

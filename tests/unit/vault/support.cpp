@@ -79,18 +79,16 @@ bool ends_within_milliseconds(pid_t child, int milliseconds) {
 }
 
 crypto::Verdict open_a_packet() {
-  const auto engine = crypto::GcmEngine::create();
+  auto engine = crypto::EspEngine::create();
   if (!engine) throw std::runtime_error(engine.error());
-  uint8_t key_bytes[16] = {1};
-  uint8_t iv[12] = {2};
-  uint8_t aad[8] = {3};
-  uint8_t data[20] = {4};
-  uint8_t tag[16];
-  const auto key = engine->expand_key(key_bytes);
-  const crypto::GcmJob job{data, sizeof data, iv, aad, sizeof aad, tag};
+  constexpr uint8_t kKey[16] = {1}, kSalt[4] = {2};
+  const auto key = engine->make_key({}, false, kKey, kSalt, {});
+  constexpr uint32_t kPayloadBytes = 20;
+  uint8_t packet[crypto::kEspHeaderBytes + 8 + kPayloadBytes + 16] = {3};
+  const crypto::EspJob job{.esp = packet, .payload_bytes = kPayloadBytes, .sequence_high = 0};
   crypto::Verdict verdict;
-  engine->encrypt(*key, {&job, 1});
-  engine->decrypt(*key, {&job, 1}, {&verdict, 1});
+  engine->seal(key.value(), {&job, 1});
+  engine->open(key.value(), {&job, 1}, {&verdict, 1});
   return verdict;
 }
 

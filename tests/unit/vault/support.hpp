@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "control/shared/sa_cells.hpp"
-#include "crypto/gcm.hpp"
+#include "crypto/esp_transform.hpp"
 
 namespace espalier::test {
 

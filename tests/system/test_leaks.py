@@ -2,6 +2,8 @@
 
 LEAKS=N in the environment is the number of seconds of the random run (8 without it), SEED=N repeats one.
 """
+import collections
+import contextlib
 import os
 import random
 import time
@@ -10,6 +12,7 @@ import expect
 import leaks
 from labs.espalier import Refused
 from labs.network import LabError
+from scapy.all import GRE, IP, UDP, Ether, IPv6, IPv6ExtHdrFragment, fragment, fragment6
 
 HOLD_S = 0.4  # how long each loss lasts, at least
 SECONDS = int(os.environ.get("LEAKS", "8"))
@@ -240,21 +243,26 @@ def nothing_leaked(lab):
     for file in lab.stop_captures():
         expect.at_least(len(leaks.leaks(file, lab.control)), 1, f"{file.name}: control packets, which are sent in clear,")
         found = leaks.leaks(file, lab.marker)
-        expect.nothing([f"{lab.happening(moment)}: {frame[:60].hex()}" for moment, frame in found],
-                       f"{file.name}: {len(found)} frames in clear")
+        when = dict(collections.Counter(lab.happening(moment) for moment, _ in found))
+        expect.nothing([frame[:60].hex() for _, frame in found], f"{file.name}: frames in clear, {when}")
 
 
-def hunt(folder, run):
+@contextlib.contextmanager
+def started(folder):
     with leaks.LeakSites("esp-leak", folder / "lab") as lab:
         try:
-            lab.start()
-            run(lab)
-            nothing_leaked(lab)
+            yield lab.start()
         except BaseException:
             for gateway in (lab.a, lab.b):
                 if gateway.log.exists():
                     print(f"-- log of {gateway.machine.name}:\n{gateway.log_tail(15)}")
             raise
+
+
+def hunt(folder, run):
+    with started(folder) as lab:
+        run(lab)
+        nothing_leaked(lab)
 
 
 def test_no_loss_of_protection_leaks(folder):
@@ -279,3 +287,38 @@ def test_random_losses_of_protection(folder):
 
 
 test_random_losses_of_protection.timeout_s = 90 + SECONDS
+
+
+def forgeries(word):
+    """Clear packets from B's protected networks to A's: whole, in fragments, and in GRE from its other end."""
+    made = []
+    for near, far in zip(leaks.SIDES["a"][2], leaks.SIDES["b"][2]):
+        payload = UDP(sport=leaks.PORT, dport=leaks.PORT) / (word.encode() * 150)
+        (near4, near6), (far4, far6) = leaks.hosts(near), leaks.hosts(far)
+        v4, v6 = IP(src=far4, dst=near4, id=77) / payload, IPv6(src=far6, dst=near6) / IPv6ExtHdrFragment(id=77) / payload
+        whole = IP(src=far4, dst=near4) / UDP(sport=leaks.PORT, dport=leaks.PORT) / word.encode()
+        inner = [whole] + fragment(v4, 1000) + fragment6(v6, 1000)
+        made += inner + [IP(src="198.51.100.2", dst="198.51.100.1") / GRE() / packet for packet in inner]
+    return made
+
+
+def test_what_comes_in_clear_gets_nowhere(folder):
+    """Forged packets of all protected networks, by both wires, without sessions and with them."""
+    with started(folder) as lab:
+        word = "forged" + lab.marker[:10]
+        macs = {row["name"]: row["mac"] for row in lab.a.ask("show", "interfaces")["interfaces"]}
+        seen = lab.watch("host-a", "eth0", lab.host_a)
+        for change in (lambda settings: None, lambda settings: settings.update(nat={"sessions": "always"})):
+            apply(lab, "a", change)
+            for wire, port, interface in ((lab.wire, "to-a", "wan"), (lab.wire2, "to-a2", "wan2")):
+                frames = [Ether(src="02:00:00:00:00:99", dst=macs[interface]) / packet for packet in forgeries(word)]
+                lab.inject(port, frames, wire)
+            lab.wait_traffic()
+        seen.stop_only()
+        expect.at_least(len([1 for _, frame in leaks.frames_of(seen.file) if lab.marker.encode() in frame]), 100,
+                        "packets of the tunnels that host A got meanwhile")
+        expect.nothing([frame[:60].hex() for _, frame in leaks.frames_of(seen.file) if word.encode() in frame],
+                       "forged packets that host A got")
+        drops = lab.a.drops()
+        for reason in ("in_template_mismatch", "clear_from_tunnel"):
+            expect.at_least(drops.get(reason, 0), 1, f"drops of {reason}")

@@ -20,10 +20,10 @@ class ChangedRegion {
   constexpr ChangedRegion() = default;  // everything
   constexpr ChangedRegion(IpPrefix source, IpPrefix destination)
       : source_(source), destination_(destination), everything_(false) {}
-  // What a change of a route of `destination` can touch.
-  static constexpr ChangedRegion towards(IpPrefix destination) {
-    return {IpPrefix::any(destination.family()), destination};
-  }
+  // What a change of a route of `prefix` can touch: packets to there, and (by the check of sources behind
+  // tunnels) those from there.
+  static constexpr ChangedRegion towards(IpPrefix prefix) { return {IpPrefix::any(prefix.family()), prefix}; }
+  static constexpr ChangedRegion from(IpPrefix prefix) { return {prefix, IpPrefix::any(prefix.family())}; }
 
   // True when packets between these addresses may be decided differently now.
   constexpr bool touches(IpAddress s, IpAddress d) const {

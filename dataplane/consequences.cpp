@@ -69,7 +69,9 @@ void add_changed_routes(const std::vector<RouteRecord>& before, const std::vecto
       continue;
     }
     const bool take_old = n == new_routes.end() || (both && !comes_before(**n, **o));
-    regions.push_back(ChangedRegion::towards((take_old ? *o++ : *n++)->prefix));
+    const IpPrefix prefix = (take_old ? *o++ : *n++)->prefix;
+    regions.push_back(ChangedRegion::towards(prefix));
+    regions.push_back(ChangedRegion::from(prefix));
   }
 }
 
@@ -84,12 +86,22 @@ std::vector<ChangedRegion> changed_regions(const Configuration& before, const Co
   return regions;
 }
 
-bool may_cover_less(const SaStore::Change& change, const std::vector<SaRecord>& wanted) {
+bool sas_decide_flows(const Configuration& configuration) {
+  const auto is_for_some = [](const SaRecord& sa) {
+    return sa.direction == Direction::kOut && ((sa.flags & kSaHasSelector) || sa.mode == EspMode::kTransport);
+  };
+  const auto is_optional = [](const PolicyRecord& policy) {
+    return policy.direction == Direction::kOut &&
+           std::any_of(policy.tmpl, policy.tmpl + policy.templates,
+                       [](const PolicyTemplate& t) { return t.level == TemplateLevel::kUse; });
+  };
+  return std::ranges::any_of(configuration.sas, is_for_some) ||
+         std::ranges::any_of(configuration.policies, is_optional);
+}
+
+bool may_decide_otherwise(const SaStore::Change& change, const Configuration& wanted) {
   if (change.added.size() != change.claimed.size()) return true;  // an SA changes in its slot
-  const bool come_or_go = !change.added.empty() || !change.removed.empty();
-  return come_or_go && std::any_of(wanted.begin(), wanted.end(), [](const SaRecord& sa) {
-           return sa.direction == Direction::kOut && (sa.flags & kSaHasSelector);
-         });
+  return (!change.added.empty() || !change.removed.empty()) && sas_decide_flows(wanted);
 }
 
 bool nat_touches_esp(const Configuration& wanted) {

@@ -21,16 +21,20 @@ bool same_bytes(const std::vector<Record>& a, const std::vector<Record>& b) {
          });
 }
 
-// Adds the prefixes of routes that came or went; either list in any order.
+// Adds what can be touched by routes that came or went; either list in any order.
 void add_changed_routes(const std::vector<RouteRecord>& before, const std::vector<RouteRecord>& after,
                         std::vector<ChangedRegion>& regions);
 
 // Between which addresses packets may be decided differently under `after`.
 std::vector<ChangedRegion> changed_regions(const Configuration& before, const Configuration& after);
 
-// Whether an SA may carry less than before: flows remember their policy and not its SA, and an SA's selector
-// is asked about their first packet only.
-bool may_cover_less(const SaStore::Change& change, const std::vector<SaRecord>& wanted);
+// Whether it depends on the SAs that are there what becomes of a flow. Flows remember their policy and not
+// its SA; about their first packet alone is asked whether an SA is for it (its selector, and in transport
+// mode its addresses), and whether there is one that the policy does not insist on.
+bool sas_decide_flows(const Configuration& configuration);
+
+// Whether flows may be decided otherwise because of changed SAs.
+bool may_decide_otherwise(const SaStore::Change& change, const Configuration& wanted);
 
 // Whether NAT can change the gateway's own ESP: then that goes through conntrack and NAT, as in Linux.
 bool nat_touches_esp(const Configuration& wanted);

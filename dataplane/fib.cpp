@@ -50,12 +50,13 @@ bool Fib::is_usable(const RouteEntry& entry) const {
          std::ranges::any_of(next_hops(entry), [&](const NextHop& hop) { return is_up(hop.interface); });
 }
 
-// Null: all links are down.
-const NextHop* Fib::pick(const RouteEntry& entry, uint32_t flow_hash) const {
+// The next hop that the flow wants most among those that `may_use` is true of; null: there is none.
+template <class MayUse>
+const NextHop* Fib::pick_of(const RouteEntry& entry, uint32_t flow_hash, MayUse may_use) const {
   const NextHop* best = nullptr;
   uint64_t best_weight = 0;
   for (const NextHop& hop : next_hops(entry)) {
-    if (!is_up(hop.interface)) continue;
+    if (!may_use(hop.interface)) continue;
     if (entry.next_hops == 1) return &hop;
     const uint64_t its = weight(hop, flow_hash);
     if (best != nullptr && its <= best_weight) continue;
@@ -63,6 +64,15 @@ const NextHop* Fib::pick(const RouteEntry& entry, uint32_t flow_hash) const {
     best_weight = its;
   }
   return best;
+}
+
+// Null: all links are down that the flow may take. What wants a tunnel that is down takes another tunnel, and
+// never a next hop beside them in clear.
+const NextHop* Fib::pick(const RouteEntry& entry, uint32_t flow_hash) const {
+  const auto closed = [&](InterfaceIndex i) { return gates_[i.value].fails_closed; };
+  const NextHop* wanted = pick_of(entry, flow_hash, [&](InterfaceIndex i) { return is_up(i) || closed(i); });
+  if (wanted == nullptr || is_up(wanted->interface)) return wanted;
+  return pick_of(entry, flow_hash, [&](InterfaceIndex i) { return is_up(i) && closed(i); });
 }
 
 template <class Visit>
@@ -83,11 +93,15 @@ RouteResult Fib::hold(const RouteEntry& holder, IpAddress destination) const {
 
 // False: this prefix has nothing to say about the destination at present.
 bool Fib::ask(const Node& node, IpAddress destination, uint32_t flow_hash, RouteResult& result) const {
+  bool lost_tunnel = false;
   for (const RouteEntry& entry : entries_of(node)) {
     if (entry.verdict != RouteVerdict::kForward) {
       result = result_of(entry, entry.owner, {});
       return true;
     }
+    const bool closed = fails_closed(entry);
+    if (lost_tunnel && !closed && entry.imported) continue;
+    lost_tunnel |= closed;
     if (const NextHop* hop = pick(entry, flow_hash)) {
       result = result_of(entry, hop->interface, hop->via.is_unspecified() ? destination : hop->via);
       return true;

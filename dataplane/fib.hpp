@@ -6,7 +6,10 @@
 // A next hop whose link is down is not used. A route without any left makes way for the one of the next
 // higher metric to the same prefix and then for routes to wider prefixes, with two exceptions, so that losing
 // a link never sends packets where nobody meant them to go, in clear perhaps:
-//   - the routes of a VTI or a protected GRE (Interface::fails_closed) become unreachable;
+//   - the routes of a VTI or a protected GRE (Interface::fails_closed) become unreachable: their flows may
+//   take
+//     another such tunnel, or a route of higher metric that the configuration has, but neither a next hop
+//     beside the tunnel nor a route that was imported;
 //   - the network of an interface that is down stays its network: packets are dropped as egress_down.
 #pragma once
 
@@ -113,6 +116,8 @@ class Fib {
   }
   bool is_up(InterfaceIndex interface) const;
   bool fails_closed(const RouteEntry& entry) const;
+  template <class MayUse>
+  const NextHop* pick_of(const RouteEntry& entry, uint32_t flow_hash, MayUse may_use) const;
   const NextHop* pick(const RouteEntry& entry, uint32_t flow_hash) const;
   // Calls `visit` with the nodes around `address`, the narrowest first, until it returns true.
   template <class Visit>

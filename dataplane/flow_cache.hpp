@@ -16,12 +16,12 @@
 namespace espalier::dataplane {
 
 // Ingress interface, tuple (with ICMP type and code) and the security path: a clear packet never finds the
-// entry of a decrypted flow.
+// entry of a decrypted flow, also where both come by one gre interface, without a path.
 struct alignas(16) FlowKey {
   Tuple tuple;
   SecurityPath path;
   InterfaceIndex in;
-  uint16_t reserved = 0;
+  uint16_t came_protected = 0;  // of the packet's flags kCameProtected and no other
 
   // Of a parsed packet, whose record begins with it. In whole words: what is stored in parts and loaded as a
   // whole waits for the stores.
@@ -29,10 +29,11 @@ struct alignas(16) FlowKey {
     FlowKey key;
     const auto* const from = reinterpret_cast<const __m128i*>(&p);
     auto* const to = reinterpret_cast<__m128i*>(&key);
-    const __m128i without_flags = _mm_set_epi32(0x0000ffff, -1, -1, -1);
+    constexpr int kInAndOneFlag = kCameProtected << 16 | 0xffff;
+    const __m128i without_other_flags = _mm_set_epi32(kInAndOneFlag, -1, -1, -1);
     _mm_store_si128(to, _mm_load_si128(from));
     _mm_store_si128(to + 1, _mm_load_si128(from + 1));
-    _mm_store_si128(to + 2, _mm_and_si128(_mm_load_si128(from + 2), without_flags));
+    _mm_store_si128(to + 2, _mm_and_si128(_mm_load_si128(from + 2), without_other_flags));
     return key;
   }
   friend bool operator==(const FlowKey& a, const FlowKey& b) {
@@ -45,7 +46,8 @@ struct alignas(16) FlowKey {
   }
 };
 static_assert(sizeof(FlowKey) == 48 && offsetof(FlowKey, path) == offsetof(Packet, path) &&
-              offsetof(FlowKey, in) == offsetof(Packet, in));
+              offsetof(FlowKey, in) == offsetof(Packet, in) &&
+              offsetof(FlowKey, came_protected) == offsetof(Packet, flags));
 static_assert(std::has_unique_object_representations_v<FlowKey>);
 
 enum DecisionFlags : uint8_t {

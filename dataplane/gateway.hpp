@@ -143,6 +143,7 @@ class Gateway {
   void report(const std::vector<AddressConflict>& conflicts);
   void send_frame(const NeighborFrame& frame);
   void follow_links();
+  void decide_anew();  // all flows, and the ways of ESP packets
   void drop_by_main(rte_mbuf* mbuf, DropReason reason);
   void hand_to_worker(rte_mbuf* made);
 

@@ -140,7 +140,7 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   if (!give_to_host_ && (next.host_path || host_path_)) plan.host = TRY(plan_host(wanted, *next.interfaces));
   const std::vector<ChangedRegion> everything{kEverything};
   next.changes = tables_->changes.with(
-      may_cover_less(plan.sas, wanted.sas) ? everything : changed_regions(running_, wanted));
+      may_decide_otherwise(plan.sas, wanted) ? everything : changed_regions(running_, wanted));
   return plan;
 }
 
@@ -212,7 +212,7 @@ Result<void> Gateway::apply(Configuration wanted, uint64_t generation) {
   carry_out(output);
   wanted.wipe_keys();
   running_ = std::move(wanted);
-  follow_vtis();
+  if (follow_vtis()) decide_anew();
   sequence_service_->reserve_now(kReservePatience);  // new static keys have no numbers yet
   return {};
 }

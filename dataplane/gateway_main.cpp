@@ -142,6 +142,13 @@ void Gateway::carry_out(NeighborOutput& output) {
   output = {};
 }
 
+void Gateway::decide_anew() {
+  auto next = std::make_unique<Snapshot>(*tables_);
+  next->changes = tables_->changes.with(std::vector<ChangedRegion>{kEverything});
+  route_sas(*next);
+  publish(std::move(next));
+}
+
 // Routes read the state of links by themselves; what flows remember of them is asked anew when one changed.
 void Gateway::follow_links() {
   bool changed = false;
@@ -151,12 +158,7 @@ void Gateway::follow_links() {
     changed |= port->link.up.exchange(up, std::memory_order_relaxed) != up;
   }
   changed |= follow_vtis();
-  if (changed) {
-    auto next = std::make_unique<Snapshot>(*tables_);
-    next->changes = tables_->changes.with(std::vector<ChangedRegion>{kEverything});
-    route_sas(*next);
-    publish(std::move(next));
-  }
+  if (changed) decide_anew();
   if (host_path_)
     for (const Interface& interface : *tables_->interfaces)
       host_path_->set_link(interface.index, interface.is_up());

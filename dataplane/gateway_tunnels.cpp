@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "control/shared/text.hpp"
+#include "dataplane/consequences.hpp"
 #include "dataplane/gateway.hpp"
 #include "dataplane/stages/outer_header.hpp"
 
@@ -26,9 +27,11 @@ void Gateway::follow_sas() {
   if (found.any_gone) choose_sas_anew();
 }
 
-// Policies have atomics for the SAs that they use: workers see the change with their next packet.
+// Policies have atomics for the SAs that they use: workers see the change with their next packet. Flows are
+// asked anew only where it matters to them which SA that is.
 void Gateway::choose_sas_anew() {
   sas_->sad().assign_policies(tables_->spd->policies(), *tables_->policy_sas);
+  if (sas_decide_flows(running_)) decide_anew();
 }
 
 // A vti is up while packets can go out by it and come in. Returns whether one changed.

@@ -12,22 +12,30 @@
 namespace espalier::dataplane {
 namespace {
 
+// What came out of a protected tunnel interface has no security path any more, but the interface.
+bool is_of_its_link(const Packet& p) {
+  return p.path == kClear && (p.flags & kCameProtected);
+}
+
 DatagramKey ipv4_key(rte_mbuf* mbuf) {
   const Ipv4Header& header = ipv4_header(mbuf);
+  const Packet& p = packet(mbuf);
   return {.source = header.source,
           .destination = header.destination,
           .id = header.id.raw(),
-          .path = packet(mbuf).path,
+          .path = p.path,
+          .link = is_of_its_link(p) ? p.in : kNoInterface,
           .protocol = header.protocol};
 }
 
 DatagramKey ipv6_key(rte_mbuf* mbuf, const Ipv6FragmentHeader& fragment) {
   const Ipv6Header& header = ipv6_header(mbuf);
+  const Packet& p = packet(mbuf);
   return {.source = header.source,
           .destination = header.destination,
           .id = fragment.id.raw(),
-          .path = packet(mbuf).path,
-          .link = header.source.is_link_local() ? packet(mbuf).in : kNoInterface};
+          .path = p.path,
+          .link = header.source.is_link_local() || is_of_its_link(p) ? p.in : kNoInterface};
 }
 
 const Ipv6FragmentHeader& fragment_header(rte_mbuf* mbuf, const Ipv6Headers& headers) {

@@ -10,14 +10,15 @@ namespace espalier::dataplane {
 
 inline constexpr uint32_t kMaxIpBytes = 65535;
 
-// What identifies a datagram: RFC 791 section 3.2 or RFC 8200 section 4.5, and the security path, so that a
-// forged clear fragment can never become part of a decrypted datagram.
+// What identifies a datagram: RFC 791 section 3.2 or RFC 8200 section 4.5, and the security path or the
+// tunnel interface that stands for it, so that a forged clear fragment can never become part of a decrypted
+// datagram.
 struct DatagramKey {
   IpAddress source;
   IpAddress destination;
   uint32_t id = 0;  // as it lies in the header
   SecurityPath path;
-  InterfaceIndex link = kNoInterface;  // of a link-local source, which others may be on other links
+  InterfaceIndex link = kNoInterface;  // of a link-local source, and of what came by a protected tunnel
   uint8_t protocol = 0;                // IPv4
   uint32_t hash() const;               // without the path: fragment_hash()
   friend bool operator==(const DatagramKey&, const DatagramKey&) = default;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "dataplane/ipv6.hpp"
+
 namespace espalier::dataplane {
 
 const Spd::List* Spd::find_list(ListKey key) const {
@@ -69,8 +71,11 @@ const PolicyRecord* Spd::lookup(Direction direction, const Tuple& tuple, Selecto
   return best == UINT64_MAX ? nullptr : &policies_[static_cast<uint32_t>(best)];
 }
 
-bool Spd::protects_some_ports(const Tuple& tuple, InterfaceIndex egress) const {
-  return best_of(key_of(kPortBlind, tuple.family(), kNoInterface), tuple, {0, 0}, egress) != UINT64_MAX;
+bool Spd::protects_some_ports(Direction direction, const Tuple& tuple, InterfaceIndex egress) const {
+  Tuple seen = tuple;
+  if (!tuple.is_v4() && is_ipv6_extension(tuple.protocol)) seen.protocol = kProtoHidden;
+  const ListKey key = key_of(port_blind(direction), tuple.family(), kNoInterface);
+  return best_of(key, seen, {0, 0}, egress) != UINT64_MAX;
 }
 
 }  // namespace espalier::dataplane

@@ -37,9 +37,10 @@ class Spd {
     return lookup(direction, tuple, selector_ports(tuple), egress, vti);
   }
 
-  // Whether an out policy that protects would take the packet if it had the right ports. Fragments have none,
-  // and must not pass such a policy by in clear.
-  bool protects_some_ports(const Tuple& tuple, InterfaceIndex egress) const;
+  // Whether a policy that protects would take the packet if it had the right ports. Fragments have none, and
+  // must not pass such a policy by in clear. Later fragments of IPv6 that name an extension header do not
+  // even have a protocol: policies for any one count. `egress`: kNoInterface for direction in and fwd.
+  bool protects_some_ports(Direction direction, const Tuple& tuple, InterfaceIndex egress) const;
 
   bool empty(Direction direction, InterfaceIndex vti = kNoInterface) const;
   std::span<const PolicyRecord> policies() const { return policies_; }
@@ -100,8 +101,11 @@ class Spd {
   static ListKey key_of(Direction direction, Family family, InterfaceIndex vti) {
     return uint32_t{vti.value} << 16 | static_cast<uint32_t>(direction) << 8 | static_cast<uint32_t>(family);
   }
-  // Beside the directions: out policies that protect and name ports, without their ports.
-  static constexpr auto kPortBlind = static_cast<Direction>(3);
+  // Beside the directions: their policies that protect and name what fragments do not show, without that.
+  static constexpr Direction port_blind(Direction direction) {
+    return static_cast<Direction>(static_cast<uint8_t>(direction) + 3);
+  }
+  static constexpr uint8_t kProtoHidden = kProtoFragment;  // of fragments; no packet's own
   struct List {
     ListKey key;
     Groups groups;

@@ -9,13 +9,19 @@ namespace espalier::dataplane {
 
 namespace {
 
-bool protects_ports(const PolicyRecord& p) {
-  return p.direction == Direction::kOut && p.action == PolicyAction::kProtect && p.vti == kNoInterface &&
-         (!p.selector.source_port.is_any() || !p.selector.destination_port.is_any());
+bool is_protecting(const PolicyRecord& p) {
+  return p.action == PolicyAction::kProtect && p.vti == kNoInterface;
+}
+bool names_ports(const Selector& s) {
+  return !s.source_port.is_any() || !s.destination_port.is_any();
+}
+bool names_protocol_that_hides(const Selector& s) {
+  return !s.source.address.is_v4() && s.protocol != kProtoAny;
 }
 
-PolicyRecord without_ports(PolicyRecord policy) {
+PolicyRecord without_ports(PolicyRecord policy, uint8_t protocol) {
   policy.selector.source_port = policy.selector.destination_port = {};
+  policy.selector.protocol = protocol;
   return policy;
 }
 
@@ -23,14 +29,17 @@ PolicyRecord without_ports(PolicyRecord policy) {
 
 Spd::Spd(std::span<const PolicyRecord> policies) : policies_(policies.begin(), policies.end()) {
   std::map<ListKey, std::vector<const PolicyRecord*>> by_list;
-  std::deque<PolicyRecord> port_blind;  // their addresses stay
+  std::deque<PolicyRecord> blind;  // their addresses stay
   for (const PolicyRecord& policy : policies_) {
     const Family family = policy.selector.source.family();
     if (policy.selector.destination.family() == family)  // else no packet ever matches
       by_list[key_of(policy.direction, family, policy.vti)].push_back(&policy);
-    if (protects_ports(policy))
-      by_list[key_of(kPortBlind, family, kNoInterface)].push_back(
-          &port_blind.emplace_back(without_ports(policy)));
+    if (!is_protecting(policy)) continue;
+    auto& hidden = by_list[key_of(port_blind(policy.direction), family, kNoInterface)];
+    if (names_ports(policy.selector))
+      hidden.push_back(&blind.emplace_back(without_ports(policy, policy.selector.protocol)));
+    if (names_protocol_that_hides(policy.selector))
+      hidden.push_back(&blind.emplace_back(without_ports(policy, kProtoHidden)));
   }
   for (const auto& [key, members] : by_list) lists_.push_back({key, build_groups(members)});
 }

@@ -141,18 +141,18 @@ bool may_come_by_vti(const Context& ctx, const Packet& p) {
   return false;
 }
 
-// A vti is an interface: what comes by it is judged here, once for all, by the vti's own policies if it has
-// some, and then is a packet like others that came in there. Linux forgets the SAs in the same place
-// (vti_rcv_cb).
+// A vti is an interface: what comes by it is judged here, once for all, by the SA's selector and the vti's
+// own policies, if there are some, and then is a packet like others that came in there. Linux forgets the SAs
+// in the same place (vti_rcv_cb).
 bool arrive_at_vti(const Context& ctx, const Sa& sa, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
   if (!ctx.is_interface(sa.vti()) || !ctx.interface(sa.vti()).enabled)
     return stop(mbuf, DropReason::kInterfaceDown);
   p.in = sa.vti();
   ctx.stats->received[p.in.value].add(1, p.ip_bytes);
-  const bool allowed = may_come_by_vti(ctx, p);
   p.path = kClear;
-  return allowed || stop(mbuf, DropReason::kInNoPolicy);
+  if (!sa.covers(p.tuple)) return stop(mbuf, DropReason::kInStateMismatch);
+  return may_come_by_vti(ctx, p) || stop(mbuf, DropReason::kInNoPolicy);
 }
 
 // Tunnel mode: what was inside is a packet of its own (RFC 4303 section 3.4.4.1).

@@ -246,11 +246,11 @@ bool encrypt_layer(Context& ctx, MbufSpan burst) {
   return true;
 }
 
-// Whether the ESP packet must take the way of the gateway's own packets: where NAT can change it, or when it
-// is for a tunnel interface.
+// Whether the ESP packet must take the way of the gateway's own packets: where NAT can change it, once; or
+// when it is for a tunnel interface, from which nothing leaves as it is.
 bool goes_through_again(const Context& ctx, const Packet& p) {
-  return (p.flags & kEncrypted) && p.path != kEncryptedHere &&
-         (ctx.tables->esp_through_nat || ctx.tables->tunnels->is_tunnel(p.out));
+  if (!(p.flags & kEncrypted)) return false;
+  return (ctx.tables->esp_through_nat && p.path != kEncryptedHere) || ctx.tables->tunnels->is_tunnel(p.out);
 }
 
 bool send_again(rte_mbuf* mbuf) {

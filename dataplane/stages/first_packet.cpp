@@ -193,6 +193,20 @@ void answer_with_icmp_error(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   drops[static_cast<size_t>(DropReason::kNoMbuf)].add(1);
 }
 
+namespace {
+
+// A packet that no SA takes now. Its flow was decided by another, which may have been free to leave in clear,
+// or when an SA was there that the policy does not insist on.
+bool may_leave_without_sa(const Context& ctx, rte_mbuf* mbuf) {
+  const Packet& p = packet(mbuf);
+  if (p.into_tunnel) return !ctx.tables->tunnels->is_vti(p.out) || stop(mbuf, DropReason::kVtiDown);
+  if (p.flags & kEncrypted) return true;
+  if (p.flags & kMustProtect) return stop(mbuf, DropReason::kGreUnprotected);
+  return !(p.flags & kAboutProtected) || stop(mbuf, DropReason::kIcmpErrorClear);
+}
+
+}  // namespace
+
 bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
   Packet& p = packet(mbuf);
   p.out = decision.out;
@@ -201,9 +215,9 @@ bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
   p.mtu_bytes = ctx.interface(decision.out).mtu_bytes;
   p.into_tunnel = decision.flags & kDecidedTunnel;
   p.sa = kNoSa;
-  if (decision.policy == kNoPolicy) return true;
   if (decision.templates != 0 && !take_first_sa(ctx, p, decision)) return stop(mbuf, DropReason::kOutNoState);
-  ctx.stats->policies[decision.policy.value].add(1, p.ip_bytes);
+  if (p.sa == kNoSa && !may_leave_without_sa(ctx, mbuf)) return false;
+  if (decision.policy != kNoPolicy) ctx.stats->policies[decision.policy.value].add(1, p.ip_bytes);
   return true;
 }
 

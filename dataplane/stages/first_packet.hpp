@@ -18,8 +18,8 @@ bool walk(Context& ctx, rte_mbuf* mbuf, Decision& d, size_t* stopped_at = nullpt
 // Packet::flow set; false: a reason is set.
 bool first_packet(Context& ctx, rte_mbuf* mbuf);
 
-// Fills in the egress of a packet from a decision that was made or found. False with kOutNoState: the policy
-// protects and has no SA (any more).
+// Fills in the egress of a packet from a decision that was made or found. False: the policy protects and has
+// no SA any more (kOutNoState), or the packet must not leave without one.
 bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision);
 
 // Whether later packets of the flow may replay a decision. Fragments and ICMP errors have keys that say too

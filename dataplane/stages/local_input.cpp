@@ -60,7 +60,9 @@ bool unwrap_gre(Context& ctx, rte_mbuf* mbuf) {
   if (!read_gre(bytes(mbuf).subspan(p.l4_offset), gre)) return stop(mbuf, DropReason::kGreMalformed);
   const GreTunnel* tunnel = tunnel_of(ctx, p, gre);
   if (!tunnel) return stop(mbuf, DropReason::kGreNoTunnel);
-  if (tunnel->protect && !(p.flags & kCameProtected)) return stop(mbuf, DropReason::kGreClear);
+  // With a path policies were asked whose SA it is; by a vti, without one, any tunnel's peer may have sent
+  // it.
+  if (tunnel->protect && p.path == kClear) return stop(mbuf, DropReason::kGreClear);
   if (!ctx.interface(tunnel->interface).enabled) return stop(mbuf, DropReason::kInterfaceDown);
   const uint8_t outer = traffic_class(mbuf);
   rte_pktmbuf_adj(mbuf, static_cast<uint16_t>(p.l4_offset + gre.header_bytes));

@@ -108,7 +108,7 @@ OutAnswer ask_out_policy(const Context& ctx, const Packet& p, const Tuple& tuple
   const Spd& spd = *ctx.tables->spd;
   OutAnswer answer = find_sa(ctx, spd.lookup(Direction::kOut, tuple, out), tuple);
   const bool in_clear = answer.reason == DropReason::kNone && !answer.sa;
-  if (in_clear && (p.flags & kFragment) && spd.protects_some_ports(tuple, out))
+  if (in_clear && (p.flags & kFragment) && spd.protects_some_ports(Direction::kOut, tuple, out))
     answer.reason = DropReason::kOutFragment;
   return answer;
 }
@@ -176,7 +176,12 @@ bool in_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (d.way == Way::kToGateway && is_esp(ctx, mbuf)) return true;
   const Direction direction = d.way == Way::kToGateway ? Direction::kIn : Direction::kFwd;
   d.in_policy = ctx.tables->spd->lookup(direction, p.tuple);
-  const DropReason reason = judge_inbound(ctx, p, d.in_policy);
+  DropReason reason = judge_inbound(ctx, p, d.in_policy);
+  // As of what leaves: see ask_out_policy().
+  const bool in_clear = reason == DropReason::kNone && p.path == kClear;
+  if (in_clear && (p.flags & kFragment) &&
+      ctx.tables->spd->protects_some_ports(direction, p.tuple, kNoInterface))
+    reason = DropReason::kInTemplateMismatch;
   return reason == DropReason::kNone || stop(mbuf, reason);
 }
 

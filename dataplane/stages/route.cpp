@@ -43,7 +43,7 @@ bool is_for_this_link(IpAddress group) {
 bool route_multicast(const Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const Packet& p = packet(mbuf);
   const IpAddress group = d.before_snat.destination;
-  if ((p.flags & kFromHost) && p.out != kNoInterface) {
+  if ((p.flags & kFromHost) && ctx.is_interface(p.out)) {
     d.route = {.verdict = RouteVerdict::kForward, .interface = p.out, .next_hop = group};
     return true;
   }
@@ -67,7 +67,7 @@ RouteResult find_route(const Context& ctx, const Packet& p, const Decision& d) {
 // ESP and IKE come from the tunnel's other end and not from behind it.
 bool is_from_behind_tunnel(const Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   const Packet& p = packet(mbuf);
-  if (p.path != kClear || !ctx.interface(p.in).has_wire()) return false;
+  if (p.path != kClear || (p.flags & kCameProtected)) return false;
   if (!ctx.tables->fib->leads_into_tunnel(p.tuple.source)) return false;
   const bool is_ike = p.tuple.protocol == kProtoUdp && p.tuple.destination_port == be16::from_host(500);
   return d.way != Way::kToGateway ||

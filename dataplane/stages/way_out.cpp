@@ -16,7 +16,8 @@ uint32_t gre_mtu(const Context& ctx, const WayOut& way) {
   uint32_t outer = ctx.interface(way.gre_out).mtu_bytes;
   if (protects(ctx, way.gre_policy))
     outer = protected_mtu(ctx, (*ctx.tables->spd)[way.gre_policy], tunnel.local.family(), outer);
-  return outer == 0 ? 0 : std::min(own, outer - std::min(outer, tunnel.outer_bytes()));
+  if (outer == 0) return own;  // an SA is missing: then it is the GRE packet that is dropped
+  return std::min(own, outer - std::min(outer, tunnel.outer_bytes()));
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ SaIndex next_sa(const Context& ctx, const PolicyRecord& policy, uint8_t& at);
 // lcore.
 uint32_t protected_mtu(const Context& ctx, const PolicyRecord& policy, Family family, uint32_t out_mtu_bytes);
 
-// The largest packet of `family` that may leave by the way unfragmented; 0: an SA is missing.
+// The largest packet of `family` that may leave by the way unfragmented; 0: an SA of `policy` is missing.
 uint32_t mtu_of(const Context& ctx, const WayOut& way, Family family);
 
 }  // namespace espalier::dataplane

@@ -8,7 +8,7 @@ from labs.network import wait_until
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # scapy's own, about ciphers that we do not use
-    from scapy.all import ARP, IP, UDP, IPv6, PcapReader, defragment, wrpcap  # noqa: F401
+    from scapy.all import ARP, IP, TCP, UDP, IPv6, PcapReader, defragment, wrpcap  # noqa: F401
     from scapy.layers.ipsec import ESP, SecurityAssociation
 
 
@@ -51,7 +51,9 @@ def packets_of(file):
 
 def ip_of(packet):
     """The IP packet of a frame, without the padding that a short frame has."""
-    return IP(bytes(packet[IP])[:packet[IP].len])
+    if IP in packet:
+        return IP(bytes(packet[IP])[:packet[IP].len])
+    return IPv6(bytes(packet[IPv6])[:40 + packet[IPv6].plen])
 
 
 def foreign(packets):
@@ -68,7 +70,8 @@ def association(sa):
     hashed = {"auth_algo": SCAPY_HASHES[sa.suite.hash], "auth_key": sa.key("auth-key")} if sa.suite.hash else {}
     cipher = {} if sa.suite.scapy == "NULL" else {"crypt_key": sa.key()}
     icv = {} if sa.suite.hash else {"crypt_icv_size": sa.suite.icv_bits // 8}
-    return SecurityAssociation(ESP, spi=sa.spi, crypt_algo=sa.suite.scapy, **cipher, **icv, **hashed,
+    number = {"esn_en": True, "esn": sa.keywords.get("last-sequence", 0) >> 32} if sa.keywords.get("esn") else {}
+    return SecurityAssociation(ESP, spi=sa.spi, crypt_algo=sa.suite.scapy, **cipher, **icv, **hashed, **number,
                                tunnel_header=header(src=sa.src, dst=sa.dst))
 
 
@@ -81,7 +84,11 @@ class Opener:
     def open(self, packets):
         """The inner IP packets of the ESP packets, whole ones of fragments, in order; raises if one is not authentic."""
         outer = [ip_of(packet) for packet in packets if IP in packet and packet[IP].proto == 50]
-        return [self.by_spi[packet[ESP].spi].decrypt(packet) for packet in defragment(outer)]
+        return [self.open_one(packet) for packet in defragment(outer)]
+
+    def open_one(self, packet):
+        """The inner IP packet of one whole outer packet, IPv4 or IPv6, with ESP bare or in UDP."""
+        return self.by_spi[packet[ESP].spi].decrypt(packet)
 
 
 def outer_numbers(packets):

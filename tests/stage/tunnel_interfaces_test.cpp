@@ -222,7 +222,10 @@ TEST_P(ProtectedGreTest, WithoutItsPolicyOrStateNothingLeaves) {
   EXPECT_EQ(to_wan().size(), 1u) << "or nothing is lost here";
   without.states.clear();
   apply(without);
-  expect_drop(DropReason::kOutNoState, [&] { from_lan(outbound(Layer::kIpv4, 90)); });
+  // Whatever the size: without an SA there is no MTU that its host could be told.
+  for (const Bytes& packet : {outbound(Layer::kIpv4, 90), with_df(outbound(Layer::kIpv4, 1400)),
+                              outbound(Layer::kIpv6, 1400)})
+    expect_drop(DropReason::kOutNoState, [&] { from_lan(packet); });
   without.policies.clear();
   apply(without);
   expect_drop(DropReason::kGreUnprotected, [&] { from_lan(outbound(Layer::kIpv4, 90)); });

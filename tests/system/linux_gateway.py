@@ -143,9 +143,12 @@ class LinuxGateway:
         self._read_until(lambda line: line.endswith(" runs"))
 
     def open_udp_encapsulation(self):
-        """Binds port 4500; until then Linux answers ESP in UDP with port unreachable."""
+        """Binds port 4500; until then Linux answers ESP in UDP with port unreachable. Its policies are asked about the
+        UDP packets too, before they are opened: they pass, as an IKE daemon's socket has it."""
+        for family in ("0.0.0.0/0", "::/0"):
+            self.run(f"ip xfrm policy add dir in src {family} dst {family} proto udp sport 4500 dport 4500 priority 1")
         file = self._file("encapsulation", ENCAPSULATION)
-        self.run(f"/usr/bin/python3 -I {file} >/run/encapsulation & until grep -q bound /run/encapsulation; do sleep 0.05; done")
+        self.run(f"/usr/bin/python3 -I {file} >/run/bound & until grep -q bound /run/bound; do sleep 0.05; done")
 
     def run(self, command):
         """The output of one line of shell, which must succeed."""

@@ -45,7 +45,7 @@ def ospf(interface, number):
     """ospfd's configuration: the tunnel as an interface, the LAN as a stub."""
     return (f"interface {interface}\n ip ospf area 0\n ip ospf hello-interval 1\n ip ospf dead-interval 4\n"
             "interface lan\n ip ospf area 0\n"
-            f"router ospf\n ospf router-id 10.255.0.{number}\n passive-interface lan\n timers throttle spf 0 50 1000\n")
+            f"router ospf\n ospf router-id 10.255.0.{number}\n passive-interface lan\n timers throttle spf 0 50 500\n timers throttle lsa all 0\n timers lsa min-arrival 0\n")
 
 
 def bgp(number, neighbor, network):
@@ -83,29 +83,45 @@ def imported(gateway, prefix):
     return [row for row in host_path.routes(gateway).get(prefix, []) if row["origin"] == "kernel" and row["usable"]]
 
 
+def learned(lab):
+    """Waits until each gateway's dataplane has the route to the other's LAN from its kernel."""
+    wait_until("the routes are in the dataplane", lambda: imported(lab.a, LAN_B) and imported(lab.b, LAN_A), 30)
+
+
 def test_ospf_over_gre_in_ipsec(folder):
-    """The adjacency comes up through the host path, its routes carry iperf3, and all of it is ESP on the wire."""
+    """The adjacency comes up through the host path, its routes carry iperf3, all of it ESP; so again after a kill -9."""
     with routed_sites(folder, gre_settings, "ospfd", (ospf("gre1", 1), ospf("gre1", 2))) as lab:
         with expect.no_clear_packets(lab):
-            wait_until("OSPF's adjacency is full", lambda: all(
-                "Full" in "".join(frr.ospf_states().values()) for frr in lab.frr), 30)
-            wait_until("OSPF's route is in the dataplane",
-                       lambda: imported(lab.a, LAN_B) and imported(lab.b, LAN_A), 10)
+            is_full = lambda: all("Full" in "".join(frr.ospf_states().values()) for frr in lab.frr)
+            wait_until("OSPF's adjacency is full", is_full, 30)
+            learned(lab)
             expect.answered(lab)
             carries_iperf(lab)
+            lab.a.kill("espalier-dataplane")
+            wait_until("the dataplane has the route again", lambda: imported(lab.a, LAN_B), 30)
+            wait_until("pings are answered again", lambda: lab.ping(wait_s=1), 10)
 
 
 def test_bgp_over_a_vti(folder):
-    """The session comes up through the VTI, its routes carry iperf3; without FRR they are gone from the dataplane."""
+    """The session comes up through the VTI, its routes carry iperf3, and they are gone with the SAs, and with FRR."""
     with routed_sites(folder, vti_settings, "bgpd", (bgp(1, TUNNEL_B, LAN_A), bgp(2, TUNNEL_A, LAN_B))) as lab:
         with expect.no_clear_packets(lab):
-            wait_until("BGP's session is established", lambda: all(
-                "Established" in frr.bgp_states().values() for frr in lab.frr), 30)
-            wait_until("BGP's route is in the dataplane",
-                       lambda: imported(lab.a, LAN_B) and imported(lab.b, LAN_A), 10)
+            is_established = lambda: all("Established" in frr.bgp_states().values() for frr in lab.frr)
+            wait_until("BGP's session is established", is_established, 30)
+            learned(lab)
             expect.answered(lab)
             carries_iperf(lab)
             carries_iperf(lab, "--reverse")
+
+            settings = host_path.add(vti_settings(lab, "left"), lab.hosts[0])
+            lab.a.apply(settings | {"xfrm": {"state": [], "policy": []}})
+            wait_until("the device is down", lambda: "LOWER_UP" not in host_path.links(lab.hosts[0])["vti1"]["flags"], 5)
+            wait_until("the route is gone with the SAs", lambda: not imported(lab.a, LAN_B), 10)
+            expect.equal(lab.ping(wait_s=1), 0, "answers without an SA")
+            lab.a.apply(settings)
+            learned(lab)
+            wait_until("pings are answered again", lambda: lab.ping(wait_s=1), 10)
+
             lab.frr[0].stop()
             wait_until("the route is gone with FRR", lambda: not imported(lab.a, LAN_B), 5)
             expect.equal(lab.ping(wait_s=1), 0, "answers without a route")

@@ -273,5 +273,31 @@ TEST(Spd, FiftyThousandPolicies) {
   }
 }
 
+// A fragment has no ports; a later one of IPv6 may name an extension header in place of its protocol.
+TEST(Spd, FragmentsDoNotPassByWhatTheyHide) {
+  PolicyRecord with_ports = policy(0, 1, "192.168.10.0/24", "10.10.10.0/24");
+  with_ports.selector.protocol = kProtoTcp;
+  with_ports.selector.destination_port = {443, 443};
+  PolicyRecord with_protocol = policy(1, 1, "2001:db8:a::/48", "2001:db8:b::/48");
+  with_protocol.selector.protocol = kProtoTcp;
+  const auto is_protected = [](PolicyRecord record, Direction direction, Tuple tuple, uint8_t protocol) {
+    record.index = PolicyIndex{0};
+    record.direction = direction;
+    tuple.source_port = tuple.destination_port = {};
+    tuple.protocol = protocol;
+    return Spd(std::array{record}).protects_some_ports(direction, tuple, kNoInterface);
+  };
+  for (const Direction direction : {Direction::kOut, Direction::kIn, Direction::kFwd}) {
+    EXPECT_TRUE(is_protected(with_ports, direction, kTcp, kProtoTcp));
+    EXPECT_FALSE(is_protected(with_ports, direction, kTcp, kProtoUdp));
+    EXPECT_FALSE(is_protected(with_protocol, direction, kTcp6, kProtoTcp)) << "the policy itself takes it";
+    EXPECT_TRUE(is_protected(with_protocol, direction, kTcp6, kProtoDestinationOptions));
+    EXPECT_FALSE(is_protected(with_protocol, direction, kTcp6, kProtoUdp));
+    PolicyRecord bypass = with_ports;
+    bypass.action = PolicyAction::kBypass;
+    EXPECT_FALSE(is_protected(bypass, direction, kTcp, kProtoTcp));
+  }
+}
+
 }  // namespace
 }  // namespace espalier::dataplane

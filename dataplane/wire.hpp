@@ -3,6 +3,7 @@
 #pragma once
 
 #include "control/shared/types.hpp"
+#include "nat/tuple.hpp"
 
 namespace espalier::dataplane {
 
@@ -110,15 +111,7 @@ struct [[gnu::packed]] IcmpHeader {
 };
 static_assert(sizeof(IcmpHeader) == 8);
 
-enum IcmpType : uint8_t {
-  kIcmpEchoReply = 0,
-  kIcmpUnreachable = 3,
-  kIcmpSourceQuench = 4,
-  kIcmpRedirect = 5,
-  kIcmpEcho = 8,
-  kIcmpTimeExceeded = 11,
-  kIcmpParameterProblem = 12,
-};
+using enum nat::IcmpType;
 enum IcmpUnreachableCode : uint8_t {
   kIcmpNetUnreachable = 0,
   kIcmpHostUnreachable = 1,
@@ -128,19 +121,8 @@ enum IcmpUnreachableCode : uint8_t {
   kIcmpAdminProhibited = 13,
 };
 // RFC 4443, RFC 4861; the header is IcmpHeader, packet too big has its MTU in the last four bytes.
-enum Icmpv6Type : uint8_t {
-  kIcmpv6Unreachable = 1,
-  kIcmpv6PacketTooBig = 2,
-  kIcmpv6TimeExceeded = 3,
-  kIcmpv6ParameterProblem = 4,
-  kIcmpv6Echo = 128,
-  kIcmpv6EchoReply = 129,
-  kIcmpv6RouterSolicitation = 133,
-  kIcmpv6RouterAdvertisement = 134,
-  kIcmpv6NeighborSolicitation = 135,
-  kIcmpv6NeighborAdvertisement = 136,
-  kIcmpv6Redirect = 137,
-};
+using nat::Icmpv6Type;
+using enum nat::Icmpv6Type;
 enum Icmpv6UnreachableCode : uint8_t {
   kIcmpv6NoRoute = 0,
   kIcmpv6AdminProhibited = 1,

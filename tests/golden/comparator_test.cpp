@@ -3,6 +3,7 @@
 #include "tests/golden/comparator.hpp"
 
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include "tests/golden/player.hpp"
 #include "tests/golden/replay_bed.hpp"

@@ -223,8 +223,8 @@ TEST_P(ProtectedGreTest, WithoutItsPolicyOrStateNothingLeaves) {
   without.states.clear();
   apply(without);
   // Whatever the size: without an SA there is no MTU that its host could be told.
-  for (const Bytes& packet : {outbound(Layer::kIpv4, 90), with_df(outbound(Layer::kIpv4, 1400)),
-                              outbound(Layer::kIpv6, 1400)})
+  for (const Bytes& packet :
+       {outbound(Layer::kIpv4, 90), with_df(outbound(Layer::kIpv4, 1400)), outbound(Layer::kIpv6, 1400)})
     expect_drop(DropReason::kOutNoState, [&] { from_lan(packet); });
   without.policies.clear();
   apply(without);

@@ -48,6 +48,7 @@ void Gateway::handle_punted(rte_mbuf* mbuf, NeighborOutput& output) {
       return to_host(mbuf);
     case DropReason::kOutNoState:
     case DropReason::kVtiDown:
+    case DropReason::kRouteUnreachable:
       return acquire(mbuf);
     default:
       break;

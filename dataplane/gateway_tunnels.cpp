@@ -91,18 +91,14 @@ void Gateway::send_keepalive(const Sa& sa) {
 void Gateway::acquire(rte_mbuf* mbuf) {
   const Packet& p = packet(mbuf);
   const bool is_known_out = p.out != kNoInterface && p.out.value < tables_->interfaces->size();
-  const bool by_vti = p.reason == DropReason::kVtiDown && is_known_out;
-  const PolicyRecord* policy =
-      by_vti ? nullptr : tables_->spd->lookup(Direction::kOut, p.tuple, is_known_out ? p.out : kNoInterface);
-  const uint32_t key = by_vti   ? statistics::kMaxPolicies + p.out.value
-                       : policy ? policy->index.value
-                                : kNone32;
+  const bool by_vti = is_known_out && tables_->tunnels->is_vti(p.out);
+  const bool by_policy = !by_vti && p.policy.value < tables_->spd->policies().size();
+  const uint32_t key = by_vti ? statistics::kMaxPolicies + p.out.value : by_policy ? p.policy.value : kNone32;
   const uint64_t now = clock_.now_ms();
   if (key != kNone32 && acquire_due_ms_[key] <= now) {
     acquire_due_ms_[key] = now + kAcquireEveryMs;
-    tell(message::Acquire{.policy = policy ? policy->index : kNoPolicy,
-                          .tuple = p.tuple,
-                          .vti = by_vti ? p.out : kNoInterface});
+    tell(message::Acquire{
+        .policy = by_policy ? p.policy : kNoPolicy, .tuple = p.tuple, .vti = by_vti ? p.out : kNoInterface});
   }
   drop_by_main(mbuf, p.reason);
 }

@@ -107,18 +107,6 @@ void count_discarded(Context& ctx, const Packet& p, const Decision& d) {
   if (policy) ctx.stats->policies[policy->index.value].add(1, p.ip_bytes);
 }
 
-// A packet without an SA is shown to the main lcore, which asks for one; a few are enough. Its ICMP error, if
-// there is one, was for somebody else.
-void ask_for_sa(Context& ctx, rte_mbuf* mbuf) {
-  constexpr uint64_t kEveryMs = 10;
-  const DropReason reason = packet(mbuf).reason;
-  if ((reason != DropReason::kOutNoState && reason != DropReason::kVtiDown) ||
-      ctx.now_ms < ctx.acquire_due_ms)
-    return;
-  ctx.acquire_due_ms = ctx.now_ms + kEveryMs;
-  stop_for_main(mbuf, reason);
-}
-
 // The SA of the policy's first template. False: one is required and there is none.
 bool take_first_sa(const Context& ctx, Packet& p, const FlowDecision& decision) {
   p.policy = decision.policy;
@@ -207,6 +195,19 @@ bool may_leave_without_sa(const Context& ctx, rte_mbuf* mbuf) {
 
 }  // namespace
 
+void ask_for_sa(Context& ctx, rte_mbuf* mbuf, InterfaceIndex out, PolicyIndex policy) {
+  constexpr uint64_t kEveryMs = 10;  // a few packets are enough
+  Packet& p = packet(mbuf);
+  const bool by_vti = ctx.is_interface(out) && ctx.tables->tunnels->is_vti(out);
+  const bool wants_sa = p.reason == DropReason::kOutNoState || p.reason == DropReason::kVtiDown ||
+                        (p.reason == DropReason::kRouteUnreachable && by_vti);
+  if (!wants_sa || ctx.now_ms < ctx.acquire_due_ms) return;
+  ctx.acquire_due_ms = ctx.now_ms + kEveryMs;
+  p.out = out;
+  p.policy = policy;
+  stop_for_main(mbuf, p.reason);
+}
+
 bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
   Packet& p = packet(mbuf);
   p.out = decision.out;
@@ -250,7 +251,7 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   for (int i = 0; i < kTries; ++i) {
     if (!walk(ctx, mbuf, d)) {
       count_discarded(ctx, packet(mbuf), d);
-      ask_for_sa(ctx, mbuf);
+      ask_for_sa(ctx, mbuf, d.route.interface, index_of(d.policy));
       answer_with_icmp_error(ctx, mbuf, d);
       return false;
     }

@@ -29,6 +29,10 @@ inline bool may_record(const Packet& p) {
          (!(p.flags & kFromGateway) || p.path == kMadeHere || p.path == kEncryptedHere);
 }
 
+// Shows a packet that was stopped for want of an SA to the main lcore, which reports it (message::Acquire)
+// and drops it. `out`: the interface that it was routed to; `policy`: that protects it, if it got that far.
+void ask_for_sa(Context& ctx, rte_mbuf* mbuf, InterfaceIndex out, PolicyIndex policy);
+
 // A packet for the gateway itself. `d.service` is set for what `local_input` takes. Of the others pings are
 // answered, path MTU messages are learned from, the host gets the rest, or it is refused: a reason is left,
 // and in `d` the ICMP error to answer with.

@@ -84,7 +84,9 @@ bool replay(Context& ctx, rte_mbuf* mbuf, uint32_t index) {
   p.flow = index;
   if (d.in_policy != kNoPolicy) ctx.stats->policies[d.in_policy.value].add(1, p.ip_bytes);
   p.service = d.service;
-  return d.service != LocalService::kNone || apply_egress(ctx, mbuf, d);
+  if (d.service != LocalService::kNone || apply_egress(ctx, mbuf, d)) return true;
+  ask_for_sa(ctx, mbuf, d.out, d.policy);
+  return false;
 }
 
 // Where a packet's entry should be; what earlier packets of the burst do to the cache may prove it wrong.

@@ -354,6 +354,10 @@ TEST_F(VtiTest, WithoutStatesItsRoutesAreUnreachableAndNeverTheDefaultRoutes) {
       EXPECT_EQ(error[header_bytes(inner)], inner == Layer::kIpv4 ? 3 : 1);
     }
   EXPECT_EQ(drops(DropReason::kRouteUnreachable), 4u);
+  const auto acquires = bed_->take_acquires();
+  ASSERT_EQ(acquires.size(), 1u);  // one a second
+  EXPECT_NE(acquires[0].vti, kNoInterface);
+  EXPECT_EQ(acquires[0].policy, kNoPolicy);
   expect_drop(DropReason::kClearFromTunnel, [&] { from_wan(inbound(Layer::kIpv4, 90)); });
 }
 

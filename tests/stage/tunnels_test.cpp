@@ -1,5 +1,6 @@
 // What happens to ESP beside its ciphers, in the whole gateway: numbers beyond 32 bits, encapsulation in UDP,
 // nested tunnels, limits, IPv6's extension headers.
+#include "control/shared/text.hpp"
 #include "tests/stage/tunnel_fixture.hpp"
 #include "tests/unit/dataplane/ipv6_packets.hpp"
 
@@ -263,6 +264,24 @@ TEST_F(TunnelsTest, WhatFitsThroughNestedTunnelsIsExact) {
 }
 
 // --- Limits ---
+
+TEST_F(TunnelsTest, WhoMakesStatesIsToldThatOneIsWanted) {
+  Configured parts = tunnel(gcm(), kPlain);
+  parts.states.clear();
+  apply(parts);
+  const auto wants = [&] {
+    from_lan(outbound(Layer::kIpv4, 90));
+    EXPECT_EQ(to_wan().size(), 0u);
+    return bed_->take_acquires();
+  };
+  const auto acquires = wants();
+  ASSERT_EQ(acquires.size(), 1u);
+  EXPECT_NE(acquires[0].policy, kNoPolicy);
+  EXPECT_EQ(to_text(acquires[0].tuple.destination), "10.10.10.55");
+  EXPECT_TRUE(wants().empty());  // one a second
+  bed_->advance_time(std::chrono::seconds(2));
+  EXPECT_EQ(wants().size(), 1u);
+}
 
 TEST_F(TunnelsTest, AHardLimitOfPacketsLetsSoManyPass) {
   apply(tunnel(gcm(), kPlain, "limit = { hard-packets = 3; }; "));

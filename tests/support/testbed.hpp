@@ -14,6 +14,7 @@
 
 #include "control/shared/drop_reason.hpp"
 #include "control/shared/error.hpp"
+#include "control/shared/messages.hpp"
 #include "tests/support/bytes.hpp"
 
 namespace espalier::test {
@@ -54,6 +55,8 @@ class Testbed {
   virtual void inject_from_host(ByteView) { throw std::logic_error("this bed has no host path"); }
   // The IP packets that the host got since the last call, in order.
   virtual std::vector<Bytes> take_to_host() { return {}; }
+  // The packets that wanted an SA since the last call, as espalierd is told of them.
+  virtual std::vector<message::Acquire> take_acquires() { return {}; }
   // Sums over workers and interfaces since the start.
   virtual DropCounts drops() const = 0;
   virtual FlowCounts flow_counts() const = 0;

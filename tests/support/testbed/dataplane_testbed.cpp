@@ -124,6 +124,7 @@ class DataplaneTestbed : public Testbed {
   std::vector<Bytes> take_sent(std::string_view interface) override { return port(interface).pop(); }
   void inject_from_host(ByteView packet) override { gateway_->from_host(packet, kNoInterface); }
   std::vector<Bytes> take_to_host() override { return std::exchange(to_host_, {}); }
+  std::vector<message::Acquire> take_acquires() override;
   DropCounts drops() const override;
   FlowCounts flow_counts() const override;
   void advance_time(std::chrono::milliseconds step) override;
@@ -233,6 +234,13 @@ void DataplaneTestbed::run_until_idle() {
 void DataplaneTestbed::advance_time(std::chrono::milliseconds step) {
   gateway_->clock().skip(static_cast<uint64_t>(step.count()));
   run_until_idle();
+}
+
+std::vector<message::Acquire> DataplaneTestbed::take_acquires() {
+  std::vector<message::Acquire> acquires;
+  for (const message::Slot& event : gateway_->take_events())
+    if (message::Acquire acquire; message::read(event, acquire)) acquires.push_back(acquire);
+  return acquires;
 }
 
 DropCounts DataplaneTestbed::drops() const {

@@ -17,7 +17,7 @@ def test_link_down_and_up(folder):
         lab.wire.ip("link", "set", "to-a", "down")
         wait_until("the link is shown as down", lambda: not link_up(lab.a, "wan"), 5)
         expect.equal(lab.ping(count=2, wait_s=1), 0, "answers over a link that is down")
-        lab.a.wait_drops("egress_down", 1)
+        lab.a.wait_drops("no_route", 1)
         lab.wire.ip("link", "set", "to-a", "up")
         wait_until("the link is shown as up", lambda: link_up(lab.a, "wan"), 5)
         wait_until("the tunnel works again", lambda: lab.ping(wait_s=1), 10)

@@ -18,5 +18,8 @@ find_clang_format() {
   done
   die "clang-format 14 is missing; scripts/install-packages installs it where Debian has it"
 }
+# The names of the tests for AddressSanitizer: all but the units of the control plane and of the tests themselves; what
+# parses bytes from outside there is a fuzz target.
+memory_tests='^(?!cli/|config/|daemon/|support|golden/(comparator|translate))'
 # The names of the tests in which threads or processes meet (rings, tables, windows, workers), for ThreadSanitizer.
 concurrency_tests='concurrency|race|ring|handover|worker'

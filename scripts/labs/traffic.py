@@ -22,6 +22,7 @@ class Iperf:
 
     def run(self, client, seconds, *options):
         """Runs a client to its end; iperf3's JSON document."""
+        wait_until("iperf3 listens", lambda: listening(self.machine, self.port))  # not for a moment behind each run
         done = client.run("iperf3", "--client", self.address, "--port", self.port, "--json", "--time", seconds, *options,
                           check=False, timeout=seconds + 30)
         return json.loads(done.stdout)

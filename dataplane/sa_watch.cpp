@@ -16,6 +16,21 @@ uint64_t bytes_of(const Sa& sa) {
 
 }  // namespace
 
+// Of an SA that an earlier process used, what it counted is known already.
+SaWatch::Seen SaWatch::first_sight(const Sa& sa, uint64_t now_ms) {
+  Seen seen{.spi = sa.spi(), .sent_ms = now_ms};
+  if (sa.counters().last_used_s.load(std::memory_order_relaxed) != 0) seen.packets = packets_of(sa);
+  return seen;
+}
+
+// To a tenth of a second, and at no cost for workers.
+void SaWatch::look_at_use(const Sa& sa, Seen& seen, uint32_t now_s) {
+  const uint64_t packets = packets_of(sa);
+  if (packets == seen.packets) return;
+  seen.packets = packets;
+  sa.counters().note_use(now_s);
+}
+
 // Packets and bytes over a hard limit are the workers' to notice, exactly; time is not theirs.
 void SaWatch::look_at_limits(const SaStore& store, const Sa& sa, Seen& seen, uint32_t now_s,
                              Findings& findings) {
@@ -68,12 +83,12 @@ void SaWatch::look_at_silence(const Sa& sa, Seen& seen, uint64_t now_ms, Finding
 SaWatch::Findings SaWatch::look(const SaStore& store, uint64_t now_ms, uint32_t now_s) {
   Findings findings;
   store.sad().for_each([&](const Sa& sa) {
+    Seen& seen = seen_.try_emplace(sa.index(), first_sight(sa, now_ms)).first->second;
+    if (seen.spi != sa.spi()) seen = first_sight(sa, now_ms);
+    look_at_use(sa, seen, now_s);
     const bool encap_in = sa.direction() == Direction::kIn && sa.has(kSaEncap);
     const bool encap_out = sa.direction() == Direction::kOut && sa.has(kSaEncap) && sa.keepalive_s() != 0;
     const bool limited = !(sa.limits() == SaLimits{});
-    if (!encap_in && !encap_out && !limited) return;
-    Seen& seen = seen_.try_emplace(sa.index(), Seen{.spi = sa.spi(), .sent_ms = now_ms}).first->second;
-    if (seen.spi != sa.spi()) seen = Seen{.spi = sa.spi(), .sent_ms = now_ms};
     if (limited) look_at_limits(store, sa, seen, now_s, findings);
     if (encap_in) look_at_peer(store, sa, findings);
     if (encap_out) look_at_silence(sa, seen, now_ms, findings);

@@ -29,9 +29,12 @@ class SaWatch {
   struct Seen {
     Spi spi;            // whose this is: slots are given to others
     uint32_t told = 0;  // limits (Expired) that were reported
+    uint64_t packets = 0;
     uint64_t sequence = 0;
     uint64_t sent_ms = 0;  // when it last sent something, packets or keepalives
   };
+  static Seen first_sight(const Sa& sa, uint64_t now_ms);
+  void look_at_use(const Sa& sa, Seen& seen, uint32_t now_s);
   void look_at_limits(const SaStore& store, const Sa& sa, Seen& seen, uint32_t now_s, Findings& findings);
   void look_at_peer(const SaStore& store, const Sa& sa, Findings& findings);
   void look_at_silence(const Sa& sa, Seen& seen, uint64_t now_ms, Findings& findings);

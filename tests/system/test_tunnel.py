@@ -3,6 +3,7 @@ import os
 
 import expect
 from labs import capture, suites, traffic
+from labs.network import wait_until
 from labs.two_sites import HOST_A, HOST_B
 from scapy.all import ICMP, IP
 
@@ -31,6 +32,16 @@ def test_sequence_numbers_count_up_from_one(folder):
         numbers = capture.outer_numbers(wire.stop())
         for sa in (lab.tunnel.rightward, lab.tunnel.leftward):
             expect.equal([seq for spi, seq in numbers if spi == sa.spi], list(range(1, 21)), f"numbers of SPI {sa.spi:#x}")
+
+
+def test_an_sa_tells_when_it_was_used(folder):
+    """`idle_s` is not there before the first packet, and small after it, in both directions."""
+    with expect.two_sites(folder) as lab:
+        def idle():
+            return [row.get("idle_s") for row in lab.a.ask("show", "ipsec", "sa")["sas"]]
+        expect.equal(idle(), [None, None], "idle_s of SAs that were never used")
+        expect.answered(lab, count=2)
+        wait_until("both SAs were used lately", lambda: all(each is not None and each < 5 for each in idle()), 3)
 
 
 def test_every_key_length(folder):

@@ -8,6 +8,7 @@
 #include "dataplane/icmp.hpp"
 #include "dataplane/mailbox.hpp"
 #include "dataplane/neighbor_table.hpp"
+#include "dataplane/observer.hpp"
 #include "dataplane/reassembler.hpp"
 #include "dataplane/sad.hpp"
 #include "dataplane/snapshot.hpp"
@@ -54,8 +55,9 @@ struct Context {
 
   // Fixed for a burst.
   const Snapshot* tables = nullptr;
-  uint64_t now_ms = 0;      // monotonic, of this process
-  bool explaining = false;  // `explain` walks a packet: owners are not asked, nothing is counted or kept
+  uint64_t now_ms = 0;           // monotonic, of this process
+  Observer* observer = nullptr;  // who looks on; null: nobody
+  bool explaining = false;       // `explain` walks a packet: owners are not asked, nothing is counted or kept
 
   // Changes per packet.
   nat::Random random;

@@ -108,7 +108,8 @@ struct alignas(64) Packet {
   uint8_t templates = 0;           // of `policy`
   LocalService service{};          // set by flow_lookup
   bool into_tunnel = false;        // `out` is a vti or gre interface that takes the packet
-  uint8_t reserved[25] = {};
+  uint8_t story = 0;               // which of the observer's stories it is part of; 0: none
+  uint8_t reserved[24] = {};
 };
 static_assert(sizeof(Packet) == 128 && offsetof(Packet, next_hop) == 64);
 static_assert(offsetof(Packet, path) == 40 && offsetof(Packet, in) == 44);

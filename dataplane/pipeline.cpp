@@ -30,14 +30,20 @@ static_assert(kEveryPacket.size() + kFirstPacket.size() <= statistics::kMaxStage
 void run_stages(Context& ctx, MbufSpan burst, Entry entry) {
   const bool sampled = is_sampled(ctx);
   for (size_t i = first_stage(entry); i < kEveryPacket.size() && !burst.empty(); ++i) {
+    if (ctx.observer) [[unlikely]]
+      ctx.observer->entering(ctx, i, burst);
     const uint16_t kept =
         measure(ctx.stats->stages[i], burst.size(), sampled, [&] { return kEveryPacket[i].run(ctx, burst); });
+    if (ctx.observer) [[unlikely]]
+      ctx.observer->passed(ctx, i, burst.first(kept), burst.subspan(kept));
     for (rte_mbuf* mbuf : burst.subspan(kept)) leave(ctx, mbuf);
     burst = burst.first(kept);
   }
 }
 
 void count_and_free(Context& ctx, rte_mbuf* mbuf, DropReason reason) {
+  if (ctx.observer) [[unlikely]]
+    ctx.observer->ended(mbuf, reason);
   const InterfaceIndex in = packet(mbuf).in;
   ctx.stats->drops[in == kNoInterface ? 0 : in.value][static_cast<size_t>(reason)].add(1);
   rte_pktmbuf_free(mbuf);
@@ -52,6 +58,8 @@ void leave(Context& ctx, rte_mbuf* mbuf) {
     case Exit::kDrop:
       return count_and_free(ctx, mbuf, reason);
     case Exit::kHeld:
+      if (ctx.observer) [[unlikely]]
+        ctx.observer->ended(mbuf, reason);
       return rte_pktmbuf_free(mbuf);
     case Exit::kToMain:
       if (!(reason == DropReason::kUsedArp ? ctx.arp : ctx.main)->push(mbuf))
@@ -85,6 +93,8 @@ MbufSpan next_run(MbufSpan waiting) {
 }  // namespace
 
 void run_pipeline(Context& ctx, MbufSpan burst, Entry entry) {
+  if (ctx.observer && entry == Entry::kReceived) [[unlikely]]
+    ctx.observer->received(ctx, burst);
   run_stages(ctx, burst, entry);
   // What goes through again may make more that does, so the list is emptied first. It ends: packets that were
   // wrapped or unwrapped too often are dropped, and there is no error about an error.

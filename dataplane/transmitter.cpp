@@ -39,6 +39,8 @@ class QueueLock {
 }  // namespace
 
 void Transmitter::drop(rte_mbuf* mbuf, DropReason reason) {
+  if (observer_) [[unlikely]]
+    observer_->ended(mbuf, reason);
   const InterfaceIndex in = packet(mbuf).in;
   stats_.drops[in == kNoInterface ? 0 : in.value][static_cast<size_t>(reason)].add(1);
   rte_pktmbuf_free(mbuf);
@@ -50,6 +52,8 @@ void Transmitter::send_frame(rte_mbuf* mbuf, const Interface& out, const MacAddr
     return drop(mbuf, DropReason::kEgressDown);
   if (rte_pktmbuf_headroom(mbuf) < kMaxL2Bytes) return drop(mbuf, DropReason::kEspTooLong);
   put_ethernet(mbuf, out, destination, ether_type);
+  if (observer_) [[unlikely]]
+    observer_->sent(mbuf, out.index);
   Buffer& buffer = buffers_[out.port];
   buffer.packets[buffer.count] = mbuf;
   buffer.sent[buffer.count] = {out.index.value, mbuf->pkt_len};

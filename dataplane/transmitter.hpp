@@ -9,6 +9,7 @@
 
 #include "control/shared/statistics.hpp"
 #include "dataplane/interfaces.hpp"
+#include "dataplane/observer.hpp"
 #include "dataplane/packet.hpp"
 
 namespace espalier::dataplane {
@@ -24,6 +25,9 @@ using TransmitQueues = std::array<TransmitQueue, kMaxPorts>;
 class Transmitter {
  public:
   explicit Transmitter(statistics::Block& stats) : stats_(stats) {}
+
+  // Who is told of each frame and of what cannot be sent; null: nobody.
+  void observe(Observer* observer) { observer_ = observer; }
 
   // The queues of the snapshot that the next burst runs with. Nothing may wait to be flushed.
   void use(const TransmitQueues& queues) { queues_ = &queues; }
@@ -52,6 +56,7 @@ class Transmitter {
 
   static_assert(kMaxPorts == 64);
   statistics::Block& stats_;
+  Observer* observer_ = nullptr;
   const TransmitQueues* queues_ = nullptr;
   std::array<Buffer, kMaxPorts> buffers_{};
   uint64_t waiting_ = 0;  // a bit per port with something in its buffer

@@ -249,7 +249,11 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   constexpr int kTries = 2;  // again when the session ended or began in between; then it is another's
   DropReason reason = DropReason::kNone;
   for (int i = 0; i < kTries; ++i) {
-    if (!walk(ctx, mbuf, d)) {
+    size_t stopped_at = 0;
+    const bool goes_on = walk(ctx, mbuf, d, &stopped_at);
+    if (ctx.observer) [[unlikely]]
+      ctx.observer->decided(ctx, mbuf, d, stopped_at);
+    if (!goes_on) {
       count_discarded(ctx, packet(mbuf), d);
       ask_for_sa(ctx, mbuf, d.route.interface, index_of(d.policy));
       answer_with_icmp_error(ctx, mbuf, d);

@@ -95,10 +95,16 @@ struct Guess {
   uint32_t index;
 };
 
+// Who is followed through the stages is walked, to see what decides. A flow's entry says what it was decided
+// to do, no longer why.
+bool may_replay(const Packet& p) {
+  return may_record(p) && p.story == 0;
+}
+
 // Every packet is a hit or a miss, and a miss is walked.
 bool look_up(Context& ctx, rte_mbuf* mbuf, const Guess& guess) {
   const Packet& p = packet(mbuf);
-  const uint32_t index = may_record(p) ? ctx.flows->find(FlowKey::of(p), guess.hash, guess.index) : kNone32;
+  const uint32_t index = may_replay(p) ? ctx.flows->find(FlowKey::of(p), guess.hash, guess.index) : kNone32;
   bool invalid = false;
   if (index == kNone32 || !serves(ctx, mbuf, (*ctx.flows)[index].decision, invalid)) {
     ctx.stats->flow_misses.add(1);

@@ -3,6 +3,7 @@
 #include <random>
 
 #include "tests/golden/host_model.hpp"
+#include "tests/support/ip_view.hpp"
 #include "tests/support/packet_builder.hpp"
 #include "tests/support/packet_rewriter.hpp"
 
@@ -10,7 +11,6 @@ namespace espalier::test {
 namespace {
 
 constexpr unsigned kQueueSeed = 20240607;  // fixed: a failure can be played again
-constexpr size_t kEtherTypeOffset = 12;
 
 // The type of an ICMPv6 message, or nothing for other frames.
 std::optional<uint64_t> icmp6_type(ByteView frame) {
@@ -90,7 +90,7 @@ class Player {
   static Result<void> require_only_resolution(const FramesByInterface& output) {
     for (const auto& [interface, frames] : output)
       for (const Bytes& frame : frames)
-        if (get16(frame, kEtherTypeOffset) != kEtherTypeArp && !is_neighbor_discovery(frame))
+        if (get16(frame, network_offset(frame) - 2) != kEtherTypeArp && !is_neighbor_discovery(frame))
           return fail("{} sent {} without being asked", interface, to_hex(frame));
     return {};
   }

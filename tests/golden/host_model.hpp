@@ -9,8 +9,9 @@ namespace espalier::test {
 // The UDP datagram in an IPv4 or IPv6 packet; nothing for other packets and for fragments.
 std::optional<Datagram> datagram_of(ByteView packet);
 
-// ICMP port unreachable about an IPv4 packet, as Linux sends it (RFC 1812 section 4.3.2.3: up to 576 bytes);
-// nothing for IPv6.
-std::optional<Bytes> port_unreachable(ByteView packet);
+// What Linux answers to IPv4 packets for ports that nobody listens on: ICMP port unreachable (RFC 1812
+// section 4.3.2.3: up to 576 bytes), with this identification, or a TCP reset; nothing for others and for
+// IPv6.
+std::optional<Bytes> refusal_of(ByteView packet, uint16_t ip_id);
 
 }  // namespace espalier::test

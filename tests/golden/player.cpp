@@ -97,7 +97,7 @@ class Player {
 
   Judgement play(const Step& step) {
     const std::vector<Bytes> input = with_our_values(step);
-    if (mode_.cache == Cache::kWarm && !scenario_.limited) run_in_vain(step);
+    if (mode_.cache == Cache::kWarm && !scenario_.limited && !step.once) run_in_vain(step);
     const DropCounts before = bed_.drops();
     inject(step, input);
     Observation observed;
@@ -156,15 +156,14 @@ class Player {
     return output;
   }
 
-  // What sockets of the host get. Without a socket its kernel answers that the port is unreachable.
+  // What sockets of the host get. Without a socket its kernel refuses.
   std::vector<Datagram> take_to_host() {
     std::vector<Datagram> received;
     for (const Bytes& packet : bed_.take_to_host()) {
       auto datagram = datagram_of(packet);
-      if (!datagram) continue;
-      if (scenario_.host_ports.contains(datagram->port))
+      if (datagram && scenario_.host_ports.contains(datagram->port))
         received.push_back(*std::move(datagram));
-      else if (auto answer = port_unreachable(packet))
+      else if (auto answer = refusal_of(packet, host_ip_id_++))
         bed_.inject_from_host(*answer);
     }
     bed_.run_until_idle();
@@ -176,6 +175,7 @@ class Player {
   Testbed& bed_;
   QueueChooser queues_;
   Labels labels_;
+  uint16_t host_ip_id_ = 0x7800;  // of what the host answers; its own packets have others
 };
 
 }  // namespace

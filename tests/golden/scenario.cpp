@@ -111,6 +111,7 @@ Step parse_step(const json& entry) {
   if (entry.contains("from_host")) step.input.push_back(parse_bytes(entry, "from_host"));
   step.wait = std::chrono::milliseconds(entry.at("wait_ms").get<uint32_t>());
   step.clear_from_tunnel = entry.at("clear_from_tunnel");
+  step.once = entry.value("once", false);
   return step;
 }
 

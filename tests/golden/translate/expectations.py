@@ -36,12 +36,12 @@ BAD_HEADER = ["ttl_exceeded", "ip_truncated", "ip_bad_version", "ip_bad_header_l
               "ip_bad_checksum", "ip_source_route", "ip_bad_extension", "ip_bad_source"]
 BAD_ADDRESS = ["ip_bad_destination", "ip_bad_source", "ip_multicast", "no_route"]
 UNREACHABLE = ["no_route", "route_unreachable", "route_prohibit", "too_big", "neighbor_unresolved",
-               "local_no_service", "vti_down", "egress_down"]
+               "local_no_service", "gre_no_tunnel", "vti_down", "egress_down"]
 REASSEMBLY = ["reassembly_timeout", "fragment_malformed", "reassembly_full"]
 # What Linux drops without counting it anywhere.
 SILENT = ["route_blackhole", "too_big", "interface_down", "egress_down", "vti_down", "no_route",
           "neighbor_unresolved", "ethernet_not_for_us", "ethernet_unknown_type", "ethernet_unknown_vlan",
-          "ethernet_truncated", "l4_truncated", "nat_no_address", "gre_malformed", "gre_no_tunnel", "nd_invalid",
+          "ethernet_truncated", "l4_truncated", "nat_no_address", "nat_egress_changed", "gre_malformed", "gre_no_tunnel", "nd_invalid",
           "local_no_service", "icmp_error_clear", *BAD_ADDRESS[:3], *BAD_HEADER[1:]]
 DELIVERED = ("IpInDelivers", "Ip6InDelivers", "IpReasmReqds", "Ip6ReasmReqds")
 
@@ -76,6 +76,9 @@ def drops(step, host_path, waits=False):
     _add_header_errors(expected)
     if expected.sum("IpReasmFails", "Ip6ReasmFails"):
         expected.add(REASSEMBLY, None)
+    if not expected.found and expected.counters["Udp6InDatagrams"] > len(step["socket"]):
+        expected.add(["esp_no_state"], None)  # an SPI in UDP over IPv6 that Linux does not know counts nowhere
+        expected.found[-1]["may_be_none"] = True
     if not expected.found and not step["out"] and not step["socket"] and not expected.sum(*DELIVERED):
         expected.add(SILENT + REASSEMBLY if waits else SILENT, None)
         expected.found[-1]["may_be_none"] = waits
@@ -106,19 +109,35 @@ def _add_header_errors(expected):
 # ---- filters -----------------------------------------------------------------------------------
 
 
+def _dropped_early(step, dropping_chains):
+    """The chain of raw or mangle that a packet of the step ended in, or ""."""
+    seen = Counter(hook.split(" ")[0] for hook in step["hooks"])
+    for chain in ("PREROUTING", "OUTPUT"):
+        if f"raw.{chain}" in dropping_chains and seen[f"raw.{chain}"] > seen[f"mangle.{chain}"]:
+            return f"raw {chain}"
+    silent = not step.get("out") and not step.get("socket") and not step["counters"]
+    for chain in ("PREROUTING", "POSTROUTING"):
+        if f"mangle.{chain}" in dropping_chains and seen[f"mangle.{chain}"] and silent:
+            return f"mangle {chain}"
+    return ""
+
+
 def filtered(step, dropping_chains):
     """The filter chain that a packet of the step ended in, as far as its hooks show; or ""."""
+    early = _dropped_early(step, dropping_chains)
+    if early:
+        return early
     lines = {chain: Counter() for chain in ("FORWARD", "INPUT", "OUTPUT", "POSTROUTING")}
     for hook in step["hooks"]:
         match = re.match(r"mangle\.(\w+) \[[^]]*\] (.*)", hook)
         if match and match[1] in lines:
             lines[match[1]][match[2]] += 1
     left = lines["POSTROUTING"] - lines["FORWARD"]
-    if "FORWARD" in dropping_chains and lines["FORWARD"] - lines["POSTROUTING"]:
+    if {"FORWARD", "mangle.FORWARD"} & dropping_chains and lines["FORWARD"] - lines["POSTROUTING"]:
         return "FORWARD"
-    if "OUTPUT" in dropping_chains and lines["OUTPUT"].total() > left.total():
+    if {"OUTPUT", "mangle.OUTPUT"} & dropping_chains and lines["OUTPUT"].total() > left.total():
         return "OUTPUT"
     delivered = step["counters"].get("IpInDelivers", 0) + step["counters"].get("Ip6InDelivers", 0)
-    if "INPUT" in dropping_chains and lines["INPUT"].total() > delivered:
+    if {"INPUT", "mangle.INPUT"} & dropping_chains and lines["INPUT"].total() > delivered:
         return "INPUT"
     return ""

@@ -64,8 +64,9 @@ uint8_t outer_protocol(const Sa& sa) {
   return sa.has(kSaEncap) ? kProtoUdp : kProtoEsp;
 }
 
+// Packets of IPv6 that the gateway makes have no flag that says so.
 bool is_dont_fragment(const Packet& p) {
-  return p.flags & kDontFragment;
+  return !p.tuple.is_v4() || (p.flags & kDontFragment);
 }
 
 // The outer header in tunnel mode, in front of the packet, whose old start is `inner`.

@@ -5,6 +5,7 @@
 
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/esp.hpp"
+#include "dataplane/stages/first_packet.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "nat/checksum.hpp"
@@ -53,13 +54,22 @@ const GreTunnel* tunnel_of(const Context& ctx, const Packet& p, const Gre& gre) 
 }
 
 // The packet that was inside, on the gre interface; with no security path: the SAs were for the GRE (Linux
+// Linux's gre_rcv: the sender is told.
+bool refuse_gre(Context& ctx, rte_mbuf* mbuf) {
+  Decision d;
+  d.answer = {.reason = IcmpReason::kPortUnreachable};
+  d.answer_source = packet(mbuf).tuple.destination;
+  answer_with_icmp_error(ctx, mbuf, d);
+  return stop(mbuf, DropReason::kGreNoTunnel);
+}
+
 // drops it in the same place). Packet::reason is set where this fails.
 bool unwrap_gre(Context& ctx, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
   Gre gre;
   if (!read_gre(bytes(mbuf).subspan(p.l4_offset), gre)) return stop(mbuf, DropReason::kGreMalformed);
   const GreTunnel* tunnel = tunnel_of(ctx, p, gre);
-  if (!tunnel) return stop(mbuf, DropReason::kGreNoTunnel);
+  if (!tunnel) return refuse_gre(ctx, mbuf);
   // With a path policies were asked whose SA it is; by a vti, without one, any tunnel's peer may have sent
   // it.
   if (tunnel->protect && p.path == kClear) return stop(mbuf, DropReason::kGreClear);

@@ -134,9 +134,15 @@ crypto::EspJob encapsulate(Context& ctx, const Sa& sa, rte_mbuf* mbuf, uint64_t 
 }
 
 // The tuple becomes the ESP packet's, for the way that it takes where NAT can change it or another tunnel
-// carries it.
-void take_outer_tuple(const Sa& sa, Tuple& tuple) {
-  if (sa.mode() == EspMode::kTunnel) tuple.source = sa.source(), tuple.destination = sa.destination();
+// carries it. In transport mode its addresses are those that the packet has by now.
+void take_outer_tuple(const Sa& sa, rte_mbuf* mbuf) {
+  Tuple& tuple = packet(mbuf).tuple;
+  if (sa.mode() == EspMode::kTunnel)
+    tuple.source = sa.source(), tuple.destination = sa.destination();
+  else if (tuple.is_v4())
+    tuple.source = ipv4_header(mbuf).source, tuple.destination = ipv4_header(mbuf).destination;
+  else
+    tuple.source = ipv6_header(mbuf).source, tuple.destination = ipv6_header(mbuf).destination;
   tuple.source_port = sa.has(kSaEncap) ? sa.encap_source_port() : be16{};
   tuple.destination_port = sa.has(kSaEncap) ? sa.encap_destination_port() : be16{};
   tuple.protocol = outer_protocol(sa);
@@ -158,7 +164,7 @@ void become_outer(const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
                                   ~(kReassembled | kFromHost | kAboutProtected | kMustProtect));
   p.fragment_limit = 0;
   p.into_tunnel = false;
-  take_outer_tuple(sa, p.tuple);
+  take_outer_tuple(sa, mbuf);
   if (sa.mode() == EspMode::kTransport) return;
   p.l4_offset = sa.shape().outer_bytes;
   p.out = way.route.interface;

@@ -76,6 +76,7 @@ bool deliver_icmpv6(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   if (icmp.type == kIcmpv6Echo) answer_ping(ctx, mbuf, d);
   if (icmp.type == kIcmpv6Echo) return true;
   const uint32_t mtu = uint32_t{icmp.id.host()} << 16 | icmp.sequence_or_mtu.host();
+  if (mtu < kMinPathMtuIpv6) return false;  // no path has less (RFC 8201 section 4)
   learn_path_mtu(ctx, mtu, bytes(mbuf).subspan(packet(mbuf).l4_offset + sizeof icmp));
   return false;
 }

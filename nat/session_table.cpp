@@ -152,6 +152,7 @@ void SessionTable::write(uint32_t index, const PendingSession& pending, WorkerId
   reply.tuple.store(pending.reply);
   original.rule.store(pending.source_rule_number, kRelease);
   reply.rule.store(pending.destination_rule_number, kRelease);
+  original.masquerade_out.store(pending.masquerade_out, kRelease);
   for (SessionSide& side : session.sides) side.owner.store(owner.value, kRelease);
   session.expires_ms.store(now_ms + first_timeout(pending), kRelaxed);
   for (auto& traffic : session.traffic) traffic.packets.set(0), traffic.bytes.set(0);

@@ -78,6 +78,10 @@ class SessionTable {
   // it was forgotten: this is a memory of one mapping per place, not a promise (nf_nat's
   // find_appropriate_src).
   std::optional<Tuple> mapped_source(const Tuple& packet) const;
+  // Which interface's address a masqueraded session has, kNone32: none. Meaningless when the session is over.
+  uint32_t masquerade_out(const SessionRef& ref) const {
+    return sessions_[ref.index].side(FlowDirection::kOriginal).masquerade_out.load(std::memory_order_relaxed);
+  }
   // Both tuples; nothing if the session is over.
   std::optional<SessionTuples> tuples(const SessionRef& ref) const;
   bool is_current(const SessionRef& ref) const {

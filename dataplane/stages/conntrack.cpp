@@ -57,6 +57,15 @@ bool join_quoted_session(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   return true;
 }
 
+// As Linux's nf_nat_oif_changed: a masqueraded flow that now leaves by another interface has the wrong
+// address there. It ends, and begins anew with its next packet.
+bool is_masquerade_right(const Context& ctx, const Decision& d) {
+  if (!d.session || d.is_related_error || d.way == Way::kToGateway) return true;
+  if (d.session->direction != nat::FlowDirection::kOriginal) return true;
+  const uint32_t out = ctx.sessions->masquerade_out(*d.session);
+  return out == kNone32 || out == d.route.interface.value;
+}
+
 nat::TupleSearch tuple_search(Context& ctx) {
   return {.sessions = *ctx.sessions, .random = ctx.random, .worker = ctx.worker, .now_ms = ctx.now_ms};
 }
@@ -97,10 +106,12 @@ bool destination_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 }
 
 bool source_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
-  if (!d.pending) return true;
+  if (!d.pending) return is_masquerade_right(ctx, d) || stop(mbuf, DropReason::kNatEgressChanged);
   const bool is_protected = d.first_sa != nullptr || (packet(mbuf).flags & kEncrypted);
   const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface, is_protected);
   const IpAddress masquerade = ctx.tables->interfaces->address_towards(d.route.interface, d.route.next_hop);
+  if (rule && rule->translation == NatTranslation::kMasquerade)
+    d.pending->masquerade_out = d.route.interface.value;
   const DropReason reason = nat::translate_source(rule, masquerade, *d.pending, tuple_search(ctx));
   d.as_sent = d.pending->packet_tuple();
   return reason == DropReason::kNone || stop(mbuf, reason);

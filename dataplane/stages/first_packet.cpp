@@ -255,6 +255,7 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
     if (ctx.observer) [[unlikely]]
       ctx.observer->decided(ctx, mbuf, d, stopped_at);
     if (!goes_on) {
+      if (packet(mbuf).reason == DropReason::kNatEgressChanged) ctx.sessions->erase(*d.session);
       count_discarded(ctx, packet(mbuf), d);
       ask_for_sa(ctx, mbuf, d.route.interface, index_of(d.policy));
       answer_with_icmp_error(ctx, mbuf, d);

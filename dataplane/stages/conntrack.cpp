@@ -40,7 +40,7 @@ bool join_quoted_session(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const auto tuple = nat::icmp_error_tuple(bytes(mbuf));
   const auto session = tuple ? ctx.sessions->lookup(*tuple) : std::nullopt;
   if (!session) {
-    packet(mbuf).flags |= kInvalid;
+    if (d.way != Way::kFromGateway) packet(mbuf).flags |= kInvalid;
     return true;
   }
   if (!join_session(ctx, mbuf, d, *session)) return false;
@@ -78,7 +78,8 @@ bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!ctx.tables->tracks(p.tuple.family())) return true;
   if (p.flags & kIcmpError) {
     // An error that the gateway made quotes the packet as its sender knows it: nothing is left to translate.
-    return d.way == Way::kFromGateway || join_quoted_session(ctx, mbuf, d);
+    // Its host quotes what it got.
+    return is_made_here(p) || join_quoted_session(ctx, mbuf, d);
   }
   if (const auto session = ctx.sessions->lookup(p.tuple)) {
     if (!join_session(ctx, mbuf, d, *session)) return false;

@@ -56,7 +56,7 @@ bool rewrite_one(Context& ctx, rte_mbuf* mbuf) {
   const FlowDecision& d = (*ctx.flows)[p.flow].decision;
   if (d.flags & kDecidedRewrite)
     nat::apply(d.rewrite, bytes(mbuf).data(), l4_header(mbuf), p.ip_bytes - p.l4_offset);
-  else if ((p.flags & (kIcmpError | kFromGateway)) == kIcmpError && (d.flags & kDecidedTracked) &&
+  else if ((p.flags & kIcmpError) && !is_made_here(p) && (d.flags & kDecidedTracked) &&
            !translate_error(ctx, mbuf, d.session))
     return stop(mbuf, DropReason::kSessionInvalid);
   if (d.mss_bytes != 0 && (p.tcp_flags & kTcpSyn)) clamp_mss(mbuf, d.mss_bytes);

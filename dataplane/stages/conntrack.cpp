@@ -106,11 +106,16 @@ bool destination_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   return true;
 }
 
+// No rules are asked about what is for the gateway, but a clash is solved for it as well (Linux: nat INPUT).
 bool source_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!d.pending) return is_masquerade_right(ctx, d) || stop(mbuf, DropReason::kNatEgressChanged);
-  const bool is_protected = d.first_sa != nullptr || (packet(mbuf).flags & kEncrypted);
-  const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface, is_protected);
-  const IpAddress masquerade = ctx.tables->interfaces->address_towards(d.route.interface, d.route.next_hop);
+  const NatRuleRecord* rule = nullptr;
+  IpAddress masquerade;
+  if (d.way != Way::kToGateway) {
+    const bool is_protected = d.first_sa != nullptr || (packet(mbuf).flags & kEncrypted);
+    rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface, is_protected);
+    masquerade = ctx.tables->interfaces->address_towards(d.route.interface, d.route.next_hop);
+  }
   if (rule && rule->translation == NatTranslation::kMasquerade)
     d.pending->masquerade_out = d.route.interface.value;
   const DropReason reason = nat::translate_source(rule, masquerade, *d.pending, tuple_search(ctx));

@@ -45,8 +45,8 @@ void answer_ping(Context& ctx, rte_mbuf* request, const Decision& d) {
     return;
   }
   const Packet& p = packet(reply) = packet(request);
-  if (d.before_snat != p.tuple)
-    nat::apply(nat::make_rewrite(p.tuple, d.before_snat), bytes(reply).data(), l4_header(reply),
+  if (d.as_sent != p.tuple)
+    nat::apply(nat::make_rewrite(p.tuple, d.as_sent), bytes(reply).data(), l4_header(reply),
                p.ip_bytes - p.l4_offset);
   const InterfaceIndex in = p.in;
   if (turn_echo_into_reply(reply, ctx.next_ip_id())) {
@@ -86,8 +86,8 @@ bool translate_for_host(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   const Packet& p = packet(mbuf);
   if (d.is_related_error)
     return translate_error(ctx, mbuf, *d.session) || stop(mbuf, DropReason::kSessionInvalid);
-  if (d.before_snat != p.tuple)
-    nat::apply(nat::make_rewrite(p.tuple, d.before_snat), bytes(mbuf).data(), l4_header(mbuf),
+  if (d.as_sent != p.tuple)
+    nat::apply(nat::make_rewrite(p.tuple, d.as_sent), bytes(mbuf).data(), l4_header(mbuf),
                p.ip_bytes - p.l4_offset);
   return true;
 }

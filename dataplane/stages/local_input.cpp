@@ -9,6 +9,7 @@
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "nat/checksum.hpp"
+#include "nat/rewrite.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -53,7 +54,6 @@ const GreTunnel* tunnel_of(const Context& ctx, const Packet& p, const Gre& gre) 
   return ctx.tables->tunnels->find_gre(p.tuple.destination, p.tuple.source, gre.has_key ? &gre.key : nullptr);
 }
 
-// The packet that was inside, on the gre interface; with no security path: the SAs were for the GRE (Linux
 // Linux's gre_rcv: the sender is told.
 bool refuse_gre(Context& ctx, rte_mbuf* mbuf) {
   Decision d;
@@ -63,6 +63,7 @@ bool refuse_gre(Context& ctx, rte_mbuf* mbuf) {
   return stop(mbuf, DropReason::kGreNoTunnel);
 }
 
+// The packet that was inside, on the gre interface; with no security path: the SAs were for the GRE (Linux
 // drops it in the same place). Packet::reason is set where this fails.
 bool unwrap_gre(Context& ctx, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
@@ -95,6 +96,19 @@ bool begin_again(rte_mbuf* mbuf) {
 
 }  // namespace
 
+namespace {
+
+// ESP that NAT touched has its SA by the addresses behind that.
+bool take_translation(Context& ctx, rte_mbuf* mbuf) {
+  const Packet& p = packet(mbuf);
+  const FlowDecision& d = (*ctx.flows)[p.flow].decision;
+  if (!(d.flags & kDecidedRewrite)) return true;
+  nat::apply(d.rewrite, bytes(mbuf).data(), l4_header(mbuf), p.ip_bytes - p.l4_offset);
+  return parse_ip(mbuf, p.tuple.family(), false);
+}
+
+}  // namespace
+
 uint16_t local_input(Context& ctx, MbufSpan burst) {
   std::array<rte_mbuf*, kBurst * 2> esp;
   size_t count = 0;
@@ -105,7 +119,7 @@ uint16_t local_input(Context& ctx, MbufSpan burst) {
       case LocalService::kGre:
         return unwrap_gre(ctx, mbuf) && begin_again(mbuf);
       case LocalService::kEsp:
-        esp[count++] = mbuf;
+        if (take_translation(ctx, mbuf)) esp[count++] = mbuf;
         return false;
     }
     return true;

@@ -125,7 +125,7 @@ uint16_t local_input(Context& ctx, MbufSpan burst) {
     return true;
   });
   if (count == 0) return kept;
-  decrypt(ctx, {esp.data(), count});
+  decrypt(ctx, {esp.data(), count}, UnknownEsp::kDrop);
   for (rte_mbuf* mbuf : MbufSpan(esp.data(), count))
     if (packet(mbuf).reason == DropReason::kNone) begin_again(mbuf);
   return kept;

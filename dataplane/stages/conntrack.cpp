@@ -114,7 +114,9 @@ bool source_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (d.way != Way::kToGateway) {
     const bool is_protected = d.first_sa != nullptr || (packet(mbuf).flags & kEncrypted);
     rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface, is_protected);
-    masquerade = ctx.tables->interfaces->address_towards(d.route.interface, d.route.next_hop);
+    // Linux compares IPv6 addresses with the destination, RFC 6724's way, and IPv4's with the next hop.
+    const IpAddress towards = d.before_snat.is_v4() ? d.route.next_hop : d.before_snat.destination;
+    masquerade = ctx.tables->interfaces->address_towards(d.route.interface, towards);
   }
   if (rule && rule->translation == NatTranslation::kMasquerade)
     d.pending->masquerade_out = d.route.interface.value;

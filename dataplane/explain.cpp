@@ -17,29 +17,31 @@ message::TextRow row(const Rehearsal::Line& line) {
   return made;
 }
 
-void write_l4(const message::Explain& q, std::span<uint8_t> l4) {
+void write_ports(const message::Explain& q, std::span<uint8_t> l4) {
   const be16 ports[2] = {be16::from_host(q.source_port), be16::from_host(q.destination_port)};
-  const bool icmp = q.protocol == kProtoIcmp || q.protocol == kProtoIcmpv6;
-  be16 none;
-  void* checksum = &none;
-  if (icmp) {
-    auto& header = *reinterpret_cast<IcmpHeader*>(l4.data());
-    header.type = q.icmp_type;
-    header.id = ports[0];
-    checksum = &header.checksum;
+  std::memcpy(l4.data(), ports, sizeof ports);
+}
+
+// Of a protocol that the question has words for; others stay empty. The checksum is written last.
+void write_l4(const message::Explain& q, std::span<uint8_t> l4) {
+  const auto checksum = [&] { return nat::l4_checksum(q.source, q.destination, q.protocol, l4); };
+  if (q.protocol == kProtoIcmp || q.protocol == kProtoIcmpv6) {
+    auto& icmp = *reinterpret_cast<IcmpHeader*>(l4.data());
+    icmp.type = q.icmp_type;
+    icmp.id = be16::from_host(q.source_port);
+    icmp.checksum = checksum();
   } else if (q.protocol == kProtoTcp) {
-    auto& header = *reinterpret_cast<TcpHeader*>(l4.data());
-    header.flags = nat::kTcpSyn;
-    header.data_offset = sizeof header / 4 << 4;
-    checksum = &header.checksum;
+    write_ports(q, l4);
+    auto& tcp = *reinterpret_cast<TcpHeader*>(l4.data());
+    tcp.flags = nat::kTcpSyn;
+    tcp.data_offset = sizeof tcp / 4 << 4;
+    tcp.checksum = checksum();
   } else if (q.protocol == kProtoUdp) {
-    auto& header = *reinterpret_cast<UdpHeader*>(l4.data());
-    header.length = be16::from_host(static_cast<uint16_t>(l4.size()));
-    checksum = &header.checksum;
+    write_ports(q, l4);
+    auto& udp = *reinterpret_cast<UdpHeader*>(l4.data());
+    udp.length = be16::from_host(static_cast<uint16_t>(l4.size()));
+    udp.checksum = checksum();
   }
-  if (!icmp && checksum != &none) std::memcpy(l4.data(), ports, sizeof ports);
-  const uint16_t sum = nat::l4_checksum(q.source, q.destination, q.protocol, l4);
-  std::memcpy(checksum, &sum, sizeof sum);
 }
 
 // The packet that is asked about, large enough for every header that a stage may read.

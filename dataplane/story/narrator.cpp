@@ -108,9 +108,12 @@ const Narrator::Before* Narrator::before(const rte_mbuf* mbuf) const {
 
 void Narrator::received(const Context& ctx, MbufSpan frames) {
   ctx_ = &ctx;
-  for (rte_mbuf* mbuf : frames)
-    if (packet(mbuf).story != 0)
-      say(packet(mbuf), "received", fmt::format("{} bytes, {}", mbuf->pkt_len, ethernet_text(bytes(mbuf))));
+  for (rte_mbuf* mbuf : frames) {
+    const Packet& p = packet(mbuf);
+    if (p.story == 0) continue;
+    for (const uint8_t part : {p.story, answer_story(p.story)}) leaving_[part].clear(), why_[part].clear();
+    say(p, "received", fmt::format("{} bytes, {}", mbuf->pkt_len, ethernet_text(bytes(mbuf))));
+  }
 }
 
 void Narrator::entering(const Context& ctx, size_t stage, MbufSpan burst) {

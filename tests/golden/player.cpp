@@ -97,7 +97,8 @@ class Player {
 
   Judgement play(const Step& step) {
     const std::vector<Bytes> input = with_our_values(step);
-    if (mode_.cache == Cache::kWarm && !scenario_.limited) run_in_vain(step);
+    // What Linux drops may change something once, so that the next packet passes.
+    if (mode_.cache == Cache::kWarm && !scenario_.limited && !step.expected.output.empty()) run_in_vain(step);
     const DropCounts before = bed_.drops();
     inject(step, input);
     Observation observed;
@@ -164,7 +165,7 @@ class Player {
       if (!datagram) continue;
       if (scenario_.host_ports.contains(datagram->port))
         received.push_back(*std::move(datagram));
-      else if (auto answer = port_unreachable(packet))
+      else if (auto answer = port_unreachable(packet, ++answers_))
         bed_.inject_from_host(*answer);
     }
     bed_.run_until_idle();
@@ -176,6 +177,7 @@ class Player {
   Testbed& bed_;
   QueueChooser queues_;
   Labels labels_;
+  uint16_t answers_ = 0xe000;  // IP ids of the host's, apart from those of what it sends by itself
 };
 
 }  // namespace

@@ -195,16 +195,19 @@ bool out_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 
 bool size(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const Packet& p = packet(mbuf);
-  const uint32_t mtu = least_mtu(p, mtu_of(ctx, way_of(d), p.tuple.family()));
-  if (!exceeds(mbuf, mtu)) return true;
-  d.answer_after_ttl = d.sa && !p.tuple.is_v4();  // Linux asks on the output path of IPv6
-  return too_big(d, mbuf, mtu);
+  // Of IPv6 Linux asks here whether the link bears the packet, and on the output path whether ESP leaves
+  // room.
+  const bool later = d.sa && !p.tuple.is_v4();
+  const uint32_t mtu = later ? ctx.interface(d.route.interface).mtu_bytes
+                             : least_mtu(p, mtu_of(ctx, way_of(d), p.tuple.family()));
+  return !exceeds(mbuf, mtu) || too_big(d, mbuf, mtu);
 }
 
 bool out_policy_after_snat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const bool snat =
       d.as_sent.source != d.before_snat.source || d.as_sent.source_port != d.before_snat.source_port;
-  if (!snat || (packet(mbuf).flags & kEncrypted)) return true;
+  if (packet(mbuf).flags & kEncrypted) return true;
+  if (!snat) return !d.sa || d.way == Way::kFromGateway || d.as_sent.is_v4() || fits_behind_ttl(ctx, mbuf, d);
   const OutAnswer found = ask_out_policy(ctx, packet(mbuf), d.as_sent, d.route.interface);
   d.looked_up_again = true;
   d.policy = found.policy;

@@ -43,14 +43,11 @@ bool take_layer(const PolicyTemplate& wanted, const PathInfo& path, size_t& from
   return optional;
 }
 
-// Templates are applied from the first on, so a packet comes by the SA of the last one first.
-bool fits_templates(const PolicyRecord& policy, const PathInfo& path) {
-  size_t from = 0;
-  for (size_t t = policy.templates; t-- > 0;)
-    if (!take_layer(policy.tmpl[t], path, from)) return false;
-  for (; from < path.count; ++from)
-    if (path.layers[from].mode != EspMode::kTransport) return false;
-  return true;
+// secpath_has_nontransport(): what came by transport mode was for the gateway's own address anyway, so it may
+// come where no policy asks for it.
+bool is_all_transport(const PathInfo& path, size_t from) {
+  return std::all_of(path.layers.begin() + from, path.layers.begin() + path.count,
+                     [](const PathInfo::Layer& layer) { return layer.mode == EspMode::kTransport; });
 }
 
 bool within_selectors(const PathInfo& path, const Tuple& tuple) {
@@ -64,7 +61,7 @@ DropReason judge_inbound(const Context& ctx, const Packet& p, const PolicyRecord
   static constexpr PathInfo kNoPath{};
   const PathInfo* path = p.path == kClear ? &kNoPath : ctx.sad->path_info(p.path);
   if (path && !within_selectors(*path, p.tuple)) return DropReason::kInStateMismatch;
-  if (!policy) return p.path == kClear ? DropReason::kNone : DropReason::kInNoPolicy;
+  if (!policy) return path && is_all_transport(*path, 0) ? DropReason::kNone : DropReason::kInNoPolicy;
   switch (policy->action) {
     case PolicyAction::kDiscard:
       return DropReason::kInPolicyBlock;
@@ -169,6 +166,14 @@ bool enter_gre(const Context& ctx, rte_mbuf* mbuf, Decision& d, const GreTunnel&
 }
 
 }  // namespace
+
+// Templates are applied from the first on, so a packet comes by the SA of the last one first.
+bool fits_templates(const PolicyRecord& policy, const PathInfo& path) {
+  size_t from = 0;
+  for (size_t t = policy.templates; t-- > 0;)
+    if (!take_layer(policy.tmpl[t], path, from)) return false;
+  return is_all_transport(path, from);
+}
 
 bool in_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const Packet& p = packet(mbuf);

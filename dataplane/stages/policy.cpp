@@ -80,9 +80,19 @@ struct OutAnswer {
 
 // The SA of a transport mode template is for one pair of hosts.
 bool serves(const Sa& sa, const Tuple& tuple) {
-  if (!sa.covers(tuple)) return false;
   return sa.mode() == EspMode::kTunnel ||
          (sa.source() == tuple.source && sa.destination() == tuple.destination);
+}
+
+// xfrm_tmpl_resolve() holds the packet itself against the selectors of all SAs, those of the outer templates
+// too.
+bool all_cover(const Context& ctx, const PolicyRecord& policy, const Tuple& tuple) {
+  for (size_t at = 0; at < policy.templates; ++at) {
+    const SaIndex index = ctx.tables->policy_sas->at(policy.index, at);
+    const Sa* sa = index == kNoSa ? nullptr : ctx.sad->at(index);
+    if (sa && !sa->covers(tuple)) return false;
+  }
+  return true;
 }
 
 OutAnswer find_sa(const Context& ctx, const PolicyRecord* policy, const Tuple& tuple) {
@@ -93,7 +103,8 @@ OutAnswer find_sa(const Context& ctx, const PolicyRecord* policy, const Tuple& t
   const SaIndex index = next_sa(ctx, *policy, at);
   if (at == policy->templates) return {.policy = policy};  // all of its templates are optional, and absent
   const Sa* sa = index == kNoSa ? nullptr : ctx.sad->at(index);
-  const bool usable = sa && serves(*sa, tuple) && protected_mtu(ctx, *policy, tuple.family(), 65535) != 0;
+  const bool usable = sa && serves(*sa, tuple) && all_cover(ctx, *policy, tuple) &&
+                      protected_mtu(ctx, *policy, tuple.family(), 65535) != 0;
   return {.policy = policy,
           .sa = usable ? sa : nullptr,
           .reason = usable ? DropReason::kNone : DropReason::kOutNoState};

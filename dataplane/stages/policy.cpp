@@ -159,8 +159,12 @@ bool enter_vti(const Context& ctx, rte_mbuf* mbuf, Decision& d) {
       find_sa(ctx, ctx.tables->spd->lookup(Direction::kOut, d.as_sent, vti, vti), d.as_sent);
   d.policy = found.policy;
   d.sa = found.sa;
-  if (found.reason != DropReason::kNone) return stop(mbuf, found.reason);
-  return found.sa != nullptr || stop(mbuf, DropReason::kVtiDown);
+  if (found.sa != nullptr && found.reason == DropReason::kNone) return true;
+  // vti_xmit() calls that a link failure, behind source NAT.
+  d.answer = {.reason = IcmpReason::kHostUnreachable};
+  d.answer_about = d.as_sent.source;
+  d.answer_after_ttl = true;
+  return stop(mbuf, found.reason != DropReason::kNone ? found.reason : DropReason::kVtiDown);
 }
 
 // The GRE packet asks for itself when it is made; here is asked how large it may become.

@@ -41,7 +41,7 @@ bool join_quoted_session(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const auto tuple = nat::icmp_error_tuple(bytes(mbuf));
   const auto session = tuple ? ctx.sessions->lookup(*tuple) : std::nullopt;
   if (!session) {
-    packet(mbuf).flags |= kInvalid;
+    if (d.way != Way::kFromGateway) packet(mbuf).flags |= kInvalid;
     return true;
   }
   if (!join_session(ctx, mbuf, d, *session)) return false;
@@ -92,7 +92,9 @@ bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!ctx.tables->tracks(p.tuple.family())) return true;
   if (p.flags & kIcmpError) {
     // An error that the gateway made quotes the packet as its sender knows it: nothing is left to translate.
-    return d.way == Way::kFromGateway || join_quoted_session(ctx, mbuf, d);
+    // Its host knows packets as destination NAT made them.
+    const bool as_sender_knows = d.way == Way::kFromGateway && !(p.flags & kFromHost);
+    return as_sender_knows || join_quoted_session(ctx, mbuf, d);
   }
   if (const auto session = ctx.sessions->lookup(p.tuple)) {
     if (!join_session(ctx, mbuf, d, *session)) return false;

@@ -20,6 +20,6 @@ find_clang_format() {
 }
 # The names of the tests for AddressSanitizer: all but the units of the control plane and of the tests themselves; what
 # parses bytes from outside there is a fuzz target.
-memory_tests='^(?!cli/|config/|daemon/|support|golden/(comparator|translate))'
+memory_tests='^(?!cli/|config/|daemon/|support|random/|golden/(comparator|translate))'
 # The names of the tests in which threads or processes meet (rings, tables, windows, workers), for ThreadSanitizer.
 concurrency_tests='concurrency|race|ring|handover|worker'

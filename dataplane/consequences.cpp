@@ -1,5 +1,6 @@
 #include "dataplane/consequences.hpp"
 
+#include <algorithm>
 #include <tuple>
 
 namespace espalier::dataplane {
@@ -43,16 +44,29 @@ void add_changed_policies(const std::vector<PolicyRecord>& before, const std::ve
       regions.push_back({(*list)[i].selector.source, (*list)[i].selector.destination});
 }
 
-// A rule that may change a packet of `protocol` between these addresses, whatever its ports and interface.
-bool may_touch(const NatRuleRecord& rule, uint8_t protocol, IpAddress source, IpAddress destination) {
-  const auto matches = [](const NatMatch& match, IpAddress address) {
-    NatMatch addresses = match;
-    addresses.ports = {};
-    return addresses.matches(address, 0);
-  };
-  return rule.translation != NatTranslation::kExclude && rule.family == source.family() &&
+bool matches_address(const NatMatch& match, IpAddress address) {
+  NatMatch addresses = match;
+  addresses.ports = {};
+  return addresses.matches(address, 0);
+}
+
+// A rule that may change a packet of `protocol` to this address, whatever its source, ports and interface.
+bool may_touch(const NatRuleRecord& rule, uint8_t protocol, IpAddress destination) {
+  return rule.translation != NatTranslation::kExclude && rule.family == destination.family() &&
          !rule.local_output && (rule.protocol == kProtoAny || rule.protocol == protocol) &&
-         matches(rule.source, source) && matches(rule.destination, destination);
+         matches_address(rule.destination, destination);
+}
+
+bool may_touch_sa(const NatRuleRecord& rule, const SaRecord& sa) {
+  const NatKind kind = sa.direction == Direction::kOut ? NatKind::kSource : NatKind::kDestination;
+  const uint8_t protocol = sa.flags & kSaEncap ? kProtoUdp : kProtoEsp;
+  return rule.kind == kind && may_touch(rule, protocol, sa.destination) &&
+         matches_address(rule.source, sa.source);
+}
+
+// What came for an own address, by whatever SPI: a destination rule may have it forwarded.
+bool may_send_on(const NatRuleRecord& rule, const AddressRecord& own) {
+  return rule.kind == NatKind::kDestination && may_touch(rule, kProtoEsp, own.prefix.address);
 }
 
 }  // namespace
@@ -105,13 +119,11 @@ bool may_decide_otherwise(const SaStore::Change& change, const Configuration& wa
 }
 
 bool nat_touches_esp(const Configuration& wanted) {
-  for (const SaRecord& sa : wanted.sas) {
-    const NatKind kind = sa.direction == Direction::kOut ? NatKind::kSource : NatKind::kDestination;
-    const uint8_t protocol = sa.flags & kSaEncap ? kProtoUdp : kProtoEsp;
-    for (const NatRuleRecord& rule : wanted.nat_rules)
-      if (rule.kind == kind && may_touch(rule, protocol, sa.source, sa.destination)) return true;
-  }
-  return false;
+  return std::ranges::any_of(wanted.nat_rules, [&](const NatRuleRecord& rule) {
+    return std::ranges::any_of(wanted.sas, [&](const SaRecord& sa) { return may_touch_sa(rule, sa); }) ||
+           std::ranges::any_of(wanted.addresses,
+                               [&](const AddressRecord& own) { return may_send_on(rule, own); });
+  });
 }
 
 uint32_t fits_everywhere(const Configuration& wanted, const InterfaceTable& interfaces) {

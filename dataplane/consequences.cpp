@@ -44,15 +44,18 @@ void add_changed_policies(const std::vector<PolicyRecord>& before, const std::ve
 }
 
 // A rule that may change a packet of `protocol` between these addresses, whatever its ports and interface.
-bool may_touch(const NatRuleRecord& rule, uint8_t protocol, IpAddress source, IpAddress destination) {
-  const auto matches = [](const NatMatch& match, IpAddress address) {
-    NatMatch addresses = match;
-    addresses.ports = {};
-    return addresses.matches(address, 0);
+// The port of ESP in UDP is known of our own side only: the peer's may be another behind its NAT.
+bool may_touch(const NatRuleRecord& rule, const SaRecord& sa) {
+  const bool encap = (sa.flags & kSaEncap) != 0, out = sa.direction == Direction::kOut;
+  const auto matches = [&](NatMatch match, IpAddress address, bool own, uint16_t port) {
+    if (!encap || !own) match.ports = {};
+    return match.matches(address, port);
   };
-  return rule.translation != NatTranslation::kExclude && rule.family == source.family() &&
-         !rule.local_output && (rule.protocol == kProtoAny || rule.protocol == protocol) &&
-         matches(rule.source, source) && matches(rule.destination, destination);
+  return rule.translation != NatTranslation::kExclude && rule.family == sa.source.family() &&
+         !rule.local_output &&
+         (rule.protocol == kProtoAny || rule.protocol == (encap ? kProtoUdp : kProtoEsp)) &&
+         matches(rule.source, sa.source, out, sa.encap_source_port) &&
+         matches(rule.destination, sa.destination, !out, sa.encap_destination_port);
 }
 
 }  // namespace
@@ -107,9 +110,8 @@ bool may_decide_otherwise(const SaStore::Change& change, const Configuration& wa
 bool nat_touches_esp(const Configuration& wanted) {
   for (const SaRecord& sa : wanted.sas) {
     const NatKind kind = sa.direction == Direction::kOut ? NatKind::kSource : NatKind::kDestination;
-    const uint8_t protocol = sa.flags & kSaEncap ? kProtoUdp : kProtoEsp;
     for (const NatRuleRecord& rule : wanted.nat_rules)
-      if (rule.kind == kind && may_touch(rule, protocol, sa.source, sa.destination)) return true;
+      if (rule.kind == kind && may_touch(rule, sa)) return true;
   }
   return false;
 }

@@ -98,7 +98,12 @@ class SourceNatLint {
  public:
   SourceNatLint(const Model& model, const Topology& topology, const std::vector<Protected>& traffic,
                 Diagnostics& diagnostics)
-      : model_(model), topology_(topology), traffic_(traffic), diagnostics_(diagnostics) {}
+      : model_(model), topology_(topology), traffic_(traffic), diagnostics_(diagnostics) {
+    for (const NatRule& rule : model.nat.source)
+      if (!rule.disable && rule.action != NatTranslation::kExclude &&
+          rule.action != NatTranslation::kMasquerade && !topology.connected(rule.translation.low))
+        made_by_nat_.push_back(interval_of(rule.translation));
+  }
 
   void run() {
     for (const Protected& selector : traffic_) {
@@ -127,6 +132,7 @@ class SourceNatLint {
   // Follows the rules as the packets that leave by `egress` do (nothing: not known, so by every interface).
   bool walk(const Protected& selector, std::optional<size_t> egress) {
     left_ = {{interval_of(selector.local), interval_of(selector.remote)}};
+    for (const Interval& made : made_by_nat_) take_away({made, interval_of(IpPrefix::any(Family::kIpv6))});
     partial_exclude_ = nullptr;
     for (const NatRule& rule : model_.nat.source) {
       if (rule.disable || rule.family != selector.local.family() || !is_consulted(rule, selector, egress))
@@ -147,18 +153,24 @@ class SourceNatLint {
 
   // What the rule matches is decided: the rules that follow do not see it.
   void settle(const NatRule& rule) {
-    for (const Rectangle& hole : rectangles(rule)) {
-      std::vector<Rectangle> rest;
-      for (const Rectangle& part : left_) {
-        if (!meets(part, hole)) {
-          rest.push_back(part);
-          continue;
-        }
-        if (rule.action == NatTranslation::kExclude) partial_exclude_ = &rule;
-        for (const Rectangle& outside : subtract(part, hole)) rest.push_back(outside);
+    for (const Rectangle& hole : rectangles(rule))
+      if (take_away(hole) && rule.action == NatTranslation::kExclude) partial_exclude_ = &rule;
+  }
+
+  // Whether there was some of it.
+  bool take_away(const Rectangle& hole) {
+    std::vector<Rectangle> rest;
+    bool found = false;
+    for (const Rectangle& part : left_) {
+      if (!meets(part, hole)) {
+        rest.push_back(part);
+        continue;
       }
-      left_ = std::move(rest);
+      found = true;
+      for (const Rectangle& outside : subtract(part, hole)) rest.push_back(outside);
     }
+    left_ = std::move(rest);
+    return found;
   }
 
   bool takes(const NatRule& rule, const Protected& selector, std::optional<size_t> egress) {
@@ -215,6 +227,8 @@ class SourceNatLint {
   const Topology& topology_;
   const std::vector<Protected>& traffic_;
   Diagnostics& diagnostics_;
+  // Sources that no host has, since a rule makes them: a packet that has one has passed the rules.
+  std::vector<Interval> made_by_nat_;
   std::vector<Rectangle> left_;               // of the selector that is followed
   const NatRule* partial_exclude_ = nullptr;  // the last that took some of it away
 };

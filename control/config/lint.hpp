@@ -55,9 +55,9 @@ void lint_vpn(const Model& model, const Topology& topology, Diagnostics& diagnos
 void lint_secrets(const Model& model, std::optional<mode_t> mode, Diagnostics& diagnostics);
 
 // What a rule makes of `address` in a packet to `destination`; `interface`: of a masquerade, that it leaves
-// by. Nothing where that is one of several addresses, or the interface has none.
+// by. Nothing where that is one of several addresses, or the interface is not known or has none.
 std::optional<IpAddress> translated_address(const NatRule& rule, const IpAddress& address, const Model& model,
-                                            const Topology& topology, size_t interface,
+                                            const Topology& topology, std::optional<size_t> interface,
                                             const IpAddress& destination);
 
 }  // namespace espalier::config

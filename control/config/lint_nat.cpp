@@ -250,11 +250,11 @@ std::optional<IpAddress> masquerade_address(const Model& model, const Topology& 
 }  // namespace
 
 std::optional<IpAddress> translated_address(const NatRule& rule, const IpAddress& address, const Model& model,
-                                            const Topology& topology, size_t interface,
+                                            const Topology& topology, std::optional<size_t> interface,
                                             const IpAddress& destination) {
   if (rule.action == NatTranslation::kExclude) return address;
   if (rule.action == NatTranslation::kMasquerade)
-    return masquerade_address(model, topology, interface, destination);
+    return interface ? masquerade_address(model, topology, *interface, destination) : std::nullopt;
   const Interval to = translated(rule, {address.host(), address.host()});
   if (to.low != to.high) return std::nullopt;
   return IpAddress::from_host(to.low);

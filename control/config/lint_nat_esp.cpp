@@ -102,15 +102,16 @@ class EspLint {
   }
 
   bool changes(const NatRule& rule, const EspFlow& flow) const {
-    const bool out = flow.direction == Direction::kOut;
-    const auto ways = topology_.ways_to(IpPrefix::host(flow.destination));
-    size_t interface = 0;
-    if (rule.interface.value != "any")
-      interface = *topology_.interface(rule.interface.value);
-    else if (!ways.empty())
-      interface = ways.front();
-    const IpAddress& address = out ? flow.source : flow.destination;
+    const auto interface = egress_of(rule, flow);
+    if (!interface && rule.action == NatTranslation::kMasquerade) return false;  // nobody knows
+    const IpAddress& address = flow.direction == Direction::kOut ? flow.source : flow.destination;
     return translated_address(rule, address, model_, topology_, interface, flow.destination) != address;
+  }
+
+  std::optional<size_t> egress_of(const NatRule& rule, const EspFlow& flow) const {
+    if (rule.interface.value != "any") return topology_.interface(rule.interface.value);
+    const auto ways = topology_.ways_to(IpPrefix::host(flow.destination));
+    return ways.empty() ? std::nullopt : std::optional(ways.front());
   }
 
   void warn_of_change(const NatRule& rule, const EspFlow& flow) {

@@ -90,7 +90,7 @@ bool has_moved(const Context& ctx, const Decision& d) {
 }
 
 bool end_moved(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
-  if (!ctx.explaining) ctx.sessions->erase(*d.session);
+  if (!ctx.scratch) ctx.sessions->erase(*d.session);
   return stop(mbuf, DropReason::kNatMoved);
 }
 

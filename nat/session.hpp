@@ -63,6 +63,7 @@ class AtomicTuple {
 enum SessionFlags : uint8_t {
   kSeenReply = 1,
   kAssured = 2,  // established: never makes room for a new flow
+  kMasqueraded = 4,
 };
 
 // What a lookup by the tuple of one direction reads. Written by the owner when the session begins and ends,
@@ -72,8 +73,7 @@ struct alignas(64) SessionSide {
   std::atomic<uint32_t> generation{0};  // odd: the session lives; both sides' are equal but for a moment
   std::atomic<uint32_t> rule{
       0};  // number of the rule that translated the source (original) or the destination
-  std::atomic<uint32_t> masquerade_out{kNone32};  // original: PendingSession::masquerade_out
-  std::atomic<uint16_t> owner{0};                 // WorkerId
+  std::atomic<uint16_t> owner{0};  // WorkerId
 };
 static_assert(sizeof(SessionSide) == 64);
 

@@ -152,14 +152,13 @@ void SessionTable::write(uint32_t index, const PendingSession& pending, WorkerId
   reply.tuple.store(pending.reply);
   original.rule.store(pending.source_rule_number, kRelease);
   reply.rule.store(pending.destination_rule_number, kRelease);
-  original.masquerade_out.store(pending.masquerade_out, kRelease);
   for (SessionSide& side : session.sides) side.owner.store(owner.value, kRelease);
   session.expires_ms.store(now_ms + first_timeout(pending), kRelaxed);
   for (auto& traffic : session.traffic) traffic.packets.set(0), traffic.bytes.set(0);
   session.traffic[0].add(1, pending.first_packet.bytes);
   session.began_ms = now_ms;
   session.tcp.store(pending.tcp, kRelaxed);
-  session.flags.store(0, kRelaxed);
+  session.flags.store(pending.masqueraded ? kMasqueraded : 0, kRelaxed);
   session.protocol = pending.original.protocol;
 }
 

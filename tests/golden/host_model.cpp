@@ -10,8 +10,10 @@
 namespace espalier::test {
 namespace {
 
-constexpr uint8_t kTosOfErrors = 0xc0;  // precedence: internetwork control
-constexpr size_t kQuoteBytes = 548, kTcpHeaderBytes = 20;
+constexpr uint8_t kTosOfErrors = 0xc0, kTosKept = 0x1e;  // precedence: internetwork control; RT_TOS
+constexpr size_t kQuoteBytes = 548;
+constexpr size_t kHeader6Bytes = 40, kQuote6Bytes = 1280 - kHeader6Bytes - 8;  // RFC 4443 section 2.4 (c)
+constexpr size_t kTcpHeaderBytes = 20;
 constexpr uint8_t kTcpFin = 1, kTcpSyn = 2, kTcpRst = 4, kTcpAck = 16;
 
 std::string address_text(ByteView address) {
@@ -21,10 +23,29 @@ std::string address_text(ByteView address) {
   return text;
 }
 
-Bytes port_unreachable(ByteView packet, uint16_t ip_id) {
+// RFC 4443 section 3.1, code 4.
+Bytes port_unreachable6(ByteView packet) {
+  const ByteView quote = packet.first(std::min(packet.size(), kQuote6Bytes));
+  Bytes answer;
+  append32(answer, 0x60000000);
+  append16(answer, static_cast<uint16_t>(8 + quote.size()));
+  append16(answer, kProtoIcmpv6 << 8 | 64);
+  append(answer, packet.subspan(24, 16));
+  append(answer, packet.subspan(8, 16));
+  append32(answer, 0x01040000);
+  append32(answer, 0);
+  append(answer, quote);
+  const ByteView view(answer);
+  const uint16_t pseudo = pseudo_header_sum(view.subspan(8, 32), kProtoIcmpv6, 8 + quote.size());
+  put16(answer, kHeader6Bytes + 2, internet_checksum(view.subspan(kHeader6Bytes), pseudo));
+  return answer;
+}
+
+// RFC 792, code 3.
+Bytes port_unreachable4(ByteView packet, uint16_t ip_id) {
   const ByteView quote = packet.first(std::min(packet.size(), kQuoteBytes));
   return icmp(3, 3, 0, address_text(packet.subspan(16, 4)), address_text(packet.subspan(12, 4)), quote)
-      .tos(kTosOfErrors)
+      .tos(kTosOfErrors | (packet[1] & kTosKept))
       .id(ip_id)
       .bytes();
 }
@@ -67,10 +88,10 @@ std::optional<Datagram> datagram_of(ByteView packet) {
 
 std::optional<Bytes> refusal_of(ByteView packet, uint16_t ip_id) {
   const auto view = view_ip(packet);
-  if (!view || view->v6 || view->is_fragment()) return std::nullopt;
-  if (view->protocol == kProtoTcp) return reset(packet, *view);
-  if (view->protocol == kProtoUdp) return port_unreachable(packet, ip_id);
-  return std::nullopt;
+  if (!view || view->is_fragment()) return std::nullopt;
+  if (view->protocol == kProtoUdp)
+    return view->v6 ? port_unreachable6(packet) : port_unreachable4(packet, ip_id);
+  return view->protocol == kProtoTcp && !view->v6 ? reset(packet, *view) : std::nullopt;
 }
 
 }  // namespace espalier::test

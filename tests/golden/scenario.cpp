@@ -111,7 +111,6 @@ Step parse_step(const json& entry) {
   if (entry.contains("from_host")) step.input.push_back(parse_bytes(entry, "from_host"));
   step.wait = std::chrono::milliseconds(entry.at("wait_ms").get<uint32_t>());
   step.clear_from_tunnel = entry.at("clear_from_tunnel");
-  step.once = entry.value("once", false);
   return step;
 }
 
@@ -166,7 +165,7 @@ Result<Scenario> load_scenario(const fs::path& folder) {
       if (auto done = load_frames(entry.path(), scenario); !done)
         return std::unexpected(std::move(done).error());
   for (const Step& step : scenario.steps)
-    if (step.input.empty()) return fail("{}: step {} has no input", folder.string(), step.id);
+    if (step.input.empty() && !step.skip) return fail("{}: step {} has no input", folder.string(), step.id);
   return scenario;
 }
 

@@ -59,7 +59,6 @@ struct Step {
   std::optional<std::string> config;  // text to apply before the step
   std::chrono::milliseconds wait{0};  // time that passes after the packets
   bool clear_from_tunnel = false;     // came in clear, and its source is behind a tunnel interface
-  bool once = false;                  // its packet ends a session: the next one would find another gateway
   bool is_local() const { return interface == "local"; }
 };
 

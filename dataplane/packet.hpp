@@ -126,6 +126,11 @@ inline constexpr uint8_t kMaxDepth = 8;           // tunnels within tunnels
 // much as half of parsing.
 inline constexpr Packet kFreshPacket{};
 
+// Made by the dataplane itself, not by the gateway's host.
+inline bool is_made_here(const Packet& p) {
+  return (p.flags & (kFromGateway | kFromHost)) == kFromGateway;
+}
+
 // The record of `mbuf`. Mempools must be made with sizeof(Packet) private bytes, 64-byte aligned.
 inline Packet& packet(rte_mbuf* mbuf) {
   return *static_cast<Packet*>(rte_mbuf_to_priv(mbuf));

@@ -77,7 +77,7 @@ inline constexpr std::array kFirstPacket = {
     FirstPacketStage{"ttl",                   ttl,                   true,  false, false},
     FirstPacketStage{"out_policy",            out_policy,            true,  false, true},
     FirstPacketStage{"size",                  size,                  true,  false, false},
-    FirstPacketStage{"source_nat",            source_nat,            true,  false, true},
+    FirstPacketStage{"source_nat",            source_nat,            true,  true,  true},
     FirstPacketStage{"out_policy_after_snat", out_policy_after_snat, true,  false, true},
     FirstPacketStage{"tunnel_interface",      tunnel_interface,      true,  false, true},
 };

@@ -45,8 +45,8 @@ void answer_ping(Context& ctx, rte_mbuf* request, const Decision& d) {
     return;
   }
   const Packet& p = packet(reply) = packet(request);
-  if (d.before_snat != p.tuple)
-    nat::apply(nat::make_rewrite(p.tuple, d.before_snat), bytes(reply).data(), l4_header(reply),
+  if (d.as_sent != p.tuple)
+    nat::apply(nat::make_rewrite(p.tuple, d.as_sent), bytes(reply).data(), l4_header(reply),
                p.ip_bytes - p.l4_offset);
   const InterfaceIndex in = p.in;
   const uint8_t story = answer_story(p.story);
@@ -78,6 +78,7 @@ bool deliver_icmpv6(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   if (icmp.type == kIcmpv6Echo) answer_ping(ctx, mbuf, d);
   if (icmp.type == kIcmpv6Echo) return true;
   const uint32_t mtu = uint32_t{icmp.id.host()} << 16 | icmp.sequence_or_mtu.host();
+  if (mtu < kMinPathMtuIpv6) return false;  // no path has less (RFC 8201 section 4)
   learn_path_mtu(ctx, mtu, bytes(mbuf).subspan(packet(mbuf).l4_offset + sizeof icmp));
   return false;
 }
@@ -87,8 +88,8 @@ bool translate_for_host(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
   const Packet& p = packet(mbuf);
   if (d.is_related_error)
     return translate_error(ctx, mbuf, *d.session) || stop(mbuf, DropReason::kSessionInvalid);
-  if (d.before_snat != p.tuple)
-    nat::apply(nat::make_rewrite(p.tuple, d.before_snat), bytes(mbuf).data(), l4_header(mbuf),
+  if (d.as_sent != p.tuple)
+    nat::apply(nat::make_rewrite(p.tuple, d.as_sent), bytes(mbuf).data(), l4_header(mbuf),
                p.ip_bytes - p.l4_offset);
   return true;
 }

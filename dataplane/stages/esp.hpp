@@ -21,8 +21,12 @@ bool is_nat_keepalive(const Context& ctx, rte_mbuf* mbuf);
 // Whether a packet that came by `path` came by what the policy's templates ask for, and by no further tunnel.
 bool fits_templates(const PolicyRecord& policy, const PathInfo& path);
 
+// What becomes of ESP for an own address that no SA is for. Where sessions are tracked it may be the answer
+// to a host behind us: then it goes on to conntrack, and is judged when that leads it here.
+enum class UnknownEsp : uint8_t { kDrop, kAskSessions };
+
 // Decrypts what is ESP among the packets, all layers of it. Sets a reason on what must not go on, and on the
 // others the record of what was inside. True where a packet was decrypted.
-bool decrypt(Context& ctx, MbufSpan packets);
+bool decrypt(Context& ctx, MbufSpan packets, UnknownEsp unknown);
 
 }  // namespace espalier::dataplane

@@ -38,7 +38,7 @@ bool is_for_encap_port(const Context& ctx, const Packet& p) {
 }
 
 // Finds the SA. Sets Packet::sa when the packet has to be decrypted, a reason when it must be dropped.
-void classify(Context& ctx, rte_mbuf* mbuf) {
+void classify(Context& ctx, rte_mbuf* mbuf, UnknownEsp unknown) {
   Packet& p = packet(mbuf);
   p.sa = kNoSa;
   if (!is_esp(ctx, mbuf)) return;
@@ -46,6 +46,7 @@ void classify(Context& ctx, rte_mbuf* mbuf) {
   const bool whole = in_udp || l4_bytes(p) >= sizeof(EspHeader);
   const Sa* sa = whole ? ctx.sad->find(Spi{esp_header(mbuf).spi.host()}, p.tuple.destination) : nullptr;
   if (!sa || sa->direction() != Direction::kIn) {
+    if (whole && unknown == UnknownEsp::kAskSessions && ctx.tables->tracks(p.tuple.family())) return;
     if (in_udp || ctx.tables->interfaces->is_own_address(p.tuple.destination))
       stop(mbuf, whole ? DropReason::kEspNoState : DropReason::kEspTruncated);
   } else if (p.depth == kMaxDepth) {
@@ -249,9 +250,9 @@ void decrypt_run(Context& ctx, const Sa& sa, MbufSpan packets) {
 }
 
 // One layer of ESP. False: there was none.
-bool decrypt_layer(Context& ctx, MbufSpan packets) {
+bool decrypt_layer(Context& ctx, MbufSpan packets, UnknownEsp unknown) {
   for (rte_mbuf* mbuf : packets)
-    if (packet(mbuf).reason == DropReason::kNone) classify(ctx, mbuf);
+    if (packet(mbuf).reason == DropReason::kNone) classify(ctx, mbuf, unknown);
   std::array<rte_mbuf*, kBurst * 2> esp;
   size_t count = 0;
   for (rte_mbuf* mbuf : packets)
@@ -278,15 +279,15 @@ bool is_nat_keepalive(const Context& ctx, rte_mbuf* mbuf) {
          l4_header(mbuf)[sizeof(UdpHeader)] == 0xff;
 }
 
-bool decrypt(Context& ctx, MbufSpan packets) {
+bool decrypt(Context& ctx, MbufSpan packets, UnknownEsp unknown) {
   bool any = false;
-  while (decrypt_layer(ctx, packets)) any = true;
+  while (decrypt_layer(ctx, packets, unknown)) any = true;
   return any;
 }
 
 uint16_t esp_input(Context& ctx, MbufSpan burst) {
   if (ctx.tables->esp_through_nat) return static_cast<uint16_t>(burst.size());
-  decrypt(ctx, burst);
+  decrypt(ctx, burst, UnknownEsp::kAskSessions);
   return partition(burst, [](rte_mbuf* mbuf) { return packet(mbuf).reason == DropReason::kNone; });
 }
 

@@ -65,8 +65,9 @@ uint8_t outer_protocol(const Sa& sa) {
   return sa.has(kSaEncap) ? kProtoUdp : kProtoEsp;
 }
 
+// Packets of IPv6 that the gateway makes have no flag that says so.
 bool is_dont_fragment(const Packet& p) {
-  return p.flags & kDontFragment;
+  return !p.tuple.is_v4() || (p.flags & kDontFragment);
 }
 
 // The outer header in tunnel mode, in front of the packet, whose old start is `inner`.
@@ -134,9 +135,15 @@ crypto::EspJob encapsulate(Context& ctx, const Sa& sa, rte_mbuf* mbuf, uint64_t 
 }
 
 // The tuple becomes the ESP packet's, for the way that it takes where NAT can change it or another tunnel
-// carries it.
-void take_outer_tuple(const Sa& sa, Tuple& tuple) {
-  if (sa.mode() == EspMode::kTunnel) tuple.source = sa.source(), tuple.destination = sa.destination();
+// carries it. In transport mode its addresses are those that the packet has by now.
+void take_outer_tuple(const Sa& sa, rte_mbuf* mbuf) {
+  Tuple& tuple = packet(mbuf).tuple;
+  if (sa.mode() == EspMode::kTunnel)
+    tuple.source = sa.source(), tuple.destination = sa.destination();
+  else if (tuple.is_v4())
+    tuple.source = ipv4_header(mbuf).source, tuple.destination = ipv4_header(mbuf).destination;
+  else
+    tuple.source = ipv6_header(mbuf).source, tuple.destination = ipv6_header(mbuf).destination;
   tuple.source_port = sa.has(kSaEncap) ? sa.encap_source_port() : be16{};
   tuple.destination_port = sa.has(kSaEncap) ? sa.encap_destination_port() : be16{};
   tuple.protocol = outer_protocol(sa);
@@ -158,7 +165,7 @@ void become_outer(const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
                                   ~(kReassembled | kFromHost | kAboutProtected | kMustProtect));
   p.fragment_limit = 0;
   p.into_tunnel = false;
-  take_outer_tuple(sa, p.tuple);
+  take_outer_tuple(sa, mbuf);
   // Linux cuts what the host sent to what fits inside, since it looks at the inner packet's path; what went
   // through a vti was forwarded to it.
   const uint32_t kept_bytes = sa.mode() == EspMode::kTransport ? p.l4_offset : 0;

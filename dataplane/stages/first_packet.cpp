@@ -163,17 +163,16 @@ bool is_on_the_way(const FirstPacketStage& stage, Way way) {
 IpAddress error_source(const Context& ctx, const Packet& p, const Decision& d) {
   if (!d.answer_source.is_unspecified()) return d.answer_source;
   // An error about a packet whose destination was translated comes from where the packet was sent to.
-  if (d.before_snat.destination != p.tuple.destination && d.answer_about.is_unspecified())
-    return p.tuple.destination;
+  if (d.before_snat.destination != p.tuple.destination) return p.tuple.destination;
   const IpAddress about = d.answer_about.is_unspecified() ? p.tuple.source : d.answer_about;
   const RouteResult back = about.is_link_local() ? ctx.route_on_link(about, p.in)
                                                  : ctx.tables->fib->lookup(about, flow_hash(p.tuple));
   if (back.verdict == RouteVerdict::kLocal) return about;  // translated to an address of the gateway
-  // icmp6_send() prefers the interface that the packet came in by to the one that the error leaves by.
-  if (!about.is_v4() && ctx.is_interface(p.in)) return ctx.tables->interfaces->address_towards(p.in, about);
-  const InterfaceIndex interface = back.verdict == RouteVerdict::kForward ? back.interface : p.in;
-  return ctx.is_interface(interface) ? ctx.tables->interfaces->address_towards(
-                                           interface, back.next_hop.is_unspecified() ? about : back.next_hop)
+  // Of IPv4 the interface that the error leaves by names it, of IPv6 the one that the packet came in by.
+  const bool by_route = (about.is_v4() || !ctx.is_interface(p.in)) && back.verdict == RouteVerdict::kForward;
+  const InterfaceIndex interface = by_route ? back.interface : p.in;
+  const IpAddress target = by_route && !back.next_hop.is_unspecified() ? back.next_hop : about;
+  return ctx.is_interface(interface) ? ctx.tables->interfaces->address_towards(interface, target)
                                      : IpAddress{};
 }
 
@@ -269,6 +268,7 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
     if (ctx.observer) [[unlikely]]
       ctx.observer->decided(ctx, mbuf, d, stopped_at);
     if (!goes_on) {
+      if (packet(mbuf).reason == DropReason::kNatMoved && !ctx.scratch) ctx.sessions->erase(*d.session);
       count_discarded(ctx, packet(mbuf), d);
       ask_for_sa(ctx, mbuf, d.route.interface, index_of(d.policy));
       answer_with_icmp_error(ctx, mbuf, d);

@@ -5,9 +5,11 @@
 
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/esp.hpp"
+#include "dataplane/stages/first_packet.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "nat/checksum.hpp"
+#include "nat/rewrite.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -52,6 +54,15 @@ const GreTunnel* tunnel_of(const Context& ctx, const Packet& p, const Gre& gre) 
   return ctx.tables->tunnels->find_gre(p.tuple.destination, p.tuple.source, gre.has_key ? &gre.key : nullptr);
 }
 
+// Linux's gre_rcv: the sender is told.
+bool refuse_gre(Context& ctx, rte_mbuf* mbuf) {
+  Decision d;
+  d.answer = {.reason = IcmpReason::kPortUnreachable};
+  d.answer_source = packet(mbuf).tuple.destination;
+  answer_with_icmp_error(ctx, mbuf, d);
+  return stop(mbuf, DropReason::kGreNoTunnel);
+}
+
 // The packet that was inside, on the gre interface; with no security path: the SAs were for the GRE (Linux
 // drops it in the same place). Packet::reason is set where this fails.
 bool unwrap_gre(Context& ctx, rte_mbuf* mbuf) {
@@ -59,7 +70,7 @@ bool unwrap_gre(Context& ctx, rte_mbuf* mbuf) {
   Gre gre;
   if (!read_gre(bytes(mbuf).subspan(p.l4_offset), gre)) return stop(mbuf, DropReason::kGreMalformed);
   const GreTunnel* tunnel = tunnel_of(ctx, p, gre);
-  if (!tunnel) return stop(mbuf, DropReason::kGreNoTunnel);
+  if (!tunnel) return refuse_gre(ctx, mbuf);
   // With a path policies were asked whose SA it is; by a vti, without one, any tunnel's peer may have sent
   // it.
   if (tunnel->protect && p.path == kClear) return stop(mbuf, DropReason::kGreClear);
@@ -85,6 +96,19 @@ bool begin_again(rte_mbuf* mbuf) {
 
 }  // namespace
 
+namespace {
+
+// ESP that NAT touched has its SA by the addresses behind that.
+bool take_translation(Context& ctx, rte_mbuf* mbuf) {
+  const Packet& p = packet(mbuf);
+  const FlowDecision& d = (*ctx.flows)[p.flow].decision;
+  if (!(d.flags & kDecidedRewrite)) return true;
+  nat::apply(d.rewrite, bytes(mbuf).data(), l4_header(mbuf), p.ip_bytes - p.l4_offset);
+  return parse_ip(mbuf, p.tuple.family(), false);
+}
+
+}  // namespace
+
 uint16_t local_input(Context& ctx, MbufSpan burst) {
   std::array<rte_mbuf*, kBurst * 2> esp;
   size_t count = 0;
@@ -95,13 +119,13 @@ uint16_t local_input(Context& ctx, MbufSpan burst) {
       case LocalService::kGre:
         return unwrap_gre(ctx, mbuf) && begin_again(mbuf);
       case LocalService::kEsp:
-        esp[count++] = mbuf;
+        if (take_translation(ctx, mbuf)) esp[count++] = mbuf;
         return false;
     }
     return true;
   });
   if (count == 0) return kept;
-  decrypt(ctx, {esp.data(), count});
+  decrypt(ctx, {esp.data(), count}, UnknownEsp::kDrop);
   for (rte_mbuf* mbuf : MbufSpan(esp.data(), count))
     if (packet(mbuf).reason == DropReason::kNone) begin_again(mbuf);
   return kept;

@@ -235,7 +235,11 @@ bool out_policy_after_snat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (found.reason != DropReason::kNone) return stop(mbuf, found.reason);
   if (d.way == Way::kFromGateway) return true;
   d.answer_about = d.as_sent.source;  // Linux routes the error to the translated source
-  if (!fits_behind_ttl(ctx, mbuf, d)) return false;
+  if (!fits_behind_ttl(ctx, mbuf, d)) {
+    // Linux sees that in transport mode when it is ESP already, and tells itself alone.
+    if (d.sa && d.sa->mode() == EspMode::kTransport) d.answer = {};
+    return false;
+  }
   d.answer_about = {};
   return true;
 }

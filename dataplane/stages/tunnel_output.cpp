@@ -1,7 +1,8 @@
 // Stage `tunnel_output`: packets that were routed into a tunnel interface. What is longer than its MTU is cut
-// before it is wrapped, as on any interface. A vti's packets go on to `esp_output`. Around a gre interface's
-// packets GRE is put (RFC 2784, RFC 2890), and that is a packet of the gateway itself: it goes through
-// routing, policies and NAT like others. Configuration: gre and vti interfaces.
+// before it is wrapped, as on any interface; so are IPv6 datagrams for a policy's tunnel. A vti's packets go
+// on to `esp_output`. Around a gre interface's packets GRE is put (RFC 2784, RFC 2890), and that is a packet
+// of the gateway itself: it goes through routing, policies and NAT like others. Configuration: gre and vti
+// interfaces.
 #include <algorithm>
 #include <array>
 
@@ -10,6 +11,7 @@
 #include "dataplane/stages/outer_header.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
+#include "dataplane/stages/way_out.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -23,6 +25,7 @@ bool cut(Context& ctx, rte_mbuf* whole) {
   if (count == 0) return stop(whole, reason);
   ctx.stats->made.add(count - 1);
   for (uint16_t i = 0; i < count; ++i) {
+    if (i != 0) packet(fragments[i]).flags &= ~kReassembled;  // in Linux the first is the packet itself
     stop_again(fragments[i], Entry::kToTunnel);
     leave(ctx, fragments[i]);
   }
@@ -82,9 +85,18 @@ bool wrap(Context& ctx, const GreTunnel& tunnel, rte_mbuf* mbuf) {
   return stop_again(mbuf, Entry::kMade);
 }
 
+// What came in fragments and is too big for a policy's tunnel is cut again before it is encrypted, if it is
+// of IPv6 (Linux: __xfrm6_output); packets of IPv4 are cut behind that.
+bool is_cut_inside(const Context& ctx, const Packet& p) {
+  if (p.sa == kNoSa || p.tuple.is_v4() || !(p.flags & kReassembled)) return false;
+  const Sa* sa = ctx.sad->at(p.sa);
+  if (sa == nullptr || sa->mode() != EspMode::kTunnel) return false;
+  return p.ip_bytes > protected_mtu(ctx, (*ctx.tables->spd)[p.policy], Family::kIpv6, p.mtu_bytes);
+}
+
 bool enter(Context& ctx, rte_mbuf* mbuf) {
   const Packet& p = packet(mbuf);
-  if (!p.into_tunnel) return true;
+  if (!p.into_tunnel) return !is_cut_inside(ctx, p) || cut(ctx, mbuf);
   if (!ctx.interface(p.out).enabled) return stop(mbuf, DropReason::kEgressDown);
   if (p.ip_bytes > output_limit(p)) return cut(ctx, mbuf);
   if (const GreTunnel* gre = ctx.tables->tunnels->gre(p.out)) return wrap(ctx, *gre, mbuf);

@@ -9,8 +9,9 @@ namespace espalier::test {
 // The UDP datagram in an IPv4 or IPv6 packet; nothing for other packets and for fragments.
 std::optional<Datagram> datagram_of(ByteView packet);
 
-// ICMP port unreachable about a packet, as Linux sends it: up to 576 bytes (RFC 1812 section 4.3.2.3), of
-// IPv6 up to 1280; nothing for what is no packet. `ip_id` is the answer's, if it is of IPv4.
-std::optional<Bytes> port_unreachable(ByteView packet, uint16_t ip_id);
+// What Linux answers to packets for ports that nobody listens on: to UDP ICMP port unreachable, of up to 576
+// bytes (RFC 1812 section 4.3.2.3), of IPv6 up to 1280; to TCP over IPv4 a reset. Nothing for others. `ip_id`
+// is the answer's, if it is ICMP.
+std::optional<Bytes> refusal_of(ByteView packet, uint16_t ip_id);
 
 }  // namespace espalier::test

@@ -5,6 +5,7 @@
 
 #include "tests/golden/host_model.hpp"
 #include "tests/golden/rehearsal_check.hpp"
+#include "tests/support/ip_view.hpp"
 #include "tests/support/packet_builder.hpp"
 #include "tests/support/packet_rewriter.hpp"
 
@@ -12,7 +13,6 @@ namespace espalier::test {
 namespace {
 
 constexpr unsigned kQueueSeed = 20240607;  // fixed: a failure can be played again
-constexpr size_t kEtherTypeOffset = 12;
 
 // The type of an ICMPv6 message, or nothing for other frames.
 std::optional<uint64_t> icmp6_type(ByteView frame) {
@@ -97,7 +97,7 @@ class Player {
   static Result<void> require_only_resolution(const FramesByInterface& output) {
     for (const auto& [interface, frames] : output)
       for (const Bytes& frame : frames)
-        if (get16(frame, kEtherTypeOffset) != kEtherTypeArp && !is_neighbor_discovery(frame))
+        if (get16(frame, network_offset(frame) - 2) != kEtherTypeArp && !is_neighbor_discovery(frame))
           return fail("{} sent {} without being asked", interface, to_hex(frame));
     return {};
   }
@@ -189,15 +189,14 @@ class Player {
     return output;
   }
 
-  // What sockets of the host get. Without a socket its kernel answers that the port is unreachable.
+  // What sockets of the host get. Without a socket its kernel refuses.
   std::vector<Datagram> take_to_host() {
     std::vector<Datagram> received;
     for (const Bytes& packet : bed_.take_to_host()) {
       auto datagram = datagram_of(packet);
-      if (!datagram) continue;
-      if (scenario_.host_ports.contains(datagram->port))
+      if (datagram && scenario_.host_ports.contains(datagram->port))
         received.push_back(*std::move(datagram));
-      else if (auto answer = port_unreachable(packet, ++answers_))
+      else if (auto answer = refusal_of(packet, ++answers_))
         answer_from_host(*answer);
     }
     bed_.run_until_idle();
@@ -216,7 +215,7 @@ class Player {
   Labels labels_;
   RehearsalCheck rehearsal_;
   uint64_t injected_ = 0, taken_ = 0;  // frames since the start
-  uint16_t answers_ = 0xe000;  // IP ids of the host's, apart from those of what it sends by itself
+  uint16_t answers_ = 0xe000;          // IP ids of the host's, apart from those of what it sends by itself
 };
 
 }  // namespace

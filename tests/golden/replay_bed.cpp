@@ -1,8 +1,40 @@
 #include "tests/golden/replay_bed.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 
+#include "tests/support/ip_view.hpp"
+#include "tests/support/packet_builder.hpp"
+
 namespace espalier::test {
+namespace {
+
+// An IPv6 packet with a UDP datagram, which nobody verifies.
+Bytes packet_of_ipv6(const Datagram& datagram) {
+  Bytes packet(kIpv6HeaderBytes, 0);
+  packet[0] = 0x60;
+  put16(packet, 4, static_cast<uint16_t>(8 + datagram.data.size()));
+  packet[6] = kProtoUdp;
+  if (::inet_pton(AF_INET6, datagram.peer.c_str(), &packet[8]) != 1)
+    throw std::invalid_argument(datagram.peer);
+  append16(packet, datagram.peer_port);
+  append16(packet, datagram.port);
+  append16(packet, static_cast<uint16_t>(8 + datagram.data.size()));
+  append16(packet, 0);
+  append(packet, datagram.data);
+  return packet;
+}
+
+Bytes packet_of(const Datagram& datagram) {
+  if (datagram.peer.contains(':')) return packet_of_ipv6(datagram);
+  return udp(fmt::format("{}:{}", datagram.peer, datagram.peer_port),
+             fmt::format("0.0.0.0:{}", datagram.port))
+      .payload(datagram.data)
+      .bytes();
+}
+
+}  // namespace
 
 NamedCounts expected_drops(const Step& step) {
   NamedCounts drops;
@@ -60,11 +92,7 @@ void ReplayBed::answer(const Step& step) {
   for (const DropReasonInfo& each : kDropReasonTable)
     if (const auto found = drops.find(each.name); found != drops.end())
       drops_[static_cast<size_t>(each.reason)] += found->second;
-  for (const Datagram& each : step.expected.to_host)
-    to_host_.push_back(
-        udp(fmt::format("{}:{}", each.peer, each.peer_port), fmt::format("0.0.0.0:{}", each.port))
-            .payload(each.data)
-            .bytes());
+  for (const Datagram& each : step.expected.to_host) to_host_.push_back(packet_of(each));
 }
 
 std::vector<Bytes> ReplayBed::take_sent(std::string_view interface) {

@@ -68,10 +68,38 @@ class IpBatch(unittest.TestCase):
         self.assertRegex(text, r'spi = 8193.*vti = "vti1"')
         self.assertRegex(text, r'direction = "in"; src = "10.0.0.0/8".*vti = "ipsec1"')
 
+    def test_vlans(self):
+        text = configuration("link add link lan0 name office type vlan id 20\nlink set office up mtu 1400\n"
+                             "address add 10.1.20.1/24 dev office\nneigh add 10.1.20.5 lladdr 02:00:00:00:ff:01 dev office\n"
+                             "route add 10.2.0.0/16 dev office\nxfrm policy add dir out src 10.1.0.0/16 dst 10.9.0.0/16 dev office",
+                             "*nat\n-A POSTROUTING -o office -j MASQUERADE\nCOMMIT")
+        self.assertIn('vif = ( { id = 20; address = [ "10.1.20.1/24" ]; mtu = 1400; } ); }', text)
+        self.assertIn('{ interface = "lan0.20"; address = "10.1.20.5"', text)
+        self.assertIn('{ prefix = "10.2.0.0/16"; interface = "lan0.20"; }', text)
+        self.assertIn('outbound-interface = "lan0.20"', text)
+        self.assertIn('interface = "lan0.20"; priority = 0; action = "bypass"', text)
+        self.assertNotIn("office", text)
+
+    def test_a_vlan_goes_with_its_port(self):
+        found = gateway("link add dummy0 type dummy\nlink add link wan0 wan0.7 type vlan id 7\nlink del wan0.7")
+        self.assertEqual(list(found.links), ["lan0", "wan0", "dummy0"])
+
+    def test_the_older_words_for_tunnels(self):
+        text = configuration("tunnel add gre1 mode gre local 203.0.113.1 remote 203.0.113.2 ttl 64\nlink set gre1 up")
+        self.assertIn('gre1 = { type = "gre"; local-ip = "203.0.113.1"; remote-ip = "203.0.113.2"; ttl = 64; }', text)
+
+    def test_routes_are_flushed_by_link(self):
+        found = gateway("route add 10.0.0.0/8 via 203.0.113.2 dev wan0\nroute add 10.1.0.0/16 dev lan0\n"
+                        "route flush cache\nroute show\nroute flush dev lan0")
+        self.assertEqual([each.prefix for each in found.routes], ["10.0.0.0/8"])
+
     def test_what_cannot_be_said_is_named(self):
         for text, reason in (("rule add from 10.0.0.0/8 table 7", "ip rule"),
                              ("route add 10.0.0.0/8 via 203.0.113.2 table 7", "other tables"),
                              ("link add b0 type bridge", "type bridge"),
+                             ("link add g6 type ip6gre local 2001:db8::1 remote 2001:db8::2", "encapsulation limit"),
+                             ("link add g type gre local 203.0.113.1 remote 203.0.113.2 tos inherit", "tos inherit"),
+                             ("link add link gre1 v type vlan id 3", "something else than a port"),
                              (STATE + "mode beet " + GCM, "mode beet"),
                              (STATE + "aead 'rfc4309(ccm(aes))' 0x00 128", "aead rfc4309(ccm(aes))"),
                              (STATE + "mark 9 " + GCM, "mark 9 on a state or policy")):
@@ -144,6 +172,49 @@ class Rules(unittest.TestCase):
         self.assertEqual(text.count("masquerade"), 4)
         self.assertIn('rule = 40;', text)
 
+    def test_user_defined_chains_stand_where_they_are_jumped_to(self):
+        text = nat(":MINE - [0:0]\n-A POSTROUTING -o wan0 -s 10.0.0.0/8 -j MINE\n-A POSTROUTING -j ACCEPT\n"
+                   "-A MINE -d 10.9.0.0/16 -j ACCEPT\n-A MINE -p udp -j SNAT --to-source 203.0.113.9")
+        self.assertIn('{ rule = 10; outbound-interface = "wan0"; source = { address = "10.0.0.0/8"; }; destination = '
+                      '{ address = "10.9.0.0/16"; }; exclude = true; }', text)
+        self.assertIn('{ rule = 20; outbound-interface = "wan0"; protocol = "udp"; source = { address = "10.0.0.0/8"; }; '
+                      'translation = { address = "203.0.113.9"; }; }', text)
+
+    def test_a_goto_does_not_come_back(self):
+        text = nat("-N MINE\n-A POSTROUTING -s 10.0.0.0/8 -g MINE\n-A POSTROUTING -j MASQUERADE\n"
+                   "-A MINE -p udp -j SNAT --to-source 203.0.113.9")
+        self.assertIn('{ rule = 20; outbound-interface = "any"; source = { address = "10.0.0.0/8"; }; exclude = true; }', text)
+
+    def test_what_a_chain_cannot_say(self):
+        for rules in ("-A MINE -s 10.1.0.0/16 -j MASQUERADE", "-A MINE -p udp -j RETURN\n-A MINE -j MASQUERADE"):
+            with self.assertRaises(Unsupported):
+                nat(":MINE - [0:0]\n-A POSTROUTING -s 10.0.0.0/8 -j MINE\n" + rules)
+
+    def test_negated_ports_and_protocols(self):
+        text = nat("-A POSTROUTING -p udp ! --dport 53:54 -j MASQUERADE")
+        self.assertIn('port = "1-52"', text)
+        self.assertIn('port = "55-65535"', text)
+        text = nat("-A POSTROUTING ! -p esp -j MASQUERADE")
+        self.assertEqual((text.count("masquerade"), 'protocol = "50"' in text), (254, False))
+
+    def test_either_port(self):
+        text = nat("-A POSTROUTING -p tcp -m multiport --ports 80 -j MASQUERADE")
+        self.assertIn('source = { port = "80"; }', text)
+        self.assertIn('destination = { port = "80"; }', text)
+
+    def test_rules_that_no_first_packet_meets(self):
+        for match in ("-m conntrack --ctstate RELATED,ESTABLISHED", "-m state ! --state NEW", "-p icmp --icmp-type 0"):
+            self.assertNotIn("source", nat(f"-A POSTROUTING {match} -j MASQUERADE"))
+
+    def test_ports_alone_go_to_the_address_that_is_asked_for(self):
+        text = nat("-A PREROUTING -p tcp -d 203.0.113.1 --dport 80 -j DNAT --to-destination :8080")
+        self.assertIn('translation = { address = "203.0.113.1"; port = "8080"; }', text)
+
+    def test_which_chains_drop(self):
+        found = rule_sets.read("*raw\n-A PREROUTING -s 10.0.0.1 -j DROP\nCOMMIT\n*filter\n:MINE - [0:0]\n"
+                               "-A FORWARD -j MINE\n-A MINE -j DROP\n-P INPUT DROP\nCOMMIT\n", 4, gateway())
+        self.assertEqual(found.dropping_chains, {"raw.PREROUTING", "FORWARD", "INPUT"})
+
     def test_negated_and_unknown_interfaces(self):
         text = nat("-A POSTROUTING ! -o lan0 -j MASQUERADE\n-A POSTROUTING -o ppp0 -j SNAT --to-source 10.1.1.1")
         self.assertIn('outbound-interface = "wan0"', text)
@@ -165,8 +236,8 @@ class Rules(unittest.TestCase):
 
     def test_what_cannot_be_said_is_named(self):
         for rules, reason in (("-A POSTROUTING -m mark --mark 1 -j MASQUERADE", "-m mark"),
-                              ("-A POSTROUTING -j MASQUERADE --random", "--random"),
-                              (":MINE - [0:0]", "user-defined chains")):
+                              ("-A PREROUTING -i wan0 -p tcp --dport 80 -j DNAT --to-destination :8080", "ports alone"),
+                              ("-A POSTROUTING -m set --match-set x src -j MASQUERADE", "-m set")):
             with self.assertRaises(Unsupported) as raised:
                 nat(rules)
             self.assertIn(reason, str(raised.exception))

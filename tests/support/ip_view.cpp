@@ -5,8 +5,8 @@
 namespace espalier::test {
 namespace {
 
-constexpr size_t kEthernetBytes = 14;
-constexpr uint16_t kIpv4EtherType = 0x0800, kIpv6EtherType = 0x86dd;
+constexpr size_t kEthernetBytes = 14, kTagBytes = 4;
+constexpr uint16_t kIpv4EtherType = 0x0800, kIpv6EtherType = 0x86dd, kVlanEtherType = 0x8100;
 constexpr uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kDestinationOptions = 60, kIcmpv6 = 58;
 
 std::optional<IpView> view_ipv4(ByteView packet) {
@@ -72,10 +72,27 @@ std::optional<IpView> view_ip(ByteView packet) {
   return std::nullopt;
 }
 
+Bytes port_scope(ByteView addresses, uint16_t other_port) {
+  Bytes ends[] = {copy(addresses.first(addresses.size() / 2)), copy(addresses.subspan(addresses.size() / 2))};
+  if (ends[1] < ends[0]) std::swap(ends[0], ends[1]);
+  Bytes scope = ends[0];
+  append(scope, ends[1]);
+  append16(scope, other_port);
+  return scope;
+}
+
+size_t network_offset(ByteView frame) {
+  size_t at = kEthernetBytes;
+  while (frame.size() >= at + kTagBytes && get16(frame, at - 2) == kVlanEtherType) at += kTagBytes;
+  return at;
+}
+
 ByteView ip_packet_of(ByteView frame) {
   if (frame.size() <= kEthernetBytes) return {};
-  const uint16_t type = get16(frame, 12);
-  const ByteView body = frame.subspan(kEthernetBytes);
+  const size_t at = network_offset(frame);
+  if (frame.size() <= at) return {};
+  const uint16_t type = get16(frame, at - 2);
+  const ByteView body = frame.subspan(at);
   const bool right = (type == kIpv4EtherType && body[0] >> 4 == 4 && body.size() >= kIpv4HeaderBytes) ||
                      (type == kIpv6EtherType && body[0] >> 4 == 6 && body.size() >= kIpv6HeaderBytes);
   if (!right) return {};

@@ -33,6 +33,12 @@ struct IpView {
 // Nothing if the packet is no IP packet or its headers are cut off.
 std::optional<IpView> view_ip(ByteView packet);
 
+// What a port has to be unique within: both addresses, whichever stands first, and the port at the other end.
+Bytes port_scope(ByteView addresses, uint16_t other_port);
+
+// Where the packet of an Ethernet frame begins: behind its 802.1Q tags. Of at least 14 bytes.
+size_t network_offset(ByteView frame);
+
 // The part of an Ethernet frame that is its IPv4 or IPv6 packet, without what lies behind it; empty for other
 // frames.
 ByteView ip_packet_of(ByteView frame);

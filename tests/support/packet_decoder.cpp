@@ -34,6 +34,7 @@ class Decoder {
   void ipv4(const std::string& path, ByteView packet, const IpView& view);
   void ipv6(const std::string& path, ByteView packet, const IpView& view);
   void l4(const std::string& path, uint8_t protocol, const Context& context, ByteView bytes);
+  void ports(const std::string& path, const Context& context, ByteView bytes);
   void udp(const std::string& path, const Context& context, ByteView bytes);
   void tcp(const std::string& path, const Context& context, ByteView bytes);
   void icmp(const std::string& path, uint8_t protocol, const Context& context, ByteView bytes);
@@ -68,11 +69,13 @@ void Decoder::frame(ByteView frame) {
   if (frame.size() < kEthernetBytes) return bytes("ethernet.truncated", frame);
   bytes("ethernet.destination", frame.first(6));
   bytes("ethernet.source", frame.subspan(6, 6));
-  number("ethernet.type", get16(frame, 12));
+  const size_t at = network_offset(frame);
+  bytes("ethernet.tags", frame.subspan(12, at - kEthernetBytes));
+  number("ethernet.type", get16(frame, at - 2));
   const ByteView packet = ip_packet_of(frame);
-  if (packet.empty()) return bytes("ethernet.payload", frame.subspan(kEthernetBytes));
+  if (packet.empty()) return bytes("ethernet.payload", frame.subspan(at));
   ip("ip", packet);
-  bytes("ethernet.trailer", frame.subspan(kEthernetBytes + packet.size()));
+  bytes("ethernet.trailer", frame.subspan(at + packet.size()));
 }
 
 void Decoder::ip(const std::string& path, ByteView packet) {
@@ -172,9 +175,15 @@ bool holds_known_esp(ByteView datagram, const KeyRing& keys) {
   return datagram.size() >= 16 && keys.contains(get32(datagram, 8));
 }
 
+void Decoder::ports(const std::string& path, const Context& context, ByteView body) {
+  number(path + ".source_port", get16(body, 0), FieldKind::kPort,
+         port_scope(context.addresses, get16(body, 2)));
+  number(path + ".destination_port", get16(body, 2), FieldKind::kPort,
+         port_scope(context.addresses, get16(body, 0)));
+}
+
 void Decoder::udp(const std::string& path, const Context& context, ByteView body) {
-  number(path + ".source_port", get16(body, 0), FieldKind::kPort);
-  number(path + ".destination_port", get16(body, 2), FieldKind::kPort);
+  ports(path, context, body);
   number(path + ".length", get16(body, 4));
   l4_checksum(path, kProtoUdp, context, body, 6);
   if (holds_known_esp(body, keys_)) return esp(path + ".esp", context, body.subspan(8));
@@ -182,8 +191,7 @@ void Decoder::udp(const std::string& path, const Context& context, ByteView body
 }
 
 void Decoder::tcp(const std::string& path, const Context& context, ByteView body) {
-  number(path + ".source_port", get16(body, 0), FieldKind::kPort);
-  number(path + ".destination_port", get16(body, 2), FieldKind::kPort);
+  ports(path, context, body);
   number(path + ".sequence", get32(body, 4));
   number(path + ".acknowledgment", get32(body, 8));
   const size_t header_bytes = std::clamp<size_t>((body[12] >> 4) * size_t{4}, 20, body.size());
@@ -237,8 +245,8 @@ void Decoder::esp(const std::string& path, const Context& context, ByteView body
   number(path + ".spi", spi);
   number(path + ".sequence", get32(body, 4), FieldKind::kSequence, scope);
   const auto key = keys_.find(spi);
-  if (!context.whole) return number(path + ".length", body.size());
   if (key == keys_.end()) return bytes(path + ".payload", body.subspan(8));  // of others, passing through
+  if (!context.whole) return number(path + ".length", body.size());
   const auto opened = open_esp_of_any_epoch(key->second, body);
   number(path + ".authentic", opened.has_value());
   if (opened) inside_esp(path, context, *opened, scope);

@@ -21,7 +21,7 @@ enum class FieldKind : uint8_t {
   kAtomicIpId,  // of a packet with DF that is no fragment: means nothing (RFC 6864 section 4.1)
   kFragmentId,  // IPv6; scope as of kIpId
   kFlowLabel,   // IPv6
-  kPort,        // TCP and UDP
+  kPort,        // TCP and UDP; scope: both addresses and the other port, in either direction
   kIcmpId,      // of queries
   kSequence,    // of ESP; scope: SPI
   kNonce,       // ESP IV; scope: SPI. Must never come twice

@@ -12,7 +12,7 @@ constexpr uint16_t kGreOptionFlags[] = {0x8000, 0x2000, 0x1000};
 
 MutableView ip_of(MutableView frame) {
   const ByteView packet = ip_packet_of(frame);
-  return packet.empty() ? MutableView{} : frame.subspan(14, packet.size());
+  return packet.empty() ? MutableView{} : frame.subspan(network_offset(frame), packet.size());
 }
 
 bool is_whole(const IpView& view, ByteView packet) {
@@ -66,7 +66,7 @@ class Rewriter {
   // Replaces the word at `at`; the checksum at `checksum_at` of the same bytes follows.
   void word(MutableView bytes, size_t at, std::optional<size_t> checksum_at, FieldKind kind,
             const Bytes& scope = {});
-  void transport(uint8_t protocol, MutableView body, bool whole);
+  void transport(uint8_t protocol, const Bytes& addresses, MutableView body, bool whole);
   void icmp(uint8_t protocol, MutableView body);
 
   const KeyRing& keys_;
@@ -92,15 +92,17 @@ void Rewriter::ip(MutableView packet) {
     word(packet, 4, 10, FieldKind::kIpId, scope);
   }
   if (view->fragment_offset != 0) return;
-  transport(view->protocol, packet.subspan(view->header_bytes), is_whole(*view, packet));
+  transport(view->protocol, copy(view->addresses(packet)), packet.subspan(view->header_bytes),
+            is_whole(*view, packet));
 }
 
 // A checksum over what lies further inside follows the sum of it.
-void Rewriter::transport(uint8_t protocol, MutableView body, bool whole) {
+void Rewriter::transport(uint8_t protocol, const Bytes& addresses, MutableView body, bool whole) {
   const auto checksum_at = checksum_offset(protocol, body);
   if ((protocol == kProtoUdp || protocol == kProtoTcp) && body.size() >= 8) {
-    word(body, 0, checksum_at, FieldKind::kPort);
-    word(body, 2, checksum_at, FieldKind::kPort);
+    const uint16_t source = get16(body, 0), destination = get16(body, 2);
+    word(body, 0, checksum_at, FieldKind::kPort, port_scope(addresses, destination));
+    word(body, 2, checksum_at, FieldKind::kPort, port_scope(addresses, source));
   }
   if ((protocol == kProtoIcmp || protocol == kProtoIcmp6) && body.size() >= 8) return icmp(protocol, body);
   if (!whole) return;
@@ -111,7 +113,7 @@ void Rewriter::transport(uint8_t protocol, MutableView body, bool whole) {
   const uint16_t before = ones_sum(body.subspan(inside));
   if (esp_at)
     inside_esp(body.subspan(inside), keys_,
-               [this](uint8_t next, MutableView inner) { transport(next, inner, true); });
+               [&](uint8_t next, MutableView inner) { transport(next, addresses, inner, true); });
   else
     ip(body.subspan(inside));
   if (checksum_at)

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 
+from oraclelib.scenario import ScenarioError
+
 from . import scenario
 from .model import Unsupported
 
@@ -42,7 +44,7 @@ def translate_all(folder, target, names=()):
                 raise Unsupported(reasons[None])
             shutil.rmtree(os.path.join(target, name), ignore_errors=True)
             scenario.translate(folder, name, target, reasons)
-        except Unsupported as reason:
+        except (Unsupported, ScenarioError) as reason:  # the latter: of a recorder that knows more keys than ours
             skipped[name] = str(reason)
         except Exception as error:  # a scenario that this translator misreads must fail by name, not end the run
             broken[name] = f"cannot be translated: {type(error).__name__}: {error}"

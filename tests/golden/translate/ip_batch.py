@@ -11,6 +11,7 @@ VERBS = ("add", "append", "change", "replace", "delete", "del", "set", "flush", 
 ROUTE_KINDS = ("unicast", "unreachable", "prohibit", "blackhole")
 OTHER_ROUTE_KINDS = ("throw", "local", "broadcast", "anycast", "multicast", "nat")
 LAST_METRIC = 1024  # what an IPv6 route has without one
+QUESTIONS = ("show", "list", "lst", "get", "save", "monitor", "count")  # change nothing
 
 
 class Words:
@@ -65,10 +66,11 @@ def _run(gateway, words):
     what = whole_word(words.take(), OBJECTS)
     if what == "xfrm":
         return xfrm_batch.run(gateway, words)
-    handlers = {"link": _link, "address": _address, "route": _route, "neighbour": _neighbour}
+    handlers = {"link": _link, "address": _address, "route": _route, "neighbour": _neighbour, "tunnel": _tunnel}
     if what not in handlers:
         raise Unsupported(f"ip {what}")
-    return handlers[what](gateway, whole_word(words.take(), VERBS), words, family)
+    verb = whole_word(words.take(), VERBS) if words else "show"
+    return None if verb in QUESTIONS else handlers[what](gateway, verb, words, family)
 
 
 # ---- ip link -----------------------------------------------------------------------------------
@@ -80,33 +82,56 @@ def _link(gateway, verb, words, _):
     words.take_if("dev")
     name = words.take()
     if verb in ("delete", "del"):
-        gateway.links.pop(name)
-        gateway.routes = [route for route in gateway.routes if all(link != name for _, link in route.hops)]
+        gone = [name, *(link.name for link in gateway.links.values() if link.parent == name)]
+        for each in gone:
+            gateway.links.pop(each)
+        gateway.routes = [route for route in gateway.routes if all(link not in gone for _, link in route.hops)]
         return None
     if verb not in ("set", "change"):
         raise Unsupported(f"ip link {verb}")
     return _set_link(gateway.links.setdefault(name, Link(name, "dummy")), words)
 
 
+def _tunnel(gateway, verb, words, _):
+    """ip-tunnel(8), the older way to say `ip link add ... type gre`."""
+    if verb in ("delete", "del"):
+        return _link(gateway, verb, words, _)
+    rest = list(words.words)
+    if verb != "add" or "mode" not in rest:
+        raise Unsupported(f"ip tunnel {verb}")
+    mode = rest.index("mode")
+    kind, name = rest[mode + 1], next(word for word in rest[:mode] + rest[mode + 2:] if word not in ("name", "dev"))
+    rest = rest[:mode] + rest[mode + 2:]
+    rest.remove(name)
+    return _add_link(gateway, Words([name, "type", kind, *(word for word in rest if word != "name")]))
+
+
 def _add_link(gateway, words):
-    mtu, kind = None, None
-    words.take_if("name", "dev")
-    name = words.take()
-    if name == "link":
-        raise Unsupported("links upon other links (VLAN, macvlan)")
+    mtu, kind, name, parent, up = None, None, "", "", False
     while words and kind is None:
         option = words.take()
-        if option == "mtu":
+        if option == "link":
+            parent = words.take()
+        elif option == "mtu":
             mtu = words.number()
         elif option == "type":
             kind = words.take()
-        elif option != "up":
+        elif option == "up":
+            up = True
+        elif option in ("txqueuelen", "qlen", "numtxqueues", "numrxqueues"):
+            words.take()
+        elif option in ("name", "dev") or not name:
+            name = words.take() if option in ("name", "dev") else option
+        else:
             raise Unsupported(f"ip link add ... {option}")
-    makers = {"dummy": _dummy, "gre": _gre, "ip6gre": _gre, "vti": _vti, "vti6": _vti, "xfrm": _xfrm_interface}
-    if kind not in makers:
-        raise Unsupported(f"links of type {kind}")
-    link = makers[kind](name, words)
-    link.mtu, link.up = mtu or link.mtu, False
+    makers = {"dummy": _dummy, "gre": _gre, "ip6gre": _ip6gre, "vti": _vti, "vti6": _vti, "xfrm": _xfrm_interface}
+    if kind == "vlan":
+        link = _vlan(name, gateway.links.get(parent), words)
+    elif kind in makers and not parent:
+        link = makers[kind](name, words)
+    else:
+        raise Unsupported(f"links of type {kind}{' upon others' if parent else ''}")
+    link.mtu, link.up = mtu or link.mtu, up
     gateway.links[name] = link
 
 
@@ -119,16 +144,47 @@ def _set_link(link, words):
             link.mtu = words.number()
         elif option == "address":
             link.mac = words.take()
-        elif option in ("multicast", "arp", "txqueuelen", "qlen", "alias"):
+        elif option in ("multicast", "arp", "txqueuelen", "qlen", "alias", "promisc", "allmulticast", "addrgenmode",
+                        "group", "trailers"):
             words.take()
         else:
             raise Unsupported(f"ip link set ... {option}")
+
+
+def _vlan(name, parent, words):
+    """An 802.1Q interface: it has its port's MTU until it gets another one."""
+    if parent is None or parent.kind != "ethernet":
+        raise Unsupported("a VLAN of something else than a port")
+    link = Link(name, "vlan", parent=parent.name, mtu=parent.mtu)
+    while words:
+        option = words.take()
+        if option == "id":
+            link.vlan = words.number()
+        elif option in ("protocol", "proto"):
+            if words.take().lower() != "802.1q":
+                raise Unsupported("VLANs of 802.1ad")
+        elif option in ("reorder_hdr", "loose_binding", "gvrp", "mvrp", "bridge_binding"):
+            words.take()
+        else:
+            raise Unsupported(f"a VLAN with {option}")
+    return link
 
 
 def _dummy(name, words):
     if words:
         raise Unsupported(f"a dummy link with {words.peek()}")
     return Link(name, "dummy")
+
+
+def _ip6gre(name, words):
+    """Unlike GRE over IPv4 it has a hop limit of its own, and a header with an encapsulation limit unless told not to."""
+    rest = list(words.words)
+    if "none" not in rest[rest.index("encaplimit") + 1:][:1] if "encaplimit" in rest else True:
+        raise Unsupported("an ip6gre link with an encapsulation limit (RFC 2473 section 4.1.1)")
+    link = _gre(name, words)
+    if not {"ttl", "hoplimit", "hlim"} & set(rest):
+        link.ttl = 64
+    return link
 
 
 def _gre(name, words):
@@ -145,7 +201,7 @@ def _gre(name, words):
             keys[option] = _key(words.take())
         elif option in ("dev", "tos", "encaplimit"):
             value = words.take()
-            if option == "tos" and value not in ("inherit", "0", "0x0"):
+            if option == "tos" and value not in ("0", "0x0", "00"):
                 raise Unsupported(f"a gre link with tos {value}")
         elif option not in ("pmtudisc", "noencap"):
             raise Unsupported(f"a gre link with {option}")
@@ -232,7 +288,8 @@ def _route(gateway, verb, words, family):
     if kind in OTHER_ROUTE_KINDS:
         raise Unsupported(f"a route of type {kind}")
     if verb == "flush":
-        gateway.routes = []
+        if words.peek() != "cache":
+            _flush_routes(gateway, words)
         return
     words.take_if("to")
     target, route = words.take(), Route("", kind)
@@ -242,6 +299,19 @@ def _route(gateway, verb, words, family):
     if family_of(route.prefix) == 6 and route.metric is None:
         route.metric = LAST_METRIC
     _change_routes(gateway, verb, route)
+
+
+def _flush_routes(gateway, words):
+    link = ""
+    while words:
+        option = words.take()
+        if option == "dev":
+            link = words.take()
+        elif option == "table" and words.peek() in ("main", "254"):
+            words.take()
+        else:
+            raise Unsupported(f"ip route flush with {option}")
+    gateway.routes = [each for each in gateway.routes if link and all(name != link for _, name in each.hops)]
 
 
 def _route_options(route, words):
@@ -257,8 +327,8 @@ def _route_options(route, words):
             route.metric = words.number()
         elif option == "nexthop":
             route.hops.append(_next_hop(words))
-        elif option in ("proto", "protocol", "scope", "pref"):
-            words.take()
+        elif option in ("proto", "protocol", "scope", "pref", "src", "advmss", "initcwnd"):
+            words.take()  # what concerns the gateway's own sockets alone
         elif option == "table":
             if words.take() not in ("main", "254"):
                 raise Unsupported("routes in other tables")
@@ -301,7 +371,7 @@ def _change_routes(gateway, verb, route):
 
 
 def _neighbour(gateway, verb, words, _):
-    address, name, mac = "", "", ""
+    address, name, mac, state = "", "", "", "permanent"
     while words:
         option = words.take()
         if option == "dev":
@@ -309,14 +379,14 @@ def _neighbour(gateway, verb, words, _):
         elif option == "lladdr":
             mac = words.take()
         elif option == "nud":
-            words.take()
+            state = words.take()
         elif option in ("proxy", "router", "use", "managed", "extern_learn"):
             raise Unsupported(f"a neighbour with {option}")
         else:
             address = option
     if verb == "flush":
         gateway.neighbors = {key: value for key, value in gateway.neighbors.items() if key[0] != name}
-    elif verb in ("delete", "del"):
+    elif verb in ("delete", "del") or state in ("failed", "incomplete", "none"):
         gateway.neighbors.pop((name, address), None)
     else:
         gateway.neighbors[name, address] = mac

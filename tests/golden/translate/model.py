@@ -31,7 +31,9 @@ def prefix_of(text, family=4):
 @dataclass
 class Link:
     name: str
-    kind: str = "ethernet"  # or dummy, gre, vti
+    kind: str = "ethernet"  # or vlan, dummy, gre, vti
+    parent: str = ""  # vlan: the port's name
+    vlan: int | None = None
     mtu: int | None = None  # None: the kernel's default
     up: bool = True
     addresses: list = field(default_factory=list)
@@ -139,6 +141,11 @@ class Gateway:
         """{address without length: link's name}, of interfaces that are up."""
         return {address.split("/")[0]: link.name for link in self.links.values() if link.up
                 for address in link.addresses}
+
+    def espalier_name(self, name):
+        """What Espalier calls a link: VLANs are named after their port and number there."""
+        link = self.links.get(name)
+        return f"{link.parent}.{link.vlan}" if link is not None and link.kind == "vlan" else name
 
     def owns(self, address):
         wanted = ipaddress.ip_address(address)

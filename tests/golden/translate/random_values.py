@@ -12,6 +12,7 @@ CLASSES = {"id": (0, 0xffff), "icmpid": (0, 0xffff), "flow": (0, 0xfffff), "frag
 def find(scenario, steps, associations):
     """The `random` list of steps.json. `steps`: per step (frames in, [(link, frame out)])."""
     ranges = decode.nat_port_ranges(scenario)
+    moved = "--random" in scenario.get("iptables", "") + scenario.get("ip6tables", "")
     literal = decode.known_values(scenario) | {"flow": {0}, "fragment": set()}
     found = {}
     for frames_in, frames_out in steps:
@@ -22,7 +23,7 @@ def find(scenario, steps, associations):
         for frame in frames_out + _wholes(frames_out):
             for kind, value in _values(frame, associations):
                 if value not in literal[kind] and (kind, value) not in found:
-                    found[kind, value] = _entry(kind, value, given, ranges)
+                    found[kind, value] = _entry(kind, value, [] if moved else given, ranges)
     return list(found.values())
 
 
@@ -30,25 +31,37 @@ def _wholes(frames):
     """What is seen only in the packets that left in fragments: the headers inside of ESP."""
     fragments = {}
     for frame in frames:
-        if frame[12:14] == b"\x08\x00" and is_fragment(frame):
-            fragments.setdefault((frame[26:34], frame[18:20], frame[23]), []).append(frame)
-    wholes = [(parts[0][:14], packet.reassemble_ipv4([frame[14:] for frame in parts])) for parts in fragments.values()]
-    return [ethernet + whole for ethernet, whole in wholes if whole]
+        part = packet.packet_of(frame)
+        if _is_ipv4(frame) and is_fragment(frame):
+            fragments.setdefault((part[12:20], part[4:6], part[9]), []).append(frame)
+    wholes = [(parts[0], packet.reassemble_ipv4([packet.packet_of(frame) for frame in parts]))
+              for parts in fragments.values()]
+    return [first[:packet.network_offset(first)] + whole for first, whole in wholes if whole]
+
+
+def _type_of(frame):
+    at = packet.network_offset(frame)
+    return int.from_bytes(frame[at - 2:at], "big")
+
+
+def _is_ipv4(frame):
+    return _type_of(frame) == packet.ETH_IPV4
 
 
 def is_fragment(frame):
     """Of either family."""
-    if frame[12:14] == b"\x08\x00":
-        return bool(int.from_bytes(frame[20:22], "big") & 0x3fff)
-    return frame[12:14] == b"\x86\xdd" and fragment_id(frame) is not None
+    if _is_ipv4(frame):
+        return bool(int.from_bytes(packet.packet_of(frame)[6:8], "big") & 0x3fff)
+    return _type_of(frame) == packet.ETH_IPV6 and fragment_id(frame) is not None
 
 
 def fragment_id(frame):
     """Of the IPv6 packet in a frame, behind whatever extension headers; None if it has none."""
-    name, at = frame[20], 54
-    while name in (0, 43, 60) and at + 8 <= len(frame):
-        name, at = frame[at], at + 8 * (1 + frame[at + 1])
-    return int.from_bytes(frame[at + 4:at + 8], "big") if name == 44 and at + 8 <= len(frame) else None
+    data = packet.packet_of(frame)
+    name, at = data[6], 40
+    while name in (0, 43, 60) and at + 8 <= len(data):
+        name, at = data[at], at + 8 * (1 + data[at + 1])
+    return int.from_bytes(data[at + 4:at + 8], "big") if name == 44 and at + 8 <= len(data) else None
 
 
 def _values(frame, associations):

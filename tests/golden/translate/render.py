@@ -38,13 +38,13 @@ def configuration(gateway, rule_sets, settings):
     parts = [
         "dataplane = { host-path = true; };\n" if settings.host_path else "",
         "interfaces = {\n" + "".join(f"  {link.name} = {_interface(gateway, link, rule_sets)};\n"
-                                     for link in gateway.links.values()) + "};\n",
+                                     for link in gateway.links.values() if link.kind != "vlan") + "};\n",
         listing("routes", [_route(gateway, route) for route in gateway.routes]),
-        listing("neighbors", [group({"interface": link, "address": address, "mac": mac})
+        listing("neighbors", [group({"interface": gateway.espalier_name(link), "address": address, "mac": mac})
                               for (link, address), mac in gateway.neighbors.items()
                               if gateway.link_for_connected(address)]),
-        _nat("nat", rule_sets[0], any(each.tracks and not each.translates() for each in rule_sets), settings),
-        _nat("nat66", rule_sets[1], False, None),
+        _nat("nat", gateway, rule_sets[0], any(each.tracks and not each.translates() for each in rule_sets), settings),
+        _nat("nat66", gateway, rule_sets[1], False, None),
         "icmp = { rate = 0; };\n",
         _xfrm(gateway),
     ]
@@ -55,7 +55,7 @@ def configuration(gateway, rule_sets, settings):
 
 
 def _interface(gateway, link, rule_sets):
-    values = {"type": link.kind if link.kind != "ethernet" else None}
+    values = {"type": link.kind if link.kind not in ("ethernet", "vlan") else None, "id": link.vlan}
     if link.kind == "ethernet":
         values["device"] = f"net_testbed-{link.name}"
     addresses = [address for address in link.addresses if not address.startswith("fe80:")]
@@ -67,17 +67,19 @@ def _interface(gateway, link, rule_sets):
         values |= {"key": link.key, "ttl": link.ttl}
     if not link.up:
         values["disable"] = True
-    if link.kind == "ethernet" and any(family_of(address) == 6 for address in link.addresses):
+    if link.kind in ("ethernet", "vlan") and any(family_of(address) == 6 for address in link.addresses):
         values["dad"] = False
     clamps = [each.mss_clamps[link.name] for each in rule_sets if link.name in each.mss_clamps]
     values["mss-clamp"] = clamps[0] if clamps else None
-    return group(values)
+    text = group(values)
+    vifs = [_interface(gateway, each, rule_sets) for each in gateway.links.values() if each.parent == link.name]
+    return text.removesuffix(" }") + "\n    vif = ( " + ",\n      ".join(vifs) + " ); }" if vifs else text
 
 
 def _route(gateway, route):
     values = {"prefix": route.prefix}
     vias = [via for via, _ in route.hops if via]
-    links = {link for _, link in route.hops if link}
+    links = {gateway.espalier_name(link) for _, link in route.hops if link}
     if route.kind != "unicast":
         values[route.kind] = True
     elif vias:
@@ -96,10 +98,10 @@ def _route(gateway, route):
 # ---- nat ---------------------------------------------------------------------------------------
 
 
-def _nat(name, rule_set, always, settings):
+def _nat(name, gateway, rule_set, always, settings):
     """The nat tables of one family. Rules that only exclude have no effect, and make Linux track nothing."""
     rules = rule_set.rules if rule_set.translates() else []
-    parts = [listing("  " + kind, [_nat_rule(number, rule) for number, rule in enumerate(
+    parts = [listing("  " + kind, [_nat_rule(gateway, number, rule) for number, rule in enumerate(
         [each for each in rules if each.kind == kind], 1)]) for kind in ("source", "destination")]
     if always and not rules:
         parts.insert(0, '  sessions = "always";\n')
@@ -108,9 +110,9 @@ def _nat(name, rule_set, always, settings):
     return f"{name} = {{\n" + "".join(parts) + "};\n" if any(parts) else ""
 
 
-def _nat_rule(number, rule):
+def _nat_rule(gateway, number, rule):
     side = "outbound-interface" if rule.kind == "source" else "inbound-interface"
-    values = {"rule": 10 * number, side: rule.interface, "protocol": rule.protocol, "ipsec": rule.ipsec}
+    values = {"rule": 10 * number, side: gateway.espalier_name(rule.interface), "protocol": rule.protocol, "ipsec": rule.ipsec}
     for key, address, port in (("source", rule.src, rule.sport), ("destination", rule.dst, rule.dport)):
         if address or port:
             values[key] = {"address": address, "port": port}
@@ -232,7 +234,7 @@ def _protocol(name):
 
 def _policy(gateway, policy):
     values = {"direction": policy.direction} | _selector_values(policy.selector)
-    values["interface"] = policy.selector.link
+    values["interface"] = gateway.espalier_name(policy.selector.link)
     values["priority"] = policy.priority
     values["action"] = "discard" if policy.action == "block" else "protect" if policy.templates else "bypass"
     values["vti"] = gateway.vti_of(policy, policy.direction)

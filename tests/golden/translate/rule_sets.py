@@ -1,21 +1,22 @@
 """Reads iptables-restore and ip6tables-restore texts: NAT rules, and what else changes what packets meet.
 
-Chains are read as netfilter asks them: the nat table for the first packet of a flow. Filter chains are not
-translated, Espalier has none; RuleSet tells in which chains packets can end, and expectations.py leaves out the
-steps that did.
+Chains are read as netfilter asks them: the nat table for the first packet of a flow. User-defined chains are put in
+the place of the jumps to them (chains.py). Filter chains are not translated, Espalier has none; RuleSet tells in
+which chains packets can end, and expectations.py leaves out the steps that did.
 """
 
 import copy
 import dataclasses
-import shlex
 from dataclasses import dataclass, field
 
+from . import chains
 from .model import Unsupported, prefix_of
 
 KINDS = {"PREROUTING": "destination", "OUTPUT": "destination", "POSTROUTING": "source"}
 WITHOUT_EFFECT = ("LOG", "NFLOG", "ULOG", "TRACE", "AUDIT")
 CONNTRACK_MATCHES = ("conntrack", "state", "connmark", "connbytes", "connlimit", "connlabel", "helper", "cluster")
-NO_MATCH = ("udp", "tcp", "icmp", "icmp6", "ipv6-icmp", "comment", "multiport", "policy", "iprange", "sctp", *CONNTRACK_MATCHES)
+NO_MATCH = ("udp", "tcp", "icmp", "icmp6", "ipv6-icmp", "comment", "multiport", "policy", "iprange", "sctp", "esp",
+            *CONNTRACK_MATCHES)
 PORT_OPTIONS = {"--sport": "sport", "--source-port": "sport", "--sports": "sport", "--source-ports": "sport",
                 "--dport": "dport", "--destination-port": "dport", "--dports": "dport",
                 "--destination-ports": "dport"}
@@ -23,7 +24,11 @@ ADDRESS_OPTIONS = {"-s": "src", "--source": "src", "--src": "src", "-d": "dst", 
                    "--dst": "dst", "--src-range": "src", "--dst-range": "dst"}
 INTERFACE_OPTIONS = {"-i": "in", "--in-interface": "in", "-o": "out", "--out-interface": "out"}
 ECHO_REQUEST = {"8": 4, "echo-request": None, "8/0": 4, "128": 6, "128/0": 6, "any": None}
-RANDOM = ("--random", "--random-fully")
+NO_QUERIES = ("0", "echo-reply", "3", "destination-unreachable", "11", "time-exceeded", "129")
+WITHOUT_CHOICE = ("--persistent", "--random", "--random-fully")  # what they change is random here as well
+NUMBERS = {"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "ipv6-icmp": 58,
+           "sctp": 132, "udplite": 136}
+LAST_PORT, LAST_PROTOCOL = 65535, 255
 
 
 @dataclass
@@ -45,7 +50,7 @@ class NatRule:
 @dataclass
 class RuleSet:
     rules: list = field(default_factory=list)
-    dropping_chains: set = field(default_factory=set)  # of the filter table: packets may end there
+    dropping_chains: set = field(default_factory=set)  # where packets may end; of the filter table without its name
     tracks: bool = False  # something makes the kernel track connections
     sets_marks: bool = False
     mss_clamps: dict = field(default_factory=dict)  # link: "pmtu" or bytes
@@ -56,56 +61,24 @@ class RuleSet:
 
 def read(text, family, gateway):
     """The RuleSet of a restore text; `family` 4 or 6. Raises Unsupported for what cannot be said."""
-    found, table, chains = RuleSet(), "", {}
-    for line in text.splitlines():
-        words = shlex.split(line, comments=True)
-        if not words or words[0] == "COMMIT":
-            continue
-        if words[0].startswith("*"):
-            table = words[0][1:]
-        elif words[0].startswith(":"):
-            _chain(found, table, words[0][1:], words[1])
-        elif words[0] in ("-A", "--append", "-I", "--insert"):
-            _insert(chains.setdefault(table, []), words)
-        elif words[0] in ("-P", "--policy"):
-            _chain(found, table, words[1], words[2])
-        else:
-            raise Unsupported(f"iptables {words[0]}")
-    for table, rules in chains.items():
-        for chain, words in rules:
-            _rule(found, table, chain, words, family, gateway)
+    found = RuleSet()
+    for table in chains.read(text):
+        for chain, policy in table.policies.items():
+            if policy == "DROP":
+                _may_drop(found, table.name, chain)
+        for chain, words in table.rules():
+            _rule(found, table.name, chain, words, family, gateway)
     return found
 
 
-def _chain(found, table, chain, policy):
-    if policy == "-":
-        raise Unsupported(f"user-defined chains ({chain})")
-    if policy == "DROP":
-        if table != "filter":
-            raise Unsupported(f"policy DROP of table {table}")
-        found.dropping_chains.add(chain)
-
-
-def _insert(rules, words):
-    """Appends (chain, words of the rule), or for -I puts it before the chain's rule of that number."""
-    chain, rest = words[1], words[2:]
-    if words[0] in ("-A", "--append"):
-        rules.append((chain, rest))
-        return
-    number = int(rest.pop(0)) if rest and rest[0].isdigit() else 1
-    places = [place for place, each in enumerate(rules) if each[0] == chain]
-    rules.insert(places[number - 1] if number <= len(places) else len(rules), (chain, rest))
-
-
-def _target(words):
-    for option in ("-j", "--jump", "-g", "--goto"):
-        if option in words:
-            return words[words.index(option) + 1]
-    return ""
+def _may_drop(found, table, chain):
+    if table == "nat":
+        raise Unsupported("dropping in table nat")
+    found.dropping_chains.add(chain if table == "filter" else f"{table}.{chain}")
 
 
 def _rule(found, table, chain, words, family, gateway):
-    target = _target(words)
+    target = chains.target_of(words)
     matches = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-m", "--match")]
     found.tracks |= any(match in CONNTRACK_MATCHES for match in matches)
     if target in ("", *WITHOUT_EFFECT):
@@ -114,20 +87,14 @@ def _rule(found, table, chain, words, family, gateway):
         _nat_rule(found, chain, words, target, family, gateway)
     elif target in ("ACCEPT", "RETURN"):
         return  # the tables' policies accept as well, unless they drop: then steps are told apart by their hooks
-    elif table == "filter":
-        _filter_rule(found, chain, target)
-    elif target == "MARK" and table == "mangle":
+    elif target in ("DROP", "REJECT"):
+        _may_drop(found, table, chain)
+    elif target in ("MARK", "CONNMARK") and table == "mangle":
         found.sets_marks = True
     elif target == "TCPMSS":
         _mss_clamp(found, words)
     else:
         raise Unsupported(f"target {target} in table {table}")
-
-
-def _filter_rule(found, chain, target):
-    if target not in ("DROP", "REJECT"):
-        raise Unsupported(f"target {target} in filter chains")
-    found.dropping_chains.add(chain)
 
 
 def _mss_clamp(found, words):
@@ -149,7 +116,11 @@ class _Alternatives:
 
     def set(self, name, values):
         """Every rule, once with each of the values."""
-        self.rules = [dataclasses.replace(rule, **{name: value}) for rule in self.rules for value in values]
+        self.set_either([(name, value) for value in values])
+
+    def set_either(self, choices):
+        """Every rule, once with each of the (name, value)."""
+        self.rules = [dataclasses.replace(rule, **{name: value}) for rule in self.rules for name, value in choices]
 
 
 def _nat_rule(found, chain, words, target, family, gateway):
@@ -159,7 +130,7 @@ def _nat_rule(found, chain, words, target, family, gateway):
         raise Unsupported(f"nat rules in chain {chain}")
     alternatives = _Alternatives(NatRule(KINDS[chain], chain, "local" if chain == "OUTPUT" else "any"))
     rest, negated = list(words), False
-    while rest:
+    while rest and alternatives.rules:
         word = rest.pop(0)
         if word == "!":
             negated = True
@@ -176,7 +147,7 @@ def _nat_option(alternatives, word, rest, negated, family, gateway):
     bang = "!" if negated else ""
     if word in ("-m", "--match"):
         _known_match(rest.pop(0))
-    elif word in ("-j", "--jump", "--to-source", "--to-destination", "--to-ports", "--to", "--comment"):
+    elif word in ("-j", "--jump", "-g", "--goto", "--to-source", "--to-destination", "--to-ports", "--to", "--comment"):
         rest.pop(0)
     elif word in ADDRESS_OPTIONS:
         values = rest.pop(0).split(",")
@@ -185,22 +156,63 @@ def _nat_option(alternatives, word, rest, negated, family, gateway):
         alternatives.set(ADDRESS_OPTIONS[word], [bang + _plain(value) for value in values])
     elif word in INTERFACE_OPTIONS:
         _set_interface(alternatives, rest.pop(0), negated, gateway)
-    elif word in ("-p", "--protocol") and not negated:
-        value = rest.pop(0)
-        alternatives.set("protocol", ["" if value in ("all", "0") else value])
-    elif word in PORT_OPTIONS and not negated:
-        alternatives.set(PORT_OPTIONS[word], [value.replace(":", "-") for value in rest.pop(0).split(",")])
-    elif word in ("--icmp-type", "--icmpv6-type") and ECHO_REQUEST.get(rest[0], 0) in (None, family):
-        rest.pop(0)  # a flow of ICMP begins with a query anyway
-    elif word in ("--ctstate", "--state") and not negated and "NEW" in rest[0].split(","):
-        rest.pop(0)  # the nat table is asked for new flows only
+    elif word in ("-p", "--protocol"):
+        alternatives.set("protocol", _protocols(rest.pop(0), negated))
+    elif word in PORT_OPTIONS:
+        alternatives.set(PORT_OPTIONS[word], _ports(rest.pop(0), negated))
+    elif word == "--ports" and not negated:
+        alternatives.set_either([(end, value) for value in _ports(rest.pop(0), False) for end in ("sport", "dport")])
+    elif word in ("--icmp-type", "--icmpv6-type") and not negated:
+        _set_icmp_type(alternatives, rest.pop(0), family)
+    elif word in ("--ctstate", "--state"):
+        _set_state(alternatives, rest.pop(0).split(","), negated)
     elif word in ("--dir", "--pol") and not negated:
         _set_policy_match(alternatives, word, rest.pop(0))
+    elif word in ("--reqid", "--mode", "--proto", "--tunnel-src", "--tunnel-dst") and not negated:
+        _check_policy_match(alternatives.rules[0], word, rest.pop(0), gateway)
     elif word == "--dst-type" and rest[0] == "LOCAL" and not negated:
         rest.pop(0)
         alternatives.set("dst", [own for own in gateway.own_addresses() if (":" in own) == (family == 6)])
-    elif word not in ("--persistent", *RANDOM):
+    elif word not in WITHOUT_CHOICE:
         raise Unsupported(f"nat rules with {'! ' if negated else ''}{word}")
+
+
+def _protocols(value, negated):
+    """What `-p VALUE` lets through; without it, all but that one."""
+    if value in ("all", "0"):
+        return [""]
+    if not negated:
+        return [value]
+    number = int(value) if value.isdigit() else NUMBERS.get(value)
+    if number is None:
+        raise Unsupported(f"nat rules with ! -p {value}")
+    return [str(each) for each in range(1, LAST_PROTOCOL + 1) if each != number]
+
+
+def _ports(text, negated):
+    """A list of ports and ranges; negated, the ranges between them."""
+    ranges = [value.split(":") for value in text.split(",")]
+    ranges = sorted((int(each[0] or 0), int(each[-1] or LAST_PORT)) for each in ranges)
+    if negated:
+        ends = [(0, 0), *ranges, (LAST_PORT + 1, LAST_PORT + 1)]
+        ranges = [(before[1] + 1, after[0] - 1) for before, after in zip(ends, ends[1:])]
+    return [str(low) if low == high else f"{low}-{high}" for low, high in ranges if low <= high]
+
+
+def _set_icmp_type(alternatives, value, family):
+    """A flow of ICMP begins with a query, nearly always with an echo request."""
+    if value in NO_QUERIES:
+        alternatives.rules = []
+    elif ECHO_REQUEST.get(value, 0) not in (None, family):
+        raise Unsupported(f"nat rules for ICMP type {value}")
+
+
+def _set_state(alternatives, states, negated):
+    """The nat table is asked for new flows only."""
+    if any(state not in ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED") for state in states):
+        raise Unsupported(f"nat rules for connections that are {','.join(states)}")
+    if ("NEW" in states) == negated:
+        alternatives.rules = []
 
 
 def _known_match(name):
@@ -237,20 +249,28 @@ def _set_policy_match(alternatives, word, value):
         alternatives.set("ipsec", [f"match-{value}"])
 
 
+def _check_policy_match(rule, word, value, gateway):
+    """Espalier does not ask which SA it is; nor need it where there is one kind only."""
+    name = {"--tunnel-src": "src", "--tunnel-dst": "dst"}.get(word, word.removeprefix("--"))
+    direction = "out" if rule.kind == "source" else "fwd"
+    known = {str(getattr(template, name, "esp")) for policy in gateway.policies if policy.direction == direction
+             for template in policy.templates}
+    if known - {value}:
+        raise Unsupported(f"-m policy {word} where policies differ in it")
+
+
 def _option(words, *names):
     return next((words[words.index(name) + 1] for name in names if name in words), "")
 
 
 def _set_target(alternatives, words, target, gateway):
-    if any(option in words for option in RANDOM):
-        raise Unsupported("nat rules with --random")
     if target == "MASQUERADE":
         for rule in alternatives.rules:
             rule.target, rule.ports = "masquerade", _option(words, "--to-ports")
     elif target in ("SNAT", "DNAT"):
         address, ports = _address_and_ports(_option(words, "--to-source", "--to-destination", "--to"))
         for rule in alternatives.rules:
-            rule.target, rule.address, rule.ports = "address", address, ports
+            rule.target, rule.address, rule.ports = "address", address or _only_address(rule), ports
     elif target == "NETMAP":
         for rule in alternatives.rules:
             rule.target, rule.address = "prefix", prefix_of(_option(words, "--to"))
@@ -269,9 +289,17 @@ def _address_and_ports(text):
         address, ports = text, ""
     else:
         address, _, ports = text.partition(":")
-    if not address:
-        raise Unsupported("a translation of ports alone")
+    if "/" in ports:
+        raise Unsupported("a translation of ports by their offset")
     return address, ports
+
+
+def _only_address(rule):
+    """A translation of ports alone is one to the address that the rule asks for, if that is one."""
+    address = rule.src if rule.kind == "source" else rule.dst
+    if not address or any(mark in address for mark in "!/-"):
+        raise Unsupported("a translation of ports alone, of several addresses")
+    return address
 
 
 def _redirect(alternatives, ports, gateway):

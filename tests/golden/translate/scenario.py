@@ -12,8 +12,8 @@ from oraclelib import scenario as scenarios
 from . import expectations, ip_batch, random_values, render, rule_sets, settings
 from .model import Gateway, Unsupported
 
-SOCKET = re.compile(r"udp socket (\d+) from (\S+):(\d+): ([0-9a-f]*)")
 RULES = {"iptables": 4, "ip6tables": 6}  # families
+SOCKET = re.compile(r"udp socket (\d+) from \[?([^\s\]]+)\]?:(\d+): ([0-9a-f]*)")
 HOST_IP_ID = 0x7000  # what the host's own packets get, so that no two of them have the same
 
 
@@ -62,10 +62,12 @@ class Translation:
     def __init__(self, recording):
         self.recording = recording
         self.settings = settings.read(recording.scenario)
+        self.settings.host_path |= any(map(_is_reset, recording.summary["steps"]))
         self.gateway = Gateway(recording.scenario)
         self.rules = {key: recording.scenario.get(key, "") for key in RULES}
         self.texts = []  # of the configurations, in the order of their first use
         self.keys = {}
+        self.lost = ""  # why the gateway is not the recorded one any more
         ip_batch.apply(self.gateway, recording.scenario.get("ip", ""))
         self._note_configuration()
         self.associations = _associations(scenarios.ip_text(recording.scenario))
@@ -98,26 +100,35 @@ class Translation:
         self.dropping_chains = rules[0].dropping_chains | rules[1].dropping_chains
         self.texts.append(render.configuration(self.gateway, rules, self.settings))
         for state in self.gateway.states:
+            if render.direction_of(self.gateway, state) == "in":
+                state.direction = "in"  # and stays so when the address goes
             self.keys[state.spi, state.dst] = _key(self.gateway, state)
 
     def _step(self, number, given, recorded, excluded):
         step = {"id": recorded["id"], "note": recorded.get("note", ""), "in": recorded["in"],
                 "linux": recorded["counters"], "drops": expectations.drops(recorded, self.settings.host_path, self._waits(number, recorded)),
                 "wait_ms": int(1000 * given.get("wait", 0))}
-        if given.get("ip") or any(key in given for key in RULES):
-            ip_batch.apply(self.gateway, given.get("ip", ""))
-            self.rules |= {key: given[key] for key in RULES if key in given}
-            self._note_configuration()
-            step["config"] = f"espalier.{len(self.texts) - 1}.conf"
+        if (given.get("ip") or any(key in given for key in RULES)) and not self.lost:
+            self._change(given, step)
         if recorded["in"] == "local":
             step["from_host"] = self._local_packet(number, given).hex()
         step["to_host"] = [_datagram(text) for text in recorded["socket"]]
         step["clear_from_tunnel"] = self._clear_from_tunnel(number)
-        reason = excluded.get(recorded["id"]) or self._why_not_played(given, recorded)
+        reason = excluded.get(recorded["id"]) or self.lost or self._why_not_played(given, recorded)
         if reason:
             step["skip"] = reason
         self._remember(number, recorded["id"])
         return step
+
+    def _change(self, given, step):
+        """What cannot be said makes this step and all behind it skipped: the gateway is another one from here on."""
+        try:
+            ip_batch.apply(self.gateway, given.get("ip", ""))
+            self.rules |= {key: given[key] for key in RULES if key in given}
+            self._note_configuration()
+            step["config"] = f"espalier.{len(self.texts) - 1}.conf"
+        except Unsupported as reason:
+            self.lost = f"since step {step['id']}: {reason}"
 
     def _waits(self, number, recorded):
         frames = [frame for _, frame in self.recording.frames["in"].get(number, [])]
@@ -128,14 +139,14 @@ class Translation:
             return "never sent: what it answers had no output"
         chain = expectations.filtered(recorded, self.dropping_chains)
         if chain:
-            return f"dropped by a rule of filter {chain}"
+            return f"dropped by a rule of {chain if ' ' in chain else 'filter ' + chain}"
         ports = [*self.recording.scenario.get("udp_ports", []), *self.recording.scenario.get("encap_ports", [])]
         if recorded["in"] == "local" and given.get("sport", 4000) in ports:
             return "never sent: the recorder's socket has the port of another one"
         return ""
 
     def _remember(self, number, step_id):
-        inputs = [frame[14:] for _, frame in self.recording.frames["in"].get(number, [])]
+        inputs = [packet.packet_of(frame) for _, frame in self.recording.frames["in"].get(number, [])]
         self.builder.remember(step_id, inputs, self.recording.frames["out"].get(number, []))
 
     def _local_packet(self, number, given):
@@ -156,6 +167,12 @@ class Translation:
             if link is not None and link.is_tunnel:
                 return True
         return False
+
+
+def _is_reset(recorded):
+    """Whether the gateway refused a TCP connection: its host does that."""
+    return any(re.search(r"TCP [^|]*\[[^]]*R", text) for text in recorded["out"]) and not any(
+        re.search(r"TCP [^|]*\[[^]]*R", text) for text in recorded["sent"])
 
 
 def _all_ip(recording):

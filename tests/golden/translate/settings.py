@@ -17,6 +17,9 @@ TAKEN = (
     (r"net\.ipv[46]\.conf\.[\w.-]+\.(send_redirects|accept_redirects|accept_ra|accept_dad|dad_transmits|"
      r"router_solicitations|addr_gen_mode|autoconf)", None),
     (r"net\.ipv4\.conf\.[\w.-]+\.disable_(policy|xfrm)", None), (r"net\.ipv6\.conf\.[\w.-]+\.disable_ipv6", "0"),
+    (r"net\.ipv[46]\.(conf|neigh)\.[\w.-]+\.(log_martians|arp_\w+|accept_local|src_valid_mark|ucast_solicit|"
+     r"mcast_solicit|gc_\w+|base_reachable_time\w*|retrans_time\w*|unres_qlen\w*|secure_redirects|proxy_arp)", None),
+    (r"net\.ipv4\.(ip_no_pmtu_disc|ip_forward_use_pmtu)", "0"), (r"net\.ipv4\.(ip_early_demux|udp_early_demux)", None),
     (r"net\.core\.xfrm_(acq_expires|larval_drop|aevent_etime|aevent_rseqth)", None),
     (r"net\.netfilter\.nf_conntrack_(tcp_loose|max|checksum|acct|log_invalid|tcp_be_liberal)", "1"),
     (r"net\.netfilter\.nf_conntrack_(max|acct|log_invalid)", None),

@@ -14,7 +14,9 @@ ICV_BITS = {"sha1": 96, "sha256": 96, "sha384": 192, "sha512": 256, "digest_null
 
 def run(gateway, words):
     """Runs one `ip xfrm` command, from the word behind `xfrm` on."""
-    what, verb = words.take(), words.take()
+    what, verb = words.take(), words.take() if words else "list"
+    if verb in ("list", "show", "lst", "get", "count"):
+        return None
     if what.startswith("s"):
         return _state(gateway, verb, words)
     if what.startswith("p"):

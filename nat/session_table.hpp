@@ -124,6 +124,10 @@ class SessionTable {
   // Ends sessions of `worker` that are past their time. Looks at no more than `budget`, going round; the
   // caller sees to it that each is looked at every few seconds. Returns the number ended.
   size_t age(WorkerId worker, uint64_t now_ms, size_t budget);
+  // Whether a masquerade rule translated it.
+  bool is_masqueraded(const SessionRef& ref) const {
+    return is_current(ref) && (sessions_[ref.index].flags.load(std::memory_order_relaxed) & kMasqueraded);
+  }
   // Ends one session of the calling worker, if it is current.
   void erase(const SessionRef& ref);
 

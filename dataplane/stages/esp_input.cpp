@@ -128,13 +128,16 @@ void note_path(const Context& ctx, const Sa& sa, Packet& p) {
   ++p.depth;
 }
 
-bool may_come_by_vti(const Context& ctx, const Packet& p) {
+// Linux asks the policies of direction in, whoever the packet is for.
+DropReason judge_at_vti(const Context& ctx, const Packet& p) {
   const Spd& spd = *ctx.tables->spd;
-  if (spd.empty(Direction::kIn, p.in) && spd.empty(Direction::kFwd, p.in)) return true;
-  for (const Direction direction : {Direction::kIn, Direction::kFwd})
-    if (const PolicyRecord* policy = spd.lookup(direction, p.tuple, kNoInterface, p.in))
-      return policy->action != PolicyAction::kDiscard;
-  return false;
+  const Direction direction = spd.empty(Direction::kIn, p.in) ? Direction::kFwd : Direction::kIn;
+  if (spd.empty(direction, p.in)) return DropReason::kNone;
+  const PolicyRecord* policy = spd.lookup(direction, p.tuple, kNoInterface, p.in);
+  if (!policy || policy->action == PolicyAction::kDiscard) return DropReason::kInNoPolicy;
+  if (policy->action == PolicyAction::kBypass) return DropReason::kNone;
+  const PathInfo* path = ctx.sad->path_info(p.path);
+  return path && fits_templates(*policy, *path) ? DropReason::kNone : DropReason::kInTemplateMismatch;
 }
 
 // A vti is an interface: what comes by it is judged here, once for all, by the SA's selector and the vti's
@@ -146,9 +149,10 @@ bool arrive_at_vti(const Context& ctx, const Sa& sa, rte_mbuf* mbuf) {
     return stop(mbuf, DropReason::kInterfaceDown);
   p.in = sa.vti();
   ctx.stats->received[p.in.value].add(1, p.ip_bytes);
-  p.path = kClear;
   if (!sa.covers(p.tuple)) return stop(mbuf, DropReason::kInStateMismatch);
-  return may_come_by_vti(ctx, p) || stop(mbuf, DropReason::kInNoPolicy);
+  const DropReason reason = judge_at_vti(ctx, p);
+  p.path = kClear;
+  return reason == DropReason::kNone || stop(mbuf, reason);
 }
 
 // Tunnel mode: what was inside is a packet of its own (RFC 4303 section 3.4.4.1).

@@ -152,20 +152,23 @@ struct OuterWay {
 // The record of the packet that it is now: ESP on the way to the peer.
 void become_outer(const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
-  const bool from_host = p.flags & kFromHost;
+  const bool from_host = (p.flags & kFromHost) && !p.into_tunnel;
   p.ip_bytes = mbuf->data_len;
   p.flags = static_cast<uint16_t>((p.flags | kEncrypted) &
                                   ~(kReassembled | kFromHost | kAboutProtected | kMustProtect));
   p.fragment_limit = 0;
   p.into_tunnel = false;
   take_outer_tuple(sa, p.tuple);
+  // Linux cuts what the host sent to what fits inside, since it looks at the inner packet's path; what went
+  // through a vti was forwarded to it.
+  const uint32_t kept_bytes = sa.mode() == EspMode::kTransport ? p.l4_offset : 0;
+  const uint32_t way_mtu = sa.mode() == EspMode::kTransport ? p.mtu_bytes : way.mtu_bytes;
+  p.mtu_bytes = from_host ? sa.shape().inner_mtu(way_mtu, kept_bytes) : way_mtu;
   if (sa.mode() == EspMode::kTransport) return;
   p.l4_offset = sa.shape().outer_bytes;
   p.out = way.route.interface;
   p.next_hop = way.route.next_hop;
   p.neighbor = way.neighbor.value;
-  // Linux cuts what the host sent to what fits inside, since it looks at the inner packet's path.
-  p.mtu_bytes = from_host ? sa.shape().inner_mtu(way.mtu_bytes, 0) : way.mtu_bytes;
 }
 
 void finish_udp_checksums(MbufSpan run, std::span<const crypto::EspJob> jobs) {

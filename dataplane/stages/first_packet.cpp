@@ -169,6 +169,8 @@ IpAddress error_source(const Context& ctx, const Packet& p, const Decision& d) {
   const RouteResult back = about.is_link_local() ? ctx.route_on_link(about, p.in)
                                                  : ctx.tables->fib->lookup(about, flow_hash(p.tuple));
   if (back.verdict == RouteVerdict::kLocal) return about;  // translated to an address of the gateway
+  // icmp6_send() prefers the interface that the packet came in by to the one that the error leaves by.
+  if (!about.is_v4() && ctx.is_interface(p.in)) return ctx.tables->interfaces->address_towards(p.in, about);
   const InterfaceIndex interface = back.verdict == RouteVerdict::kForward ? back.interface : p.in;
   return ctx.is_interface(interface) ? ctx.tables->interfaces->address_towards(
                                            interface, back.next_hop.is_unspecified() ? about : back.next_hop)

@@ -104,7 +104,8 @@ class Player {
 
   Judgement play(const Step& step) {
     const std::vector<Bytes> input = with_our_values(step);
-    if (mode_.cache == Cache::kWarm && !scenario_.limited) run_in_vain(step);
+    // What Linux drops may change something once, so that the next packet passes.
+    if (mode_.cache == Cache::kWarm && !scenario_.limited && !step.expected.output.empty()) run_in_vain(step);
     const DropCounts before = bed_.drops();
     rehearsal_.rehearse(step.interface, input);
     inject(step, input);
@@ -196,7 +197,7 @@ class Player {
       if (!datagram) continue;
       if (scenario_.host_ports.contains(datagram->port))
         received.push_back(*std::move(datagram));
-      else if (auto answer = port_unreachable(packet))
+      else if (auto answer = port_unreachable(packet, ++answers_))
         answer_from_host(*answer);
     }
     bed_.run_until_idle();
@@ -215,6 +216,7 @@ class Player {
   Labels labels_;
   RehearsalCheck rehearsal_;
   uint64_t injected_ = 0, taken_ = 0;  // frames since the start
+  uint16_t answers_ = 0xe000;  // IP ids of the host's, apart from those of what it sends by itself
 };
 
 }  // namespace

@@ -18,12 +18,22 @@ void count_rules(Context& ctx, const nat::PendingSession& pending, uint32_t byte
     rules[static_cast<size_t>(NatKind::kDestination)][pending.destination_rule_index].add(1, bytes);
 }
 
+// nf_nat_ipv4_local_in(): where the answers to what came for the gateway would be another session's packets,
+// as of ESP in UDP beside one that masquerade changed, the session knows the packet by another source port.
+void make_answerable(Context& ctx, nat::PendingSession& pending) {
+  const nat::TupleSearch search{
+      .sessions = *ctx.sessions, .random = ctx.random, .worker = ctx.worker, .now_ms = ctx.now_ms};
+  // Where there is no other one confirm() says so.
+  static_cast<void>(nat::translate_source(nullptr, {}, pending, search));
+}
+
 // The session takes note of the packet, or begins with it. kNone, or why the packet must be dropped; `again`:
 // the session that was found is over, the packet has to be decided anew.
 DropReason settle_session(Context& ctx, rte_mbuf* mbuf, Decision& d, bool& again) {
   const Packet& p = packet(mbuf);
   const nat::PacketFacts facts{.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags};
   if (d.pending) {
+    if (d.way == Way::kToGateway) make_answerable(ctx, *d.pending);
     const auto confirmed = ctx.sessions->confirm(*d.pending, ctx.worker, ctx.now_ms);
     if (!confirmed) {
       // Another packet of this very flow was faster: then there is a session to follow.

@@ -1,6 +1,7 @@
 #include "dataplane/consequences.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
 
 namespace espalier::dataplane {
@@ -44,29 +45,42 @@ void add_changed_policies(const std::vector<PolicyRecord>& before, const std::ve
       regions.push_back({(*list)[i].selector.source, (*list)[i].selector.destination});
 }
 
-bool matches_address(const NatMatch& match, IpAddress address) {
-  NatMatch addresses = match;
-  addresses.ports = {};
-  return addresses.matches(address, 0);
+// Where packets come from or go to; without a port: any.
+struct End {
+  IpAddress address;
+  std::optional<uint16_t> port;
+};
+
+bool matches(NatMatch match, const End& end) {
+  if (!end.port) match.ports = {};
+  return match.matches(end.address, end.port.value_or(0));
 }
 
-// A rule that may change a packet of `protocol` to this address, whatever its source, ports and interface.
-bool may_touch(const NatRuleRecord& rule, uint8_t protocol, IpAddress destination) {
-  return rule.translation != NatTranslation::kExclude && rule.family == destination.family() &&
+// A rule that may change a packet of `protocol` to this end, whatever its source and interface.
+bool may_touch(const NatRuleRecord& rule, uint8_t protocol, const End& destination) {
+  return rule.translation != NatTranslation::kExclude && rule.family == destination.address.family() &&
          !rule.local_output && (rule.protocol == kProtoAny || rule.protocol == protocol) &&
-         matches_address(rule.destination, destination);
+         matches(rule.destination, destination);
 }
 
+// The port of ESP in UDP is known of our own side only: the peer's may be another behind its NAT. Inbound the
+// source does not count: a rule may have forwarded what somebody else sends, by an SPI that we do not have.
 bool may_touch_sa(const NatRuleRecord& rule, const SaRecord& sa) {
-  const NatKind kind = sa.direction == Direction::kOut ? NatKind::kSource : NatKind::kDestination;
-  const uint8_t protocol = sa.flags & kSaEncap ? kProtoUdp : kProtoEsp;
-  return rule.kind == kind && may_touch(rule, protocol, sa.destination) &&
-         matches_address(rule.source, sa.source);
+  const bool encap = (sa.flags & kSaEncap) != 0;
+  const uint8_t protocol = encap ? kProtoUdp : kProtoEsp;
+  End source{sa.source, {}}, destination{sa.destination, {}};
+  if (sa.direction == Direction::kIn) {
+    if (encap) destination.port = sa.encap_destination_port;
+    return rule.kind == NatKind::kDestination && may_touch(rule, protocol, destination);
+  }
+  if (encap) source.port = sa.encap_source_port;
+  return rule.kind == NatKind::kSource && may_touch(rule, protocol, destination) &&
+         matches(rule.source, source);
 }
 
 // What came for an own address, by whatever SPI: a destination rule may have it forwarded.
 bool may_send_on(const NatRuleRecord& rule, const AddressRecord& own) {
-  return rule.kind == NatKind::kDestination && may_touch(rule, kProtoEsp, own.prefix.address);
+  return rule.kind == NatKind::kDestination && may_touch(rule, kProtoEsp, {own.prefix.address, {}});
 }
 
 }  // namespace

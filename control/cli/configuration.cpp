@@ -8,10 +8,12 @@ namespace espalier::cli {
 namespace {
 
 Json diagnostic_json(const config::Diagnostic& d) {
-  return {{"severity", d.severity == config::Severity::kError ? "error" : "warning"},
-          {"file", d.file},
-          {"line", d.line},
-          {"text", d.text}};
+  Json row{{"severity", d.severity == config::Severity::kError ? "error" : "warning"},
+           {"file", d.file},
+           {"line", d.line},
+           {"text", d.text}};
+  if (!d.lint.empty()) row["lint"] = d.lint;
+  return row;
 }
 
 // The same from espalierd's answer.
@@ -21,7 +23,7 @@ std::vector<config::Diagnostic> diagnostics_of(const Json& document) {
     const bool error = text_of(row, "severity") == "error";
     diagnostics.push_back({error ? config::Severity::kError : config::Severity::kWarning,
                            text_of(row, "file"), static_cast<int>(number_of(row, "line")),
-                           text_of(row, "text")});
+                           text_of(row, "text"), row.contains("lint") ? text_of(row, "lint") : ""});
   }
   return diagnostics;
 }

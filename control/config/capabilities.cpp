@@ -21,6 +21,13 @@ constexpr Limit<Peer> kPeerLimits[] = {
     {"IKE", [](const Peer&) { return true; }},
 };
 
+void tell(Severity severity, int line, std::string text, Diagnostics& diagnostics) {
+  if (severity == Severity::kError)
+    diagnostics.add_error(line, std::move(text));
+  else
+    diagnostics.add_warning(Lint::kCannotBeApplied, line, std::move(text));
+}
+
 std::string name_of(const State& s) {
   return fmt::format("xfrm.state 0x{:x}", s.spi);
 }
@@ -37,9 +44,9 @@ void report(const std::vector<Element>& elements, const Limit<Element> (&limits)
   for (const Element& element : elements)
     for (const Limit<Element>& limit : limits)
       if (limit.applies(element))
-        diagnostics.add(
-            severity, element.line,
-            fmt::format("{}: {} cannot be applied by this version", name_of(element), limit.what));
+        tell(severity, element.line,
+             fmt::format("{}: {} cannot be applied by this version", name_of(element), limit.what),
+             diagnostics);
 }
 
 // What a template and a state have in common, and the VTI that both are of. Reqid 0 of a template takes
@@ -68,10 +75,12 @@ void report_different_selectors(const Model& model, Severity severity, Diagnosti
       const State& first = *first_of.try_emplace(key, &state).first->second;
       if (first.selector == state.selector) continue;
       const std::string first_name = fmt::format("state 0x{:x}", first.spi);
-      diagnostics.add(severity, state.line,
-                      fmt::format("{}: another selector than that of {} (line {}), which the same template "
-                                  "names, cannot be applied by this version",
-                                  name_of(state), first_name, first.line));
+      tell(severity, state.line,
+           fmt::format(
+               "{}: another selector than that of {} (line {}), which the same template names, cannot be "
+               "applied by this version",
+               name_of(state), first_name, first.line),
+           diagnostics);
       break;
     }
 }
@@ -82,7 +91,7 @@ void report_limitations(const Model& model, Severity severity, Diagnostics& diag
   report_different_selectors(model, severity, diagnostics);
   report(model.policies, kPolicyLimits, severity, diagnostics);
   if (model.vpn.line != 0 && model.vpn.peers.empty())
-    diagnostics.add(severity, model.vpn.line, "vpn.ipsec: IKE cannot be applied by this version");
+    tell(severity, model.vpn.line, "vpn.ipsec: IKE cannot be applied by this version", diagnostics);
   report(model.vpn.peers, kPeerLimits, severity, diagnostics);
 }
 

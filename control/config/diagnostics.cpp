@@ -4,9 +4,13 @@
 
 namespace espalier::config {
 
-void Diagnostics::add(Severity severity, int line, std::string text) {
-  if (severity == Severity::kError) ++errors_;
-  list_.push_back({severity, file_, line, std::move(text)});
+void Diagnostics::add_error(int line, std::string text) {
+  ++errors_;
+  list_.push_back({Severity::kError, file_, line, std::move(text), {}});
+}
+
+void Diagnostics::add_warning(Lint lint, int line, std::string text) {
+  list_.push_back({Severity::kWarning, file_, line, std::move(text), std::string(name_of(lint))});
 }
 
 std::vector<Diagnostic> Diagnostics::take_sorted() && {
@@ -25,7 +29,8 @@ std::string render_diagnostics(const std::vector<Diagnostic>& diagnostics) {
   for (const Diagnostic& d : diagnostics) {
     const char* severity = d.severity == Severity::kError ? "error" : "warning";
     const std::string where = d.line > 0 ? fmt::format("{}:{}", d.file, d.line) : d.file;
-    out += fmt::format("{}: {}: {}\n", where, severity, d.text);
+    const std::string lint = d.lint.empty() ? "" : fmt::format(" [{}]", d.lint);
+    out += fmt::format("{}: {}: {}{}\n", where, severity, d.text, lint);
   }
   return out;
 }

@@ -14,6 +14,7 @@ void add_tunnel(const Peer& peer, const Tunnel& tunnel, std::vector<Protected>& 
   p.protocol = tunnel.protocol;
   if (tunnel.local.port) p.local_port = {*tunnel.local.port, *tunnel.local.port};
   if (tunnel.remote.port) p.remote_port = {*tunnel.remote.port, *tunnel.remote.port};
+  p.own = peer.local_address.value;
   for (const auto& remote : peer.remote_addresses)
     if (const auto address = parse_address(remote.value)) p.peers.push_back(*address);
   for (const auto& local : tunnel.local.prefixes)
@@ -28,11 +29,13 @@ Protected from_policy(const Policy& policy) {
   Protected p;
   p.line = policy.line;
   p.name = policy.name;
+  p.policy = &policy;
   p.local = policy.selector.source, p.remote = policy.selector.destination;
   p.protocol = policy.selector.protocol;
   p.local_port = policy.selector.source_port, p.remote_port = policy.selector.destination_port;
   const PolicyTemplate& outermost = policy.templates.back().record;
   p.mode = outermost.mode;
+  p.own = outermost.source;
   if (!outermost.destination.is_unspecified()) p.peers = {outermost.destination};
   return p;
 }
@@ -60,39 +63,23 @@ std::vector<Protected> protected_traffic(const Model& model) {
   return traffic;
 }
 
-void lint_selectors(const std::vector<Protected>& traffic, Diagnostics& diagnostics) {
-  for (const Protected& p : traffic) {
-    if (p.mode == EspMode::kTransport) continue;  // its selector is the peers themselves
-    for (const IpAddress& peer : p.peers)
-      if (p.protocol == kProtoAny && !p.remote.is_host() && p.remote.contains(peer))
-        diagnostics.warning(
-            p.line,
-            "{}: the remote prefix {} contains the peer's own address {}: narrow it, or add a bypass policy "
-            "for that address",
-            p.name, to_text(p.remote), to_text(peer));
-    if (p.local.overlaps(p.remote))
-      diagnostics.warning(
-          p.line,
-          "{}: local {} and remote {} overlap: hosts of the common part cannot reach each other; narrow one, "
-          "or translate it with NAT",
-          p.name, to_text(p.local), to_text(p.remote));
-  }
-}
-
 void lint_secrets(const Model& model, std::optional<mode_t> mode, Diagnostics& diagnostics) {
   if (mode && (*mode & S_IROTH) != 0 && holds_secrets(model))
-    diagnostics.warning(0, "holds secrets and is readable by others: chmod o-r {}, or use secret-file",
+    diagnostics.warning(Lint::kSecretsReadable, 0,
+                        "holds secrets and is readable by others: chmod o-r {}, or use secret-file",
                         diagnostics.file());
   for (const Psk& psk : model.vpn.psks) {
     struct stat status {};
     if (psk.secret_file.value.empty()) continue;
     const std::string path = fmt::format("vpn.ipsec.authentication.psk.{}.secret-file", psk.name);
     if (stat(psk.secret_file.value.c_str(), &status) != 0)
-      diagnostics.warning(psk.secret_file.line, "{}: there is no file {} that can be read here", path,
+      diagnostics.warning(Lint::kSecretFile, psk.secret_file.line,
+                          "{}: there is no file {} that can be read here: make it, for root only", path,
                           quoted(psk.secret_file.value));
     else if ((status.st_mode & S_IROTH) != 0)
-      diagnostics.warning(psk.secret_file.line, "{}: {} is readable by others: take their permission away",
-                          path, quoted(psk.secret_file.value));
+      diagnostics.warning(Lint::kSecretFile, psk.secret_file.line,
+                          "{}: {} is readable by others: take their permission away", path,
+                          quoted(psk.secret_file.value));
   }
 }
 
@@ -100,9 +87,13 @@ void lint(const Model& model, const Topology& topology, std::optional<mode_t> mo
           Diagnostics& diagnostics) {
   const std::vector<Protected> traffic = protected_traffic(model);
   lint_source_nat(model, topology, traffic, diagnostics);
-  lint_selectors(traffic, diagnostics);
+  lint_nat_of_esp(model, topology, diagnostics);
+  lint_destination_nat(model, diagnostics);
+  lint_selectors(model, traffic, diagnostics);
   lint_tunnel_interfaces(model, topology, traffic, diagnostics);
-  lint_xfrm(model, topology, diagnostics);
+  lint_vtis(model, topology, diagnostics);
+  lint_states(model, topology, diagnostics);
+  lint_policies(model, topology, diagnostics);
   lint_vpn(model, topology, diagnostics);
   if (mode) lint_secrets(model, mode, diagnostics);
 }

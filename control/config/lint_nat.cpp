@@ -33,6 +33,12 @@ bool holds(const Interval& outer, const Interval& inner) {
 Interval common(const Interval& a, const Interval& b) {
   return {std::max(a.low, b.low), std::min(a.high, b.high)};
 }
+bool meets(const Rectangle& a, const Rectangle& b) {
+  return meets(a.source, b.source) && meets(a.destination, b.destination);
+}
+Rectangle common(const Rectangle& a, const Rectangle& b) {
+  return {common(a.source, b.source), common(a.destination, b.destination)};
+}
 
 // What a rule compares, as intervals without negation: a negated one is what lies below and above.
 std::vector<Interval> plain(const AddressRange& match) {
@@ -58,22 +64,63 @@ std::vector<Rectangle> subtract(const Rectangle& from, const Rectangle& hole) {
   return rest;
 }
 
+std::vector<Rectangle> rectangles(const NatRule& rule) {
+  std::vector<Rectangle> result;
+  for (const Interval& source : plain(rule.source.address))
+    for (const Interval& destination : plain(rule.destination.address))
+      result.push_back({source, destination});
+  return result;
+}
+
+// Whether a rule matches all of the traffic, or some of it, as far as protocol and ports decide.
+bool matches_all(const NatRule& rule, const Protected& traffic) {
+  const auto covers = [](PortRange outer, PortRange inner) {
+    return outer.low <= inner.low && inner.high <= outer.high;
+  };
+  return rule.protocol.covers(traffic.protocol) && covers(rule.source.ports, traffic.local_port) &&
+         covers(rule.destination.ports, traffic.remote_port);
+}
+bool matches_some(const NatRule& rule, const Protected& traffic) {
+  return (traffic.protocol == kProtoAny || rule.protocol.covers(traffic.protocol)) &&
+         rule.source.ports.overlaps(traffic.local_port) &&
+         rule.destination.ports.overlaps(traffic.remote_port);
+}
+
+// What the rule makes of the addresses, where it is not a masquerade.
+Interval translated(const NatRule& rule, const Interval& from) {
+  const Interval to = interval_of(rule.translation);
+  if (rule.action != NatTranslation::kPrefix) return to;
+  const uint128 hosts = to.high - to.low;  // 1:1: the bits of the host stay
+  return {to.low | (from.low & hosts), to.low | (from.high & hosts)};
+}
+
 class SourceNatLint {
  public:
   SourceNatLint(const Model& model, const Topology& topology, const std::vector<Protected>& traffic,
                 Diagnostics& diagnostics)
-      : model_(model), topology_(topology), traffic_(traffic), diagnostics_(diagnostics) {}
+      : model_(model), topology_(topology), traffic_(traffic), diagnostics_(diagnostics) {
+    for (const NatRule& rule : model.nat.source)
+      if (!rule.disable && rule.action != NatTranslation::kExclude &&
+          rule.action != NatTranslation::kMasquerade && !topology.connected(rule.translation.low))
+        made_by_nat_.push_back(interval_of(rule.translation));
+  }
 
   void run() {
     for (const Protected& selector : traffic_) {
       if (!any_rule_meets(selector)) continue;
-      const std::vector<size_t> egress = topology_.egress(selector.remote);
+      const std::vector<size_t> egress = egress_of(selector);
       bool found = egress.empty() && walk(selector, std::nullopt);
       for (size_t i = 0; i < egress.size() && !found; ++i) found = walk(selector, egress[i]);
     }
   }
 
  private:
+  std::vector<size_t> egress_of(const Protected& selector) const {
+    if (selector.policy != nullptr && !selector.policy->interface.value.empty())
+      return {*topology_.interface(selector.policy->interface.value)};
+    return topology_.egress(selector.remote);
+  }
+
   bool any_rule_meets(const Protected& selector) const {
     const Interval local = interval_of(selector.local);
     return std::any_of(model_.nat.source.begin(), model_.nat.source.end(), [&](const NatRule& rule) {
@@ -85,14 +132,13 @@ class SourceNatLint {
   // Follows the rules as the packets that leave by `egress` do (nothing: not known, so by every interface).
   bool walk(const Protected& selector, std::optional<size_t> egress) {
     left_ = {{interval_of(selector.local), interval_of(selector.remote)}};
+    for (const Interval& made : made_by_nat_) take_away({made, interval_of(IpPrefix::any(Family::kIpv6))});
     partial_exclude_ = nullptr;
     for (const NatRule& rule : model_.nat.source) {
       if (rule.disable || rule.family != selector.local.family() || !is_consulted(rule, selector, egress))
         continue;
-      if (rule.action == NatTranslation::kExclude)
-        exclude(rule, selector);
-      else if (takes(rule, selector))
-        return true;
+      if (rule.action != NatTranslation::kExclude && takes(rule, selector, egress)) return true;
+      if (matches_all(rule, selector)) settle(rule);
       if (left_.empty()) return false;
     }
     return false;
@@ -102,59 +148,59 @@ class SourceNatLint {
     const bool interface =
         rule.interface.value == "any" || !egress || rule.interface.value == model_.interfaces[*egress].name;
     // One for what no policy protects is not asked for this traffic.
-    return interface && rule.ipsec != IpsecMatch::kNone &&
-           (selector.protocol == kProtoAny || rule.protocol.covers(selector.protocol));
+    return interface && rule.ipsec != IpsecMatch::kNone && matches_some(rule, selector);
   }
 
-  std::vector<Rectangle> rectangles(const NatRule& rule) const {
-    std::vector<Rectangle> result;
-    for (const Interval& source : plain(rule.source.address))
-      for (const Interval& destination : plain(rule.destination.address))
-        result.push_back({source, destination});
-    return result;
+  // What the rule matches is decided: the rules that follow do not see it.
+  void settle(const NatRule& rule) {
+    for (const Rectangle& hole : rectangles(rule))
+      if (take_away(hole) && rule.action == NatTranslation::kExclude) partial_exclude_ = &rule;
   }
 
-  static bool covers(PortRange rule, PortRange selector) {
-    return rule.low <= selector.low && selector.high <= rule.high;
-  }
-
-  void exclude(const NatRule& rule, const Protected& selector) {
-    // One for some protocols or ports only leaves the others to the rules that follow.
-    if (!rule.protocol.covers(selector.protocol) || !covers(rule.source.ports, selector.local_port) ||
-        !covers(rule.destination.ports, selector.remote_port))
-      return;
-    for (const Rectangle& hole : rectangles(rule)) {
-      std::vector<Rectangle> rest;
-      for (const Rectangle& part : left_) {
-        if (!meets(part.source, hole.source) || !meets(part.destination, hole.destination)) {
-          rest.push_back(part);
-          continue;
-        }
-        partial_exclude_ = &rule;
-        for (const Rectangle& outside : subtract(part, hole)) rest.push_back(outside);
+  // Whether there was some of it.
+  bool take_away(const Rectangle& hole) {
+    std::vector<Rectangle> rest;
+    bool found = false;
+    for (const Rectangle& part : left_) {
+      if (!meets(part, hole)) {
+        rest.push_back(part);
+        continue;
       }
-      left_ = std::move(rest);
+      found = true;
+      for (const Rectangle& outside : subtract(part, hole)) rest.push_back(outside);
     }
+    left_ = std::move(rest);
+    return found;
   }
 
-  bool takes(const NatRule& rule, const Protected& selector) {
-    for (const Rectangle& taken : rectangles(rule))
+  bool takes(const NatRule& rule, const Protected& selector, std::optional<size_t> egress) {
+    for (const Rectangle& match : rectangles(rule))
       for (const Rectangle& part : left_) {
-        if (!meets(part.source, taken.source) || !meets(part.destination, taken.destination)) continue;
-        const Interval destination = common(part.destination, taken.destination);
-        if (is_protected_afterwards(rule, destination)) continue;
-        report(rule, selector, common(part.source, taken.source), destination);
+        if (!meets(part, match)) continue;
+        const Rectangle taken = common(part, match);
+        if (is_unchanged(rule, taken, egress) || is_protected_afterwards(rule, selector, taken)) continue;
+        report(rule, selector, taken.source, taken.destination);
         return true;
       }
     return false;
   }
 
+  // The gateway's own address, masqueraded by itself: source NAT that changes nothing asks no policy again.
+  bool is_unchanged(const NatRule& rule, const Rectangle& taken, std::optional<size_t> egress) const {
+    if (!egress || taken.source.low != taken.source.high) return false;
+    const IpAddress source = IpAddress::from_host(taken.source.low);
+    return translated_address(rule, source, model_, topology_, *egress,
+                              IpAddress::from_host(taken.destination.low)) == source;
+  }
+
   // NAT before IPsec, as it is meant: the translated packet is for a tunnel again.
-  bool is_protected_afterwards(const NatRule& rule, const Interval& destination) const {
+  bool is_protected_afterwards(const NatRule& rule, const Protected& selector, const Rectangle& taken) const {
     if (rule.action == NatTranslation::kMasquerade) return false;
-    const Interval source = interval_of(rule.translation);
+    const Interval source = translated(rule, taken.source);
     return std::any_of(traffic_.begin(), traffic_.end(), [&](const Protected& other) {
-      return holds(interval_of(other.local), source) && holds(interval_of(other.remote), destination);
+      return (other.protocol == kProtoAny || other.protocol == selector.protocol ||
+              (rule.protocol.protocol == other.protocol && !rule.protocol.tcp_and_udp)) &&
+             holds(interval_of(other.local), source) && holds(interval_of(other.remote), taken.destination);
     });
   }
 
@@ -162,14 +208,14 @@ class SourceNatLint {
               const Interval& destination) {
     const std::string taken = fmt::format("{} -> {}", to_text(source), to_text(destination));
     if (partial_exclude_ != nullptr)
-      diagnostics_.warning(rule.line,
+      diagnostics_.warning(Lint::kNatPartialExclude, rule.line,
                            "{}: takes {} out of the tunnel ({}, line {}), because exclude rule {} (line {}) "
                            "covers only part of {} -> {}: widen the exclude",
                            path_of(rule), taken, selector.name, selector.line, partial_exclude_->number,
                            partial_exclude_->line, config::to_text(selector.local),
                            config::to_text(selector.remote));
     else
-      diagnostics_.warning(rule.line,
+      diagnostics_.warning(Lint::kNatSwallowsTunnel, rule.line,
                            "{}: takes {} out of the tunnel ({}, line {}), which then leaves "
                            "in clear: add before "
                            "it a rule with source {}, destination {} and exclude = true",
@@ -181,11 +227,38 @@ class SourceNatLint {
   const Topology& topology_;
   const std::vector<Protected>& traffic_;
   Diagnostics& diagnostics_;
+  // Sources that no host has, since a rule makes them: a packet that has one has passed the rules.
+  std::vector<Interval> made_by_nat_;
   std::vector<Rectangle> left_;               // of the selector that is followed
   const NatRule* partial_exclude_ = nullptr;  // the last that took some of it away
 };
 
+// The address of a masquerade: of the interface's, that in the next hop's network, else the first.
+std::optional<IpAddress> masquerade_address(const Model& model, const Topology& topology, size_t interface,
+                                            const IpAddress& destination) {
+  std::vector<IpPrefix> own;
+  for (const auto& address : model.interfaces[interface].addresses)
+    if (address.value.family() == destination.family() && !address.value.address.is_link_local())
+      own.push_back(address.value);
+  if (own.empty()) return std::nullopt;
+  if (own.size() == 1) return own[0].address;
+  const IpAddress hop = topology.next_hop(destination, interface);
+  const auto near = std::find_if(own.begin(), own.end(), [&](const IpPrefix& p) { return p.contains(hop); });
+  return near == own.end() ? own[0].address : near->address;
+}
+
 }  // namespace
+
+std::optional<IpAddress> translated_address(const NatRule& rule, const IpAddress& address, const Model& model,
+                                            const Topology& topology, std::optional<size_t> interface,
+                                            const IpAddress& destination) {
+  if (rule.action == NatTranslation::kExclude) return address;
+  if (rule.action == NatTranslation::kMasquerade)
+    return interface ? masquerade_address(model, topology, *interface, destination) : std::nullopt;
+  const Interval to = translated(rule, {address.host(), address.host()});
+  if (to.low != to.high) return std::nullopt;
+  return IpAddress::from_host(to.low);
+}
 
 void lint_source_nat(const Model& model, const Topology& topology, const std::vector<Protected>& traffic,
                      Diagnostics& diagnostics) {

@@ -1,4 +1,5 @@
-// GRE that leaves in clear, and MTUs of tunnel interfaces that the way below does not bear.
+// GRE that leaves in clear, MTUs of tunnel interfaces that the way below does not bear, and routes to a
+// tunnel's peer that lead into the tunnel.
 #include <algorithm>
 
 #include "control/config/lint.hpp"
@@ -54,12 +55,15 @@ bool takes_gre(uint8_t protocol, const IpPrefix& local, const IpPrefix& remote, 
          remote.contains(gre.remote_ip);
 }
 
+// The policy that decides: the lowest priority number, then the first.
 const Policy* find_policy(const Interface& gre, const Model& model) {
-  const auto found = std::find_if(model.policies.begin(), model.policies.end(), [&](const Policy& p) {
-    return p.direction == Direction::kOut && p.action == PolicyAction::kProtect && p.vti.value.empty() &&
-           takes_gre(p.selector.protocol, p.selector.source, p.selector.destination, gre);
-  });
-  return found == model.policies.end() ? nullptr : &*found;
+  const Policy* best = nullptr;
+  for (const Policy& p : model.policies)
+    if (p.direction == Direction::kOut && p.vti.value.empty() &&
+        takes_gre(p.selector.protocol, p.selector.source, p.selector.destination, gre) &&
+        (best == nullptr || p.priority < best->priority))
+      best = &p;
+  return best;
 }
 
 class TunnelLint {
@@ -70,6 +74,7 @@ class TunnelLint {
 
   void run() {
     for (const Interface& interface : model_.interfaces) {
+      if (interface.disable) continue;
       if (interface.type == InterfaceType::kVti) check_vti(interface);
       if (interface.type == InterfaceType::kGre) check_gre(interface);
     }
@@ -79,8 +84,9 @@ class TunnelLint {
   void check_mtu(const Interface& interface, uint32_t room, uint32_t path_mtu) {
     if (interface.mtu <= room) return;
     diagnostics_.warning(
-        interface.line, "interfaces.{}.mtu: {} is more than fits into a path MTU of {}: set mtu = {} or less",
-        interface.name, interface.mtu, path_mtu, room);
+        Lint::kMtuTooLarge, interface.line,
+        "interfaces.{}.mtu: {} is more than fits into a path MTU of {}: set mtu = {} or less", interface.name,
+        interface.mtu, path_mtu, room);
   }
 
   void check_vti(const Interface& vti) {
@@ -89,14 +95,31 @@ class TunnelLint {
       if (state.direction != Direction::kOut || state.vti.value != vti.name) continue;
       const uint32_t path_mtu = topology_.mtu_of(state.source);
       check_mtu(vti, esp_payload(path_mtu, ip_header(state.source), EspLayout::of(&state)), path_mtu);
+      check_loop(vti, state.destination);
       has_state = true;
     }
-    if (has_state) return;
+    if (!has_state) check_bound(vti);
+  }
+
+  // A vti whose SAs IKE will make.
+  void check_bound(const Interface& vti) {
     IpAddress local = vti.local_ip.is_unspecified() ? IpAddress(Ipv4Address{}) : vti.local_ip;
-    for (const Peer& peer : model_.vpn.peers)
-      if (peer.vti && peer.vti->bind.value == vti.name && !peer.local_address.value.is_unspecified())
-        local = peer.local_address.value;
+    for (const Peer& peer : model_.vpn.peers) {
+      if (!peer.vti || peer.vti->bind.value != vti.name) continue;
+      if (!peer.local_address.value.is_unspecified()) local = peer.local_address.value;
+      for (const auto& remote : peer.remote_addresses)
+        if (const auto address = parse_address(remote.value)) check_loop(vti, *address);
+    }
     check_mtu(vti, esp_payload(topology_.mtu_of(local), ip_header(local), {}), topology_.mtu_of(local));
+  }
+
+  void check_loop(const Interface& tunnel, const IpAddress& peer) {
+    const auto ways = topology_.ways_to(IpPrefix::host(peer));
+    if (ways.size() != 1 || &model_.interfaces[ways[0]] != &tunnel) return;
+    diagnostics_.warning(Lint::kTunnelLoop, tunnel.line,
+                         "interfaces.{}: the route to its peer {} leads into the tunnel itself, so nothing "
+                         "leaves: add a route to {} by the wire",
+                         tunnel.name, to_text(peer), to_text(peer));
   }
 
   // By a tunnel of a peer, or by a VTI that the route leads into.
@@ -114,18 +137,19 @@ class TunnelLint {
     const uint32_t path_mtu = topology_.mtu_of(gre.local_ip), header = ip_header(gre.local_ip);
     const Policy* policy = find_policy(gre, model_);
     uint32_t room = path_mtu;
-    if (policy != nullptr)
+    if (policy != nullptr && policy->action == PolicyAction::kProtect)
       room = room_in_templates(*policy, model_, path_mtu, gre.local_ip);
-    else if (is_protected_otherwise(gre))
+    else if (policy == nullptr && is_protected_otherwise(gre))
       room = esp_payload(path_mtu, header, {});
-    else
+    else if (policy == nullptr || policy->action == PolicyAction::kBypass)
       warn_of_clear(gre);
+    check_loop(gre, gre.remote_ip);
     const uint32_t around = header + kGreHeader + (gre.gre_key ? kGreKey : 0);
     check_mtu(gre, room > around ? room - around : 0, path_mtu);
   }
 
   void warn_of_clear(const Interface& gre) {
-    diagnostics_.warning(gre.line,
+    diagnostics_.warning(Lint::kGreInClear, gre.line,
                          "interfaces.{}: no policy protects GRE from {} to {}, so {}: add a tunnel or policy "
                          "with protocol \"gre\" between them",
                          gre.name, to_text(gre.local_ip), to_text(gre.remote_ip),

@@ -33,14 +33,16 @@ class VpnLint {
   void check_dh_group(int line, const std::string& path, uint32_t number) {
     const DhGroup* group = find_dh_group(number);
     if (group != nullptr && group->weak)
-      diagnostics_.warning(line, "{}: Diffie-Hellman group {} is weak (RFC 8247): use 19, 20, 21 or 31", path,
+      diagnostics_.warning(Lint::kWeakDhGroup, line,
+                           "{}: Diffie-Hellman group {} is weak (RFC 8247): use 19, 20, 21 or 31", path,
                            number);
   }
 
   void check_hash(const Proposal& proposal, const std::string& path) {
     const Integrity* hash = proposal.hash.value;
     if (hash != nullptr && hash->weak)
-      diagnostics_.warning(proposal.hash.line, "{}: hash {} is weak: use sha256", path, hash->name);
+      diagnostics_.warning(Lint::kWeakHash, proposal.hash.line, "{}: hash {} is weak: use sha256", path,
+                           hash->name);
   }
 
   void check_esp_group(const EspGroup& group) {
@@ -50,7 +52,7 @@ class VpnLint {
       const std::string where = fmt::format("{}.proposal {}", path, proposal.number);
       check_hash(proposal, where);
       if (proposal.cipher->aead() && proposal.hash.value != nullptr)
-        diagnostics_.warning(proposal.hash.line,
+        diagnostics_.warning(Lint::kAeadWithHash, proposal.hash.line,
                              "{}: {} authenticates by itself and needs no hash: leave it out", where,
                              proposal.cipher->name);
     }
@@ -59,7 +61,7 @@ class VpnLint {
   void check_ike_group(const IkeGroup& group) {
     const std::string path = "vpn.ipsec.ike-group." + group.name;
     if (group.dpd && group.dpd->timeout < group.dpd->interval)
-      diagnostics_.warning(group.dpd->line,
+      diagnostics_.warning(Lint::kDpdTimeout, group.dpd->line,
                            "{}.dead-peer-detection: timeout {} is below interval {}: exchange them", path,
                            group.dpd->timeout, group.dpd->interval);
     for (const Proposal& proposal : group.proposals) {
@@ -67,17 +69,14 @@ class VpnLint {
       check_dh_group(proposal.line, where, proposal.dh_group);
       check_hash(proposal, where);
       if (proposal.prf != nullptr && proposal.prf->weak)
-        diagnostics_.warning(proposal.line, "{}: {} is weak: use prfsha256", where, proposal.prf->name);
-      if (proposal.cipher->aead() && proposal.hash.value != nullptr)
-        diagnostics_.warning(proposal.hash.line, "{}: {} authenticates by itself; {}", where,
-                             proposal.cipher->name, prf_remedy(proposal));
+        diagnostics_.warning(Lint::kWeakHash, proposal.line, "{}: {} is weak: use prfsha256", where,
+                             proposal.prf->name);
+      // Without prf the hash names it, as VyOS writes it.
+      if (proposal.cipher->aead() && proposal.hash.value != nullptr && proposal.prf != nullptr)
+        diagnostics_.warning(Lint::kAeadWithHash, proposal.hash.line,
+                             "{}: {} authenticates by itself, and prf names the PRF: leave hash out", where,
+                             proposal.cipher->name);
     }
-  }
-
-  static std::string prf_remedy(const Proposal& proposal) {
-    if (proposal.prf != nullptr) return "leave hash out";
-    return fmt::format("its hash only names the PRF: write prf = \"prf{}\" instead",
-                       proposal.hash.value->name);
   }
 
   void check_peer(const Peer& peer) {
@@ -85,7 +84,7 @@ class VpnLint {
     const IkeGroup* ike = find_group(vpn_.ike_groups, peer.ike_group.value);
     if (!peer.local_address.value.is_unspecified() && !topology_.is_own(peer.local_address.value))
       diagnostics_.warning(
-          peer.local_address.line,
+          Lint::kLocalAddress, peer.local_address.line,
           "{}.local-address: {} is no address of this gateway: give it to an interface, or use \"any\"", path,
           to_text(peer.local_address.value));
     check_initiation(peer, *ike, path);
@@ -93,15 +92,30 @@ class VpnLint {
     if (peer.authentication.mode == AuthenticationMode::kPreSharedSecret) check_psk(peer, path);
   }
 
+  static bool can_initiate(const Peer& peer) {
+    return std::any_of(peer.remote_addresses.begin(), peer.remote_addresses.end(),
+                       [](const auto& remote) { return remote.value != "any"; });
+  }
+
+  // An end that starts anew what the other closes must be the only one that does. That one which initiates
+  // also restarts a dead tunnel is usual; the other end's file tells whether both do.
   void check_initiation(const Peer& peer, const IkeGroup& ike, const std::string& path) {
-    const bool restarts = ike.dpd && ike.dpd->action == DpdAction::kRestart;
     const bool starts = ike.close_action == CloseAction::kStart;
-    if (peer.connection_type != ConnectionType::kInitiate || (!restarts && !starts)) return;
-    diagnostics_.warning(
-        peer.connection_type_line,
-        "{}.connection-type: initiates again by itself ({} of ike-group {}): if the peer does so too, both "
-        "build tunnels; let one of them only respond",
-        path, starts ? "close-action \"start\"" : "dead-peer-detection \"restart\"", ike.name);
+    const bool restarts = ike.dpd && ike.dpd->action == DpdAction::kRestart;
+    const std::string_view how = starts ? "close-action \"start\"" : "dead-peer-detection \"restart\"";
+    if (peer.connection_type == ConnectionType::kInitiate && starts)
+      diagnostics_.warning(
+          Lint::kBothInitiate, peer.connection_type_line,
+          "{}.connection-type: initiates again by itself ({} of ike-group {}): if the peer does so too, both "
+          "build tunnels; let one of them only respond, with close-action \"none\"",
+          path, how, ike.name);
+    else if (peer.connection_type == ConnectionType::kRespond && can_initiate(peer) && (starts || restarts))
+      diagnostics_.warning(
+          Lint::kBothInitiate, peer.connection_type_line != 0 ? peer.connection_type_line : peer.line,
+          "{}.connection-type: only responds, and yet initiates by {} of ike-group {}, as the peer does too, "
+          "so "
+          "both build tunnels: use an ike-group with close-action \"none\" and dead-peer-detection \"clear\"",
+          path, how, ike.name);
   }
 
   void check_lifetimes(const Peer& peer, const IkeGroup& ike, const std::string& path) {
@@ -116,8 +130,9 @@ class VpnLint {
       const EspGroup* esp = find_group(vpn_.esp_groups, name);
       if (ike.lifetime == 0 || esp->lifetime <= ike.lifetime) continue;
       diagnostics_.warning(
-          peer.line, "{}: esp-group {} lives {} s, longer than the {} s of ike-group {}: make it shorter",
-          path, esp->name, esp->lifetime, ike.lifetime, ike.name);
+          Lint::kLifetimeOrder, peer.line,
+          "{}: esp-group {} lives {} s, longer than the {} s of ike-group {}: make it shorter", path,
+          esp->name, esp->lifetime, ike.lifetime, ike.name);
     }
   }
 
@@ -133,11 +148,11 @@ class VpnLint {
     if (remote == "any") return;  // whoever comes says who it is
     const std::vector<const Psk*> best = best_psks(local, remote);
     if (best.empty())
-      diagnostics_.warning(peer.authentication.line, "{}.authentication: no psk has the id {}: add it to one",
-                           path, quoted(remote));
+      diagnostics_.warning(Lint::kPskMissing, peer.authentication.line,
+                           "{}.authentication: no psk has the id {}: add it to one", path, quoted(remote));
     if (best.size() > 1)
       diagnostics_.warning(
-          peer.authentication.line,
+          Lint::kPskAmbiguous, peer.authentication.line,
           "{}.authentication: psk {} (line {}) and {} (line {}) fit its ids equally: make them differ", path,
           best[0]->name, best[0]->line, best[1]->name, best[1]->line);
   }

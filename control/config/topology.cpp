@@ -66,15 +66,33 @@ bool Topology::is_connected_on(const IpAddress& address, size_t interface) const
   });
 }
 
-std::vector<size_t> Topology::egress(const IpPrefix& destination) const {
+std::vector<size_t> Topology::ways_to(const IpPrefix& destination) const {
   std::vector<size_t> result;
   longest_match(routed_, destination, [&](const auto& entry) { result.push_back(entry.second); });
+  return result;
+}
+
+std::vector<size_t> Topology::egress(const IpPrefix& destination) const {
+  std::vector<size_t> result = ways_to(destination);
   // IPv4 lies in the midst of IPv6, and is no part of it.
   auto at = routed_.lower_bound({network_of(destination), 0});
   for (; at != routed_.end() && at->first.address <= destination.last(); ++at)
     if (contains(destination, at->first)) result.push_back(at->second);
   std::sort(result.begin(), result.end());
   result.erase(std::unique(result.begin(), result.end()), result.end());
+  return result;
+}
+
+IpAddress Topology::next_hop(const IpAddress& destination, size_t interface) const {
+  IpAddress result = destination;
+  int longest = -1;
+  if (is_connected_on(destination, interface)) return result;
+  for (const Route& route : model_.routes)
+    for (const auto& via : route.via)
+      if (route.prefix.length > longest && route.prefix.contains(destination) &&
+          (route.interface.value.empty() ? connected(via.value) == interface
+                                         : route.interface.value == model_.interfaces[interface].name))
+        result = via.value, longest = route.prefix.length;
   return result;
 }
 

@@ -32,6 +32,10 @@ class Topology {
   // The interfaces that packets to `destination` can leave by: the route that contains all of it, and those
   // to parts of it. Sorted; empty if nothing leads there.
   std::vector<size_t> egress(const IpPrefix& destination) const;
+  // The interfaces of the route that contains all of `destination` alone: several where it has several hops.
+  std::vector<size_t> ways_to(const IpPrefix& destination) const;
+  // Where packets to `destination` go on the interface: the gateway of the longest route, or itself.
+  IpAddress next_hop(const IpAddress& destination, size_t interface) const;
   // MTU of the interface that has `address`, or 1500 where none has.
   uint32_t mtu_of(const IpAddress& address) const;
 

@@ -4,9 +4,12 @@ import re
 import shlex
 
 import expect
+from labs import suites
 from labs.espalier import ROOT, Espalier
 from labs.network import Network
-from labs.two_sites import port
+from labs.one_site import OneSite
+from labs.two_sites import TwoSites, port
+from many_tunnels import NATT, Case, ManyTunnels, Transport
 
 EXAMPLES = ROOT / "docs/examples"
 DEVICES = {"0000:3b:00.0": port("lan"), "0000:3b:00.1": port("wan")}
@@ -52,3 +55,18 @@ def test_the_page_says_what_explain_says(folder):
             said = {row["stage"]: row["text"] for row in gateway.ask(*command)["lines"]}
             expect.equal(said["result"], result, f"{name}: {' '.join(command)}")
         gateway.stop()
+
+
+def test_check_has_no_word_against_the_labs(folder):
+    """The configurations of the labs are good ones, so no lint speaks: two sites, one site, a tunnel of each kind."""
+    cases = [Case(suite, outer, inner, keywords) for suite in suites.ALL if suite.scapy != "NULL" and suite.hash != "sha1"
+             for outer in (4, 6) for inner in (4, 6) for keywords in ({}, NATT)]
+    gcm = suites.BY_NAME["aes128gcm128"]
+    with TwoSites("esp-doc", folder / "two") as two:
+        files = [two.a.write(two.settings_a()), two.b.write(two.settings_b())]
+        with OneSite("esp-one", folder / "one") as one:
+            files.append(one.gateway.write(one.settings()))
+        with ManyTunnels("esp-many", folder / "many", [*cases, Transport(gcm, 4, 4), Transport(gcm, 6, 6)]) as many:
+            files += [many.a.write(many.settings_a()), many.b.write(many.settings_b())]
+        for file in files:
+            expect.equal(two.a.run("check", file).stderr, "", f"warnings about {file}")

@@ -10,10 +10,12 @@ struct Loaded {
 };
 
 Json diagnostic_row(const config::Diagnostic& d) {
-  return {{"severity", d.severity == config::Severity::kError ? "error" : "warning"},
-          {"file", d.file},
-          {"line", d.line},
-          {"text", d.text}};
+  Json row{{"severity", d.severity == config::Severity::kError ? "error" : "warning"},
+           {"file", d.file},
+           {"line", d.line},
+           {"text", d.text}};
+  if (!d.lint.empty()) row["lint"] = d.lint;
+  return row;
 }
 
 Json diagnostic_rows(const std::vector<config::Diagnostic>& diagnostics) {

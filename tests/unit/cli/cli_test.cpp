@@ -199,7 +199,9 @@ Printed run(Words words, std::vector<Json> answers) {
 }
 
 Json diagnostic(const char* severity, int line, const char* text) {
-  return {{"severity", severity}, {"file", "new.conf"}, {"line", line}, {"text", text}};
+  Json row{{"severity", severity}, {"file", "new.conf"}, {"line", line}, {"text", text}};
+  if (std::string_view(severity) == "warning") row["lint"] = "some-lint";
+  return row;
 }
 
 // Read here and judged by the fake: what is in it does not matter.
@@ -222,7 +224,7 @@ TEST_F(Configuration, ARefusedFileIsToldWithAllItsErrors) {
     EXPECT_EQ(printed.out, "");
     EXPECT_EQ(printed.err,
               "new.conf:2: error: first\n"
-              "new.conf:3: warning: look\n"
+              "new.conf:3: warning: look [some-lint]\n"
               "new.conf: error: second\n"
               "espalier: new.conf was refused: 2 errors, 1 warning\n");
     const auto json = run({command, file_, "--json"}, {refused});
@@ -247,7 +249,7 @@ TEST_F(Configuration, DiffSaysWhatNeedsARestart) {
   const auto printed = run({"diff", file_}, {answer});
   EXPECT_EQ(printed.status, kDone);
   EXPECT_EQ(printed.out, "~ interface eth0\nneeds apply --restart: dataplane.workers from 1 to 2\n");
-  EXPECT_EQ(printed.err, "new.conf:3: warning: look\n");
+  EXPECT_EQ(printed.err, "new.conf:3: warning: look [some-lint]\n");
   EXPECT_EQ(run({"apply", file_}, {answer}).out, "~ interface eth0\napplied\n");
 }
 

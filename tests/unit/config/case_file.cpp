@@ -35,12 +35,18 @@ xfrm = {
 
 Case begin_case(std::string_view heading, std::string& preludes) {
   size_t plus = heading.find(" + ");
-  Case result{.name = std::string(heading.substr(0, plus)), .text = {}, .expected = {}};
+  Case result{.name = std::string(heading.substr(0, plus)), .text = {}, .mode = {}, .expected = {}};
   preludes.clear();
   while (plus != heading.npos) {
     heading.remove_prefix(plus + 3);
     plus = heading.find(" + ");
-    preludes += prelude(heading.substr(0, plus));
+    const std::string_view name = heading.substr(0, plus);
+    if (name == "readable by others")
+      result.mode = 0644;
+    else if (name == "not readable by others")
+      result.mode = 0640;
+    else
+      preludes += prelude(name);
   }
   return result;
 }

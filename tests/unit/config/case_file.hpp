@@ -1,9 +1,13 @@
 // Cases of the configuration as data: a file holds "=== NAME [+ PRELUDE...]", then a configuration, then
 // "---", then the exact diagnostics that it must give, "LINE: severity: text", in order. Preludes (sections
 // that a case does not care about) follow the case's own text, so that its line numbers stay as they are
-// written.
+// written. A prelude "readable by others" or "not readable by others" is no text: it makes the case a file
+// with such permissions.
 #pragma once
 
+#include <sys/types.h>
+
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +17,7 @@ namespace espalier::config::testing {
 struct Case {
   std::string name;
   std::string text;  // with its preludes
+  std::optional<mode_t> mode;
   std::vector<std::string> expected;
 };
 

@@ -1,4 +1,4 @@
-// Runs the cases/*.cases: what `check` says, and for apply.cases what `apply` says.
+// Runs the .cases of cases/ and cases/lints/: what `check` says, and for apply.cases what `apply` says.
 #include <gtest/gtest.h>
 
 #include "control/config/config.hpp"
@@ -11,8 +11,9 @@ std::vector<std::string> lines_of(const std::vector<Diagnostic>& diagnostics) {
   std::vector<std::string> lines;
   for (const Diagnostic& d : diagnostics) {
     EXPECT_EQ(d.file, "case.conf");
-    lines.push_back(
-        fmt::format("{}: {}: {}", d.line, d.severity == Severity::kError ? "error" : "warning", d.text));
+    lines.push_back(d.severity == Severity::kError
+                        ? fmt::format("{}: error: {}", d.line, d.text)
+                        : fmt::format("{}: warning: {} [{}]", d.line, d.text, d.lint));
   }
   return lines;
 }
@@ -22,7 +23,7 @@ class DiagnosticsTest : public ::testing::Test {
   DiagnosticsTest(Case data, bool apply) : data_(std::move(data)), apply_(apply) {}
 
   void TestBody() override {
-    const Source source{"case.conf", Secret(std::string_view(data_.text)), std::nullopt};
+    const Source source{"case.conf", Secret(std::string_view(data_.text)), data_.mode};
     const auto found = lines_of(apply_ ? load(source).diagnostics : check(source));
     EXPECT_EQ(fmt::format("{}", fmt::join(found, "\n")), fmt::format("{}", fmt::join(data_.expected, "\n")));
   }
@@ -41,7 +42,8 @@ int main(int argc, char** argv) {
   // The files of cases follow gtest's own arguments.
   for (int i = 1; i < argc; ++i) {
     const std::string path = argv[i];
-    const std::string file = path.substr(path.rfind('/') + 1);
+    const std::string folder = "/cases/";
+    const std::string file = path.substr(path.rfind(folder) + folder.size());
     for (const Case& one : read_cases(path))
       ::testing::RegisterTest(file.c_str(), one.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
                               [one, apply = file == "apply.cases"]() -> ::testing::Test* {

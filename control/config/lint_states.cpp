@@ -1,11 +1,10 @@
-// States and policies that do not find each other, or are never used.
+// States and templates that do not find each other, and states that protect less than they seem to.
 #include <algorithm>
 #include <map>
 #include <set>
 #include <tuple>
 
 #include "control/config/lint.hpp"
-#include "control/config/validate.hpp"
 
 namespace espalier::config {
 namespace {
@@ -51,17 +50,17 @@ bool may_carry(const State& state, const Selector& traffic) {
   return carries_family(state, traffic.source.family());
 }
 
-// Inbound: whether a policy lets through what a state decrypts.
-class InboundTemplates {
+// Whether a policy of one way has a template for a state.
+class Templates {
  public:
-  explicit InboundTemplates(const std::vector<Policy>& policies) {
+  Templates(const std::vector<Policy>& policies, bool outbound) {
     for (const Policy& policy : policies) {
-      if (policy.direction == Direction::kOut) continue;
+      if ((policy.direction == Direction::kOut) != outbound) continue;
       vtis_.insert(policy.vti.value);
       for (const Template& t : policy.templates) keys_.emplace(key_of(t, policy), t.record.spi.value);
     }
   }
-  bool accept(const State& s) const {
+  bool take(const State& s) const {
     // A VTI without policies takes everything.
     if (!s.vti.value.empty() && !vtis_.contains(s.vti.value)) return true;
     for (const IpAddress& source : {s.source, IpAddress{}})
@@ -77,23 +76,64 @@ class InboundTemplates {
   std::set<std::string_view> vtis_;
 };
 
-void check_states(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
-  const InboundTemplates templates(model.policies);
-  for (const State& state : model.states) {
-    const auto warn = [&](const std::string& text) {
-      diagnostics.warning(state.line, "xfrm.state 0x{:x}: {}", state.spi, text);
-    };
+class StateLint {
+ public:
+  StateLint(const Model& model, const Topology& topology, Diagnostics& diagnostics)
+      : model_(model),
+        topology_(topology),
+        inbound_(model.policies, false),
+        outbound_(model.policies, true),
+        diagnostics_(diagnostics) {}
+
+  void run() {
+    for (const State& state : model_.states) {
+      check_address(state);
+      check_use(state);
+      check_strength(state);
+    }
+  }
+
+ private:
+  template <class... Args>
+  void warn(Lint lint, const State& state, fmt::format_string<Args...> format, Args&&... args) {
+    diagnostics_.warning(lint, state.line, "xfrm.state 0x{:x}: {}", state.spi,
+                         fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  void check_address(const State& state) {
     const bool out = state.direction == Direction::kOut;
     const IpAddress& own = out ? state.source : state.destination;
-    if (!topology.is_own(own))
-      warn(fmt::format("{} {} is no address of this gateway: give it to an interface, or look at direction",
-                       out ? "src" : "dst", to_text(own)));
-    if (!out && !templates.accept(state))
-      warn("no in or fwd policy has a template for it, so what it decrypts is dropped: add a policy");
-    if (state.integrity != nullptr && state.integrity->weak)
-      warn(fmt::format("hash {} is weak: use sha256", state.integrity->name));
+    if (!topology_.is_own(own))
+      warn(Lint::kStateAddress, state,
+           "{} {} is no address of this gateway: give it to an interface, or look at direction",
+           out ? "src" : "dst", to_text(own));
   }
-}
+
+  void check_use(const State& state) {
+    if (state.direction == Direction::kIn && !inbound_.take(state))
+      warn(Lint::kStateUnused, state,
+           "no in or fwd policy has a template for it, so what it decrypts is dropped: add a policy");
+    if (state.direction == Direction::kOut && !outbound_.take(state))
+      warn(
+          Lint::kStateUnused, state,
+          "no out policy has a template for it, so nothing is encrypted with it: add a policy, or remove it");
+  }
+
+  void check_strength(const State& state) {
+    if (state.integrity != nullptr && state.integrity->weak)
+      warn(Lint::kWeakHash, state, "hash {} is weak: use sha256", state.integrity->name);
+    if (state.algorithm.cipher == EspCipher::kNull)
+      warn(Lint::kNoEncryption, state, "encryption null hides nothing: use aes256gcm128");
+    if (state.direction == Direction::kIn && state.replay_window == 0)
+      warn(Lint::kReplayOff, state,
+           "without a replay window old packets are accepted again: set replay-window = 64");
+  }
+
+  const Model& model_;
+  const Topology& topology_;
+  const Templates inbound_, outbound_;
+  Diagnostics& diagnostics_;
+};
 
 class TemplateLint {
  public:
@@ -118,7 +158,7 @@ class TemplateLint {
     const int line = t.line != 0 ? t.line : policy.line;
     if (serving.empty())
       return diagnostics_.warning(
-          line,
+          Lint::kTemplateWithoutState, line,
           "xfrm.{}: no out state has src {}, dst {}, reqid {}{} and this mode, so nothing leaves: add the "
           "state",
           policy.name, to_text(t.record.source), to_text(t.record.destination), t.record.reqid.value,
@@ -133,11 +173,11 @@ class TemplateLint {
   void warn_of_selector(int line, const Policy& policy, const State& state) {
     if (!carries_family(state, policy.selector.source.family()))
       return diagnostics_.warning(
-          line,
+          Lint::kTemplateSelector, line,
           "xfrm.{}: state 0x{:x} (line {}) carries {} only, so nothing leaves: give it "
           "a selector, or the flag \"af-unspec\"",
           policy.name, state.spi, state.line, name_of(state.source.family()));
-    diagnostics_.warning(line,
+    diagnostics_.warning(Lint::kTemplateSelector, line,
                          "xfrm.{}: the selector of state 0x{:x} (line {}) has nothing in common with the "
                          "policy's, so nothing leaves: make them agree",
                          policy.name, state.spi, state.line);
@@ -148,32 +188,11 @@ class TemplateLint {
   Diagnostics& diagnostics_;
 };
 
-// Of two policies for the same traffic the one with the lower priority number, then the earlier, is used.
-void check_shadowed(const Model& model, Diagnostics& diagnostics) {
-  for_each_duplicate(
-      model.policies,
-      [](const Policy& p) {
-        const Selector& s = p.selector;
-        return std::tuple(p.direction, std::string_view(p.vti.value), std::string_view(p.interface.value),
-                          order_of(s.source), order_of(s.destination), s.protocol, s.source_port.low,
-                          s.source_port.high, s.destination_port.low, s.destination_port.high);
-      },
-      [&](const Policy& first, const Policy& second) {
-        const bool earlier_wins = first.priority <= second.priority;
-        const Policy& used = earlier_wins ? first : second;
-        const Policy& unused = earlier_wins ? second : first;
-        diagnostics.warning(unused.line,
-                            "xfrm.{}: is never used, because {} (line {}) has the same selector: remove one",
-                            unused.name, used.name, used.line);
-      });
-}
-
 }  // namespace
 
-void lint_xfrm(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
-  check_states(model, topology, diagnostics);
+void lint_states(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  StateLint(model, topology, diagnostics).run();
   TemplateLint(model, diagnostics).run();
-  check_shadowed(model, diagnostics);
 }
 
 }  // namespace espalier::config

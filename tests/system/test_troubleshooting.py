@@ -1,0 +1,293 @@
+"""docs/troubleshooting.md tells the truth: its broken set-ups are built, and the commands say what the page says.
+
+A section "### TITLE" of the page has blocks of commands and what they print, "    b# espalier show drops | grep REASON":
+on gateway a or b, through `grep WORD` if it says so. How a set-up is broken, and the traffic that shows it, stands here
+under the same title. Numbers that change from run to run and the width of columns are not compared (see `comparable`).
+
+    UPDATE=1 tests/system/run troubleshooting     # writes what the commands say today into the page
+"""
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import time
+
+import expect
+from labs.configuration import Tunnel
+from labs.espalier import ROOT
+from labs.network import wait_until
+from labs.two_sites import HOST_A, HOST_B, LAN_A, LAN_B, WAN_A, WAN_B
+
+PAGE = ROOT / "docs/troubleshooting.md"
+PROMPT = re.compile(r"    ([ab])# espalier (.*)")
+TRACE_STARTS_S = 0.5
+
+
+# -- the set-ups: each applies configurations and returns what makes the traffic, or starts a process that does
+
+def apply(lab, a=None, b=None):
+    """Both gateways get their usual settings, or these."""
+    lab.a.apply(a or lab.settings_a())
+    lab.b.apply(b or lab.settings_b())
+
+
+def ping(lab, to=HOST_B, *words):
+    return lambda: lab.host_a.run("ping", "-n", "-c", 3, "-i", 0.2, "-W", 1, *words, to, check=False)
+
+
+def masquerade_and(*excluded):
+    """NAT rules: what is excluded for this remote prefix keeps its source, all else of the LAN is masqueraded."""
+    lan = {"outbound-interface": "wan", "source": {"address": LAN_A}}
+    excludes = [{"rule": 10 + i, **lan, "destination": {"address": prefix}, "exclude": True} for i, prefix in enumerate(excluded)]
+    return {"source": [*excludes, {"rule": 100, **lan, "translation": {"address": "masquerade"}}]}
+
+
+def with_a_net_below(settings, remote):
+    """The policy that keeps what the exclude rules have forgotten from leaving in clear."""
+    settings["xfrm"]["policy"].append({"direction": "out", "src": WAN_A, "dst": remote, "action": "discard",
+                                       "priority": 2000, "name": "not in clear"})
+    return settings
+
+
+def wrong_exclude(lab):
+    apply(lab, with_a_net_below(lab.settings_a(nat=masquerade_and("10.20.0.0/24")), LAN_B))
+    return ping(lab)
+
+
+def partial_exclude(lab):
+    wide = {"tunnels": [Tunnel(WAN_A, WAN_B, LAN_A, "10.2.0.0/21", first_spi=0x1100)]}
+    nat = {"nat": masquerade_and(LAN_B)}
+    apply(lab, with_a_net_below(lab.settings_a(**wide, **nat), "10.2.0.0/21"), lab.settings_b(**wide))
+    return ping(lab, "10.2.1.10")
+
+
+def missing_fwd_policy(lab):
+    settings = lab.settings_b()
+    settings["xfrm"]["policy"] = [policy for policy in settings["xfrm"]["policy"] if policy["direction"] != "fwd"]
+    apply(lab, b=settings)
+    return ping(lab)
+
+
+def wrong_key(lab):
+    settings = lab.settings_b()
+    inbound = next(state for state in settings["xfrm"]["state"] if state["direction"] == "in")
+    inbound["key"] = inbound["key"][:-8] + "00000000"  # the salt; the other side has another
+    apply(lab, b=settings)
+    return ping(lab)
+
+
+def replay(lab):
+    apply(lab)
+    wire = lab.watch("recorded", "to-b", expression="ip proto 50", direction="out")
+    expect.answered(lab)
+    frames = wire.stop()
+    return lambda: lab.inject("to-b", frames)
+
+
+def too_large_with_df(lab):
+    apply(lab)
+    return ping(lab, HOST_B, "-s", 1472, "-M", "do")
+
+
+def no_neighbour(lab):
+    apply(lab)
+    return lambda: lab.host_a.start("ping", "-n", "-i", 0.2, "-W", 1, "10.2.0.77")  # until the section is done
+
+
+def unknown_spi(lab):
+    apply(lab, b=lab.settings_b(tunnels=[Tunnel(WAN_A, WAN_B, LAN_A, LAN_B, first_spi=0x3000)]))
+    return ping(lab)
+
+
+def expired_sa(lab):
+    tunnel = {"tunnels": [Tunnel(WAN_A, WAN_B, LAN_A, LAN_B, first_spi=0x2000)]}
+    settings = lab.settings_a(**tunnel)
+    settings["xfrm"]["state"][0]["limit"] = {"soft-packets": 4, "hard-packets": 5}
+    apply(lab, settings, lab.settings_b(**tunnel))
+    return ping(lab, HOST_B, "-c", 10)
+
+
+def full_port_range(lab):
+    rule = {"rule": 100, "outbound-interface": "wan", "protocol": "udp", "source": {"address": LAN_A},
+            "translation": {"address": "masquerade", "port": "50000-50001"}}
+    apply(lab, lab.settings_a(nat={"source": [rule]}))
+    flows = f"""import socket
+for port in range(4001, 4006):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("{HOST_A}", port))
+        s.sendto(b"x", ("{WAN_B}", 53))"""
+    return lambda: lab.host_a.run("/usr/bin/python3", "-c", flows)
+
+
+def gre(near, far, address, **keywords):
+    return {"type": "gre", "local-ip": near, "remote-ip": far, "address": address, "mtu": 1400, **keywords}
+
+
+def gre_in_clear(lab):
+    """Gateway b has all that belongs to it; a has the interface and the route, and no policy."""
+    tunnel = Tunnel(WAN_A, WAN_B, f"{WAN_A}/32", f"{WAN_B}/32", first_spi=0x4000, keywords={"mode": "transport"})
+    a, b = lab.settings_a(tunnels=[]), lab.settings_b(tunnels=[tunnel])
+    b["xfrm"]["policy"] = [{**policy, "protocol": "gre"} for policy in b["xfrm"]["policy"] if policy["direction"] != "fwd"]
+    a["interfaces"]["tun0"] = gre(WAN_A, WAN_B, "10.9.0.1/30")
+    b["interfaces"]["tun0"] = gre(WAN_B, WAN_A, "10.9.0.2/30", protect=True)
+    a["routes"].append({"prefix": LAN_B, "interface": "tun0"})
+    b["routes"].append({"prefix": LAN_A, "interface": "tun0"})
+    apply(lab, a, b)
+    return ping(lab)
+
+
+def vti_that_is_down(lab):
+    tunnel = Tunnel(WAN_A, WAN_B, LAN_A, LAN_B, first_spi=0x5000, keywords={"vti": "vti1"})
+    a = lab.settings_a(tunnels=[tunnel])
+    a["xfrm"] = {"state": [state for state in a["xfrm"]["state"] if state["direction"] == "out"]}
+    a["interfaces"]["vti1"] = {"type": "vti", "address": "10.9.1.1/30", "mtu": 1400}
+    a["routes"].append({"prefix": LAN_B, "interface": "vti1"})
+    apply(lab, a)
+    return ping(lab)
+
+
+SET_UPS = {
+    "An exclude rule for the wrong network": wrong_exclude,
+    "An exclude rule for a part of the network": partial_exclude,
+    "No policy of direction fwd": missing_fwd_policy,
+    "Different keys": wrong_key,
+    "Numbers that begin anew": replay,
+    "Too large, and not to be fragmented": too_large_with_df,
+    "A host that does not answer": no_neighbour,
+    "An SPI that nobody knows": unknown_spi,
+    "An SA at its limit": expired_sa,
+    "No port left": full_port_range,
+    "GRE in clear": gre_in_clear,
+    "A route into a VTI that is down": vti_that_is_down,
+}
+
+
+# -- the page
+
+class Transcript:
+    """A command of the page with what it printed there: lines [begin, end) of the page."""
+
+    def __init__(self, title, gateway, command, begin):
+        self.title, self.gateway, self.command, self.begin, self.end = title, gateway, command, begin, begin
+
+    def __repr__(self):
+        return f"{self.title}: {self.gateway}# espalier {self.command}"
+
+
+def transcripts(lines):
+    title, found, inside = None, [], False
+    for number, line in enumerate(lines):
+        if line.startswith("#"):
+            title = line.removeprefix("### ") if line.startswith("### ") else None
+        if match := PROMPT.fullmatch(line):
+            found.append(Transcript(title, match[1], match[2], number + 1))
+            inside = True
+        elif inside and line.startswith("    "):
+            found[-1].end = number + 1
+        else:
+            inside = False
+        if found and inside:
+            found[-1].end = number + 1
+    return found
+
+
+VARIES = [
+    (r"\d\d:\d\d:\d\d\.\d+", "TIME"),  # of a trace
+    (r"\bid \d+", "id N"),             # ICMP identifier
+    (r"(?<= )[-\d]+/\d+(?= |$)", "N/N"),  # packets and bytes, numbers of both directions
+    (r"(?<= )\d+s?(?= |$)", "N"),     # numbers that stand alone, as counts and ages do
+    (r":5000[01]\b", ":50000"),        # the port that NAT chose
+    (r"(?<=number )\d+", "N"),         # sequence numbers
+    (r" +", " "),                      # columns are as wide as their widest cell
+]
+
+
+def comparable(lines):
+    """The lines without what changes from run to run."""
+    result = []
+    for line in lines:
+        line = line.strip()
+        for pattern, replacement in VARIES:
+            line = re.sub(pattern, replacement, line)
+        result.append(line)
+    return result
+
+
+# -- running the page's commands
+
+class Case:
+    """One set-up of the page with its commands, which come in the page's order."""
+
+    def __init__(self, lab, title):
+        self.lab, self.gateways = lab, {"a": lab.a, "b": lab.b}
+        self.title, self.make_traffic = title, SET_UPS[title](lab)
+        self.traffic, self.begun = None, False
+
+    def provoke(self):
+        self.traffic, self.begun = self.make_traffic(), True
+
+    def close(self):
+        if isinstance(self.traffic, subprocess.Popen):
+            self.lab.host_a.stop(self.traffic)
+
+    def output(self, transcript):
+        """What the command prints, as lines."""
+        gateway = self.gateways[transcript.gateway]
+        command, _, word = transcript.command.partition(" | grep ")
+        words = shlex.split(command)
+        if words[0] == "trace":
+            text = self.traced(gateway, words)
+        else:
+            if not self.begun:
+                self.provoke()
+            text = self.printed(gateway, words, word)
+        lines = [line for line in text.splitlines() if word in line]
+        return [re.sub(r"(?<=\S)  +", "  ", line) for line in lines] if words[0] == "show" else lines
+
+    def printed(self, gateway, words, word):
+        if words[0] == "check":
+            path = gateway.directory / "next.conf"
+            return gateway.run("check", path).stderr.replace(str(path), words[1])
+        if word:
+            wait_until(f"{words} prints {word}", lambda: word in gateway.text(*words), 5)
+        return gateway.text(*words)
+
+    def traced(self, gateway, words):
+        """The traffic comes while the trace runs, which ends after its --count."""
+        command = [gateway.build / "control/cli/espalier", "--socket", gateway.runtime / "control.sock", *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as trace:
+            try:
+                time.sleep(TRACE_STARTS_S)
+                self.provoke()
+                output, errors = trace.communicate(timeout=10)
+            finally:
+                trace.kill()
+        expect.equal(trace.returncode, 0, f"exit status of {words}: {errors}")
+        return output
+
+
+def test_the_page_says_what_the_commands_say(folder):
+    """Twelve broken set-ups, one after the other on two gateways, each asked what the page asks."""
+    lines = PAGE.read_text().splitlines()
+    found = [transcript for transcript in transcripts(lines) if transcript.title in SET_UPS]
+    expect.equal({transcript.title for transcript in found}, set(SET_UPS), "set-ups of the page")
+    seen = {}
+    with expect.two_sites(folder) as lab:
+        for title, commands in itertools.groupby(found, lambda transcript: transcript.title):
+            case = Case(lab, title)
+            for transcript in commands:
+                seen[transcript] = case.output(transcript)
+                expect.at_least(len(seen[transcript]), 1, f"lines that {transcript} prints")
+            case.close()
+    if os.environ.get("UPDATE"):
+        return update(lines, seen)
+    for transcript, printed in seen.items():
+        expect.equal(comparable(printed), comparable(lines[transcript.begin:transcript.end]), repr(transcript))
+
+
+def update(lines, seen):
+    """Writes the page anew, from its end so that the numbers of the lines before stay right."""
+    for transcript, printed in reversed(seen.items()):
+        lines[transcript.begin:transcript.end] = ["    " + line for line in printed]
+    PAGE.write_text("\n".join(lines) + "\n")

@@ -101,7 +101,8 @@ def drops(step, host_path, waits=False):
 
 def _tells(expected, step):
     """Whether an ICMP error of the gateway left."""
-    told = expected.sum("IcmpOutDestUnreachs", "IcmpOutTimeExcds", "Icmp6OutDestUnreachs", "Icmp6OutTimeExcds")
+    told = expected.sum("IcmpOutDestUnreachs", "IcmpOutTimeExcds", "Icmp6OutDestUnreachs", "Icmp6OutTimeExcds",
+                        "Icmp6OutPktTooBigs")
     return told and (step["in"] == "local" or any("| QUOTE" in text for text in step["out"]))
 
 

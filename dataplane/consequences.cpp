@@ -1,5 +1,7 @@
 #include "dataplane/consequences.hpp"
 
+#include <algorithm>
+#include <optional>
 #include <tuple>
 
 namespace espalier::dataplane {
@@ -43,19 +45,42 @@ void add_changed_policies(const std::vector<PolicyRecord>& before, const std::ve
       regions.push_back({(*list)[i].selector.source, (*list)[i].selector.destination});
 }
 
-// A rule that may change a packet of `protocol` between these addresses, whatever its ports and interface.
-// The port of ESP in UDP is known of our own side only: the peer's may be another behind its NAT.
-bool may_touch(const NatRuleRecord& rule, const SaRecord& sa) {
-  const bool encap = (sa.flags & kSaEncap) != 0, out = sa.direction == Direction::kOut;
-  const auto matches = [&](NatMatch match, IpAddress address, bool own, uint16_t port) {
-    if (!encap || !own) match.ports = {};
-    return match.matches(address, port);
-  };
-  return rule.translation != NatTranslation::kExclude && rule.family == sa.source.family() &&
-         !rule.local_output &&
-         (rule.protocol == kProtoAny || rule.protocol == (encap ? kProtoUdp : kProtoEsp)) &&
-         matches(rule.source, sa.source, out, sa.encap_source_port) &&
-         matches(rule.destination, sa.destination, !out, sa.encap_destination_port);
+// Where packets come from or go to; without a port: any.
+struct End {
+  IpAddress address;
+  std::optional<uint16_t> port;
+};
+
+bool matches(NatMatch match, const End& end) {
+  if (!end.port) match.ports = {};
+  return match.matches(end.address, end.port.value_or(0));
+}
+
+// A rule that may change a packet of `protocol` to this end, whatever its source and interface.
+bool may_touch(const NatRuleRecord& rule, uint8_t protocol, const End& destination) {
+  return rule.translation != NatTranslation::kExclude && rule.family == destination.address.family() &&
+         !rule.local_output && (rule.protocol == kProtoAny || rule.protocol == protocol) &&
+         matches(rule.destination, destination);
+}
+
+// The port of ESP in UDP is known of our own side only: the peer's may be another behind its NAT. Inbound the
+// source does not count: a rule may have forwarded what somebody else sends, by an SPI that we do not have.
+bool may_touch_sa(const NatRuleRecord& rule, const SaRecord& sa) {
+  const bool encap = (sa.flags & kSaEncap) != 0;
+  const uint8_t protocol = encap ? kProtoUdp : kProtoEsp;
+  End source{sa.source, {}}, destination{sa.destination, {}};
+  if (sa.direction == Direction::kIn) {
+    if (encap) destination.port = sa.encap_destination_port;
+    return rule.kind == NatKind::kDestination && may_touch(rule, protocol, destination);
+  }
+  if (encap) source.port = sa.encap_source_port;
+  return rule.kind == NatKind::kSource && may_touch(rule, protocol, destination) &&
+         matches(rule.source, source);
+}
+
+// What came for an own address, by whatever SPI: a destination rule may have it forwarded.
+bool may_send_on(const NatRuleRecord& rule, const AddressRecord& own) {
+  return rule.kind == NatKind::kDestination && may_touch(rule, kProtoEsp, {own.prefix.address, {}});
 }
 
 }  // namespace
@@ -108,12 +133,11 @@ bool may_decide_otherwise(const SaStore::Change& change, const Configuration& wa
 }
 
 bool nat_touches_esp(const Configuration& wanted) {
-  for (const SaRecord& sa : wanted.sas) {
-    const NatKind kind = sa.direction == Direction::kOut ? NatKind::kSource : NatKind::kDestination;
-    for (const NatRuleRecord& rule : wanted.nat_rules)
-      if (rule.kind == kind && may_touch(rule, sa)) return true;
-  }
-  return false;
+  return std::ranges::any_of(wanted.nat_rules, [&](const NatRuleRecord& rule) {
+    return std::ranges::any_of(wanted.sas, [&](const SaRecord& sa) { return may_touch_sa(rule, sa); }) ||
+           std::ranges::any_of(wanted.addresses,
+                               [&](const AddressRecord& own) { return may_send_on(rule, own); });
+  });
 }
 
 uint32_t fits_everywhere(const Configuration& wanted, const InterfaceTable& interfaces) {

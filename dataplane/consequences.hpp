@@ -36,7 +36,8 @@ bool sas_decide_flows(const Configuration& configuration);
 // Whether flows may be decided otherwise because of changed SAs.
 bool may_decide_otherwise(const SaStore::Change& change, const Configuration& wanted);
 
-// Whether NAT can change the gateway's own ESP: then that goes through conntrack and NAT, as in Linux.
+// Whether NAT can change the gateway's own ESP, or send on what came for it: then ESP goes through conntrack
+// and NAT, as in Linux.
 bool nat_touches_esp(const Configuration& wanted);
 
 // What fits every way out, whatever path MTU is learned: so small packets need not ask. Bytes.

@@ -97,7 +97,7 @@ void finish_own_packet(rte_mbuf* mbuf, const IcmpFamily& family, const OwnHeader
                   .destination_port = type_and_code(icmp),
                   .protocol = family.protocol};
   record.in = kNoInterface;
-  record.flags = kFromGateway;
+  record.flags = own.source.is_v4() ? kFromGateway : kFromGateway | kDontFragment;
   record.l4_offset = family.ip_header_bytes;
   record.ip_bytes = mbuf->data_len;
   packet(mbuf) = record;
@@ -292,6 +292,7 @@ rte_mbuf* make_icmp_error(rte_mbuf* about, IcmpAnswer answer, IpAddress source, 
   finish_own_packet(error, family, own, {});
   const bool came_protected = (packet(about).flags & kCameProtected) || packet(about).path != kClear;
   packet(error).flags |= kIcmpError | (came_protected ? kAboutProtected : 0);
+  packet(error).story = answer_story(packet(about).story);
   return error;
 }
 

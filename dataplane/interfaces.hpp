@@ -77,7 +77,7 @@ struct Interface {
   // The own address, of the destination's family, to speak to `destination` with; unspecified if none is
   // usable. As Linux: for IPv4 the first in whose network it is, else the primary one (inet_select_addr); for
   // IPv6 by rules 1, 2 and 8 of RFC 6724 section 5: itself, a scope that reaches it, the longest common
-  // prefix.
+  // prefix, and of equal ones the last (Linux puts a new address before those of its scope).
   IpAddress address_towards(IpAddress destination) const;
 };
 

@@ -18,7 +18,9 @@ class Observer {
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
 
-  // Frames as a port received them, Ethernet header in front; their records are not made yet.
+  // Frames as a port received them, Ethernet header in front; their records are not made yet, but for their
+  // story: it has to be set here, of each frame to 0 or what the observer follows it by, and `parse` keeps
+  // it.
   virtual void received(const Context& ctx, MbufSpan frames) = 0;
   // A burst is about to enter a stage of kEveryPacket, and went through it: `stopped` carry a reason.
   virtual void entering(const Context& ctx, size_t stage, MbufSpan burst) = 0;

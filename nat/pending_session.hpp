@@ -29,6 +29,7 @@ struct PendingSession {
   uint32_t destination_rule_number = 0;
   uint32_t source_rule_index = kNone32;
   uint32_t source_rule_number = 0;
+  bool masqueraded = false;  // by an interface's address: the session ends when it leaves by another one
 
   // The packet's tuple after the NAT steps done so far.
   Tuple packet_tuple() const { return *inverse(reply); }

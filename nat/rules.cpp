@@ -141,8 +141,8 @@ DropReason translate_source(const NatRuleRecord* rule, IpAddress masquerade, Pen
   if (rule != nullptr) {
     pending.source_rule_index = rule->index;
     pending.source_rule_number = rule->number;
-    if (rule->translation == NatTranslation::kMasquerade && masquerade.is_unspecified())
-      return DropReason::kNatNoAddress;
+    pending.masqueraded = rule->translation == NatTranslation::kMasquerade;
+    if (pending.masqueraded && masquerade.is_unspecified()) return DropReason::kNatNoAddress;
   }
   Tuple packet = pending.packet_tuple();
   const auto choice = source_choice(rule, masquerade, packet);

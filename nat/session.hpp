@@ -63,6 +63,7 @@ class AtomicTuple {
 enum SessionFlags : uint8_t {
   kSeenReply = 1,
   kAssured = 2,  // established: never makes room for a new flow
+  kMasqueraded = 4,
 };
 
 // What a lookup by the tuple of one direction reads. Written by the owner when the session begins and ends,

@@ -158,7 +158,7 @@ void SessionTable::write(uint32_t index, const PendingSession& pending, WorkerId
   session.traffic[0].add(1, pending.first_packet.bytes);
   session.began_ms = now_ms;
   session.tcp.store(pending.tcp, kRelaxed);
-  session.flags.store(0, kRelaxed);
+  session.flags.store(pending.masqueraded ? kMasqueraded : 0, kRelaxed);
   session.protocol = pending.original.protocol;
 }
 

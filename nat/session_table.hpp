@@ -89,6 +89,9 @@ class SessionTable {
     const auto ref = lookup(tuple);
     return !ref || is_own_past_its_time(*ref, worker, now_ms);
   }
+  // What update() would say of such a packet; changes nothing. kInvalid and kAccept hold as long as nobody
+  // else updates the session.
+  Verdict judge(const SessionRef& ref, const PacketFacts& facts, uint64_t now_ms) const;
   uint32_t size() const { return size_.load(std::memory_order_relaxed); }
   uint32_t limit() const { return limit_.load(std::memory_order_relaxed); }
   uint32_t capacity() const { return capacity_; }
@@ -121,6 +124,10 @@ class SessionTable {
   // Ends sessions of `worker` that are past their time. Looks at no more than `budget`, going round; the
   // caller sees to it that each is looked at every few seconds. Returns the number ended.
   size_t age(WorkerId worker, uint64_t now_ms, size_t budget);
+  // Whether a masquerade rule translated it.
+  bool is_masqueraded(const SessionRef& ref) const {
+    return is_current(ref) && (sessions_[ref.index].flags.load(std::memory_order_relaxed) & kMasqueraded);
+  }
   // Ends one session of the calling worker, if it is current.
   void erase(const SessionRef& ref);
 

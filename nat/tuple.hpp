@@ -79,8 +79,9 @@ constexpr uint8_t icmp_type(const Tuple& t) {
   return static_cast<uint8_t>(t.destination_port.host() >> 8);
 }
 
+// Of ICMPv6 every type below 128 is one, known or not (RFC 4443 section 2.1).
 constexpr bool is_icmp_error(Family family, uint8_t type) {
-  if (family == Family::kIpv6) return type >= kIcmpv6Unreachable && type <= kIcmpv6ParameterProblem;
+  if (family == Family::kIpv6) return type < 128;
   return type == kIcmpUnreachable || type == kIcmpSourceQuench || type == kIcmpRedirect ||
          type == kIcmpTimeExceeded || type == kIcmpParameterProblem;
 }

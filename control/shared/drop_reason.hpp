@@ -25,7 +25,7 @@ enum class DropReason : uint8_t {
   // gre_input, tunnel interfaces
   kGreMalformed, kGreNoTunnel, kGreClear, kGreUnprotected, kClearFromTunnel, kVtiDown, kTunnelLoop,
   // conntrack, nat
-  kSessionInvalid, kSessionTableFull, kNatPortsExhausted, kNatClash, kNatNoAddress,
+  kSessionInvalid, kSessionTableFull, kNatPortsExhausted, kNatClash, kNatNoAddress, kNatMoved,
   // route
   kNoRoute, kRouteBlackhole, kRouteUnreachable, kRouteProhibit, kTtlExceeded, kTooBig,
   // policies
@@ -97,6 +97,7 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kNatPortsExhausted, "nat_ports_exhausted", "source_nat", "no free port for this peer in the rule's range"},
     {DropReason::kNatClash, "nat_clash", "source_nat", "another session took the translated tuple at the same moment"},
     {DropReason::kNatNoAddress, "nat_no_address", "source_nat", "masquerade on an interface that has no address"},
+    {DropReason::kNatMoved, "nat_moved", "source_nat", "a masqueraded flow whose route changed to an interface without that address: its session ended, the next packet begins another"},
     {DropReason::kNoRoute, "no_route", "route", "no route to the destination; answered with ICMP"},
     {DropReason::kRouteBlackhole, "route_blackhole", "route", "a blackhole route"},
     {DropReason::kRouteUnreachable, "route_unreachable", "route", "an unreachable route; answered with ICMP"},

@@ -7,14 +7,25 @@
 // Configuration: NAT rules, nat.sessions.
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/stop.hpp"
+#include "dataplane/stages/way_out.hpp"
 #include "nat/rewrite.hpp"
 
 namespace espalier::dataplane {
 namespace {
 
+// A session that is over is found until its owner looks at it, when the packet is settled, and then asked for
+// once more. A rehearsal settles nothing.
+std::optional<nat::SessionRef> find_session(const Context& ctx, const Packet& p) {
+  const auto session = ctx.sessions->lookup(p.tuple);
+  const nat::PacketFacts facts{.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags};
+  if (session && ctx.scratch && ctx.sessions->judge(*session, facts, ctx.now_ms) == nat::Verdict::kOver)
+    return std::nullopt;
+  return session;
+}
+
 // False: the packet goes to the session's owner.
 bool join_session(Context& ctx, rte_mbuf* mbuf, Decision& d, const nat::SessionRef& session) {
-  if (session.owner != ctx.worker && !ctx.explaining) return stop_for_worker(mbuf, session.owner);
+  if (session.owner != ctx.worker && !ctx.scratch) return stop_for_worker(mbuf, session.owner);
   d.session = session;
   return true;
 }
@@ -40,7 +51,7 @@ bool join_quoted_session(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const auto tuple = nat::icmp_error_tuple(bytes(mbuf));
   const auto session = tuple ? ctx.sessions->lookup(*tuple) : std::nullopt;
   if (!session) {
-    packet(mbuf).flags |= kInvalid;
+    if (d.way != Way::kFromGateway) packet(mbuf).flags |= kInvalid;
     return true;
   }
   if (!join_session(ctx, mbuf, d, *session)) return false;
@@ -61,6 +72,28 @@ nat::TupleSearch tuple_search(Context& ctx) {
   return {.sessions = *ctx.sessions, .random = ctx.random, .worker = ctx.worker, .now_ms = ctx.now_ms};
 }
 
+// The address of the interface that the packet leaves by. Linux asks for the next hop's network; of IPv6
+// (nf_nat_masquerade_ipv6) for the destination's.
+IpAddress masquerade(const Context& ctx, const Decision& d, InterfaceIndex out) {
+  const IpAddress towards = d.as_sent.is_v4() ? d.route.next_hop : d.as_sent.destination;
+  return ctx.tables->interfaces->address_towards(out, towards);
+}
+
+// nf_nat_oif_changed(): a masqueraded flow must not leave by another interface with the first one's address.
+// Linux compares the interfaces, which would end flows here when the list of them changes.
+bool has_moved(const Context& ctx, const Decision& d) {
+  if (!d.session || d.is_related_error || d.session->direction != nat::FlowDirection::kOriginal) return false;
+  const InterfaceIndex out = interface_for_nat(ctx, d);
+  if (!ctx.is_interface(out) || !ctx.sessions->is_masqueraded(*d.session)) return false;
+  const IpAddress source = d.as_sent.source;
+  return !ctx.interface(out).has_address(source) && masquerade(ctx, d, out) != source;
+}
+
+bool end_moved(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
+  if (!ctx.scratch) ctx.sessions->erase(*d.session);
+  return stop(mbuf, DropReason::kNatMoved);
+}
+
 }  // namespace
 
 bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
@@ -69,9 +102,11 @@ bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!ctx.tables->tracks(p.tuple.family())) return true;
   if (p.flags & kIcmpError) {
     // An error that the gateway made quotes the packet as its sender knows it: nothing is left to translate.
-    return d.way == Way::kFromGateway || join_quoted_session(ctx, mbuf, d);
+    // Its host knows packets as destination NAT made them.
+    const bool as_sender_knows = d.way == Way::kFromGateway && !(p.flags & kFromHost);
+    return as_sender_knows || join_quoted_session(ctx, mbuf, d);
   }
-  if (const auto session = ctx.sessions->lookup(p.tuple)) {
+  if (const auto session = find_session(ctx, p)) {
     if (!join_session(ctx, mbuf, d, *session)) return false;
     follow_session(ctx, d);
     if (d.session) return true;
@@ -97,11 +132,12 @@ bool destination_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 }
 
 bool source_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
-  if (!d.pending) return true;
+  if (!d.pending) return !has_moved(ctx, d) || end_moved(ctx, mbuf, d);
   const bool is_protected = d.first_sa != nullptr || (packet(mbuf).flags & kEncrypted);
-  const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, d.route.interface, is_protected);
-  const IpAddress masquerade = ctx.tables->interfaces->address_towards(d.route.interface, d.route.next_hop);
-  const DropReason reason = nat::translate_source(rule, masquerade, *d.pending, tuple_search(ctx));
+  const InterfaceIndex out = interface_for_nat(ctx, d);
+  const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, out, is_protected);
+  const DropReason reason =
+      nat::translate_source(rule, masquerade(ctx, d, out), *d.pending, tuple_search(ctx));
   d.as_sent = d.pending->packet_tuple();
   return reason == DropReason::kNone || stop(mbuf, reason);
 }

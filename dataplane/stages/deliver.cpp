@@ -34,7 +34,7 @@ void learn_path_mtu(Context& ctx, uint32_t mtu_bytes, std::span<const uint8_t> p
   const uint64_t high = next >> 32;  // the quote has the low half; a number of the half before was sent, too
   const uint64_t quoted = high << 32 | esp.sequence.host();
   if (quoted >= next && high == 0) return;
-  sa->learn_path_mtu(mtu_bytes, ctx.now_ms);
+  if (!ctx.scratch) sa->learn_path_mtu(mtu_bytes, ctx.now_ms);
 }
 
 // Answers with a copy, so that the request is counted and freed like every other packet.
@@ -49,8 +49,10 @@ void answer_ping(Context& ctx, rte_mbuf* request, const Decision& d) {
     nat::apply(nat::make_rewrite(p.tuple, d.before_snat), bytes(reply).data(), l4_header(reply),
                p.ip_bytes - p.l4_offset);
   const InterfaceIndex in = p.in;
+  const uint8_t story = answer_story(p.story);
   if (turn_echo_into_reply(reply, ctx.next_ip_id())) {
     packet(reply).again = Entry::kMade;
+    packet(reply).story = story;
     packet(reply).out = in;  // for link-local addresses
     if (ctx.again.push(reply)) return ctx.stats->made.add(1);
   }

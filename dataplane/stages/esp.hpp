@@ -18,6 +18,9 @@ bool is_esp(const Context& ctx, rte_mbuf* mbuf);
 // One byte 0xff for a port of ESP in UDP.
 bool is_nat_keepalive(const Context& ctx, rte_mbuf* mbuf);
 
+// Whether a packet that came by `path` came by what the policy's templates ask for, and by no further tunnel.
+bool fits_templates(const PolicyRecord& policy, const PathInfo& path);
+
 // Decrypts what is ESP among the packets, all layers of it. Sets a reason on what must not go on, and on the
 // others the record of what was inside. True where a packet was decrypted.
 bool decrypt(Context& ctx, MbufSpan packets);

@@ -12,6 +12,7 @@
 #include "dataplane/stages/outer_header.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/runs.hpp"
+#include "dataplane/stages/sa_use.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "dataplane/stages/way_out.hpp"
 
@@ -151,20 +152,23 @@ struct OuterWay {
 // The record of the packet that it is now: ESP on the way to the peer.
 void become_outer(const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
-  const bool from_host = p.flags & kFromHost;
+  const bool from_host = (p.flags & kFromHost) && !p.into_tunnel;
   p.ip_bytes = mbuf->data_len;
   p.flags = static_cast<uint16_t>((p.flags | kEncrypted) &
                                   ~(kReassembled | kFromHost | kAboutProtected | kMustProtect));
   p.fragment_limit = 0;
   p.into_tunnel = false;
   take_outer_tuple(sa, p.tuple);
+  // Linux cuts what the host sent to what fits inside, since it looks at the inner packet's path; what went
+  // through a vti was forwarded to it.
+  const uint32_t kept_bytes = sa.mode() == EspMode::kTransport ? p.l4_offset : 0;
+  const uint32_t way_mtu = sa.mode() == EspMode::kTransport ? p.mtu_bytes : way.mtu_bytes;
+  p.mtu_bytes = from_host ? sa.shape().inner_mtu(way_mtu, kept_bytes) : way_mtu;
   if (sa.mode() == EspMode::kTransport) return;
   p.l4_offset = sa.shape().outer_bytes;
   p.out = way.route.interface;
   p.next_hop = way.route.next_hop;
   p.neighbor = way.neighbor.value;
-  // Linux cuts what the host sent to what fits inside, since it looks at the inner packet's path.
-  p.mtu_bytes = from_host ? sa.shape().inner_mtu(way.mtu_bytes, 0) : way.mtu_bytes;
 }
 
 void finish_udp_checksums(MbufSpan run, std::span<const crypto::EspJob> jobs) {
@@ -181,10 +185,10 @@ DropReason why_no_number(SequenceStop stop) {
 }
 
 // Packets of the run that the SA may take: room, limits. Returns how many, at the front.
-size_t admit(const Sa& sa, MbufSpan run) {
+size_t admit(const Context& ctx, const Sa& sa, MbufSpan run) {
   return partition(run, [&](rte_mbuf* mbuf) {
     if (!make_room(sa, mbuf)) return stop(mbuf, DropReason::kEspTooLong);
-    return !sa.is_limited() || sa.count_within_limits(packet(mbuf).ip_bytes) ||
+    return !sa.is_limited() || count_within_limits(ctx, sa, packet(mbuf).ip_bytes) ||
            stop(mbuf, DropReason::kEspOutExpired);
   });
 }
@@ -202,10 +206,10 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
     way.neighbor = ctx.neighbors->find(way.route.interface, way.route.next_hop);
   }
   if (sa.counters().has_expired(kExpiredHard)) return refuse(run, DropReason::kOutNoState);
-  const size_t ready = admit(sa, run);
-  const SequenceRun numbers = sa.outbound().take(static_cast<uint32_t>(ready));
+  const size_t ready = admit(ctx, sa, run);
+  const SequenceRun numbers = take_numbers(ctx, sa, static_cast<uint32_t>(ready));
   if (numbers.stop == SequenceStop::kNotReserved)
-    CellCounters::add(sa.counters().no_reserve, ready - numbers.granted);
+    count(ctx, sa.counters().no_reserve, ready - numbers.granted);
   refuse(run.subspan(numbers.granted, ready - numbers.granted), why_no_number(numbers.stop));
 
   std::array<crypto::EspJob, kBurst * 2> jobs;
@@ -215,11 +219,12 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
     jobs[i] = encapsulate(ctx, sa, run[i], numbers.first + i);
     become_outer(sa, way, run[i]);
   }
-  ctx.esp->seal(sa.key(), {jobs.data(), numbers.granted});
+  // A rehearsal takes no number, so there is no nonce that it could encrypt with.
+  if (!ctx.scratch) ctx.esp->seal(sa.key(), {jobs.data(), numbers.granted});
   if (sa.has(kSaEncap)) finish_udp_checksums(run.first(numbers.granted), jobs);
   if (sa.is_limited()) return;
-  CellCounters::add(sa.counters().packets, numbers.granted);
-  CellCounters::add(sa.counters().bytes, bytes);
+  count(ctx, sa.counters().packets, numbers.granted);
+  count(ctx, sa.counters().bytes, bytes);
 }
 
 // The next template's SA, if the policy has one more.

@@ -223,7 +223,10 @@ bool gather(Context& ctx, rte_mbuf*& mbuf) {
 }
 
 bool parse_frame(Context& ctx, rte_mbuf*& mbuf, ReceivedCount& received) {
+  const uint8_t story = ctx.observer ? packet(mbuf).story : 0;
   make_fresh(mbuf).in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
+  if (story) [[unlikely]]
+    packet(mbuf).story = story;
   if (mbuf->nb_segs != 1 && !gather(ctx, mbuf)) return false;
   Packet& p = packet(mbuf);
   uint16_t ether_type = 0;

@@ -43,14 +43,11 @@ bool take_layer(const PolicyTemplate& wanted, const PathInfo& path, size_t& from
   return optional;
 }
 
-// Templates are applied from the first on, so a packet comes by the SA of the last one first.
-bool fits_templates(const PolicyRecord& policy, const PathInfo& path) {
-  size_t from = 0;
-  for (size_t t = policy.templates; t-- > 0;)
-    if (!take_layer(policy.tmpl[t], path, from)) return false;
-  for (; from < path.count; ++from)
-    if (path.layers[from].mode != EspMode::kTransport) return false;
-  return true;
+// secpath_has_nontransport(): what came by transport mode was for the gateway's own address anyway, so it may
+// come where no policy asks for it.
+bool is_all_transport(const PathInfo& path, size_t from) {
+  return std::all_of(path.layers.begin() + from, path.layers.begin() + path.count,
+                     [](const PathInfo::Layer& layer) { return layer.mode == EspMode::kTransport; });
 }
 
 bool within_selectors(const PathInfo& path, const Tuple& tuple) {
@@ -64,7 +61,7 @@ DropReason judge_inbound(const Context& ctx, const Packet& p, const PolicyRecord
   static constexpr PathInfo kNoPath{};
   const PathInfo* path = p.path == kClear ? &kNoPath : ctx.sad->path_info(p.path);
   if (path && !within_selectors(*path, p.tuple)) return DropReason::kInStateMismatch;
-  if (!policy) return p.path == kClear ? DropReason::kNone : DropReason::kInNoPolicy;
+  if (!policy) return path && is_all_transport(*path, 0) ? DropReason::kNone : DropReason::kInNoPolicy;
   switch (policy->action) {
     case PolicyAction::kDiscard:
       return DropReason::kInPolicyBlock;
@@ -83,9 +80,19 @@ struct OutAnswer {
 
 // The SA of a transport mode template is for one pair of hosts.
 bool serves(const Sa& sa, const Tuple& tuple) {
-  if (!sa.covers(tuple)) return false;
   return sa.mode() == EspMode::kTunnel ||
          (sa.source() == tuple.source && sa.destination() == tuple.destination);
+}
+
+// xfrm_tmpl_resolve() holds the packet itself against the selectors of all SAs, those of the outer templates
+// too.
+bool all_cover(const Context& ctx, const PolicyRecord& policy, const Tuple& tuple) {
+  for (size_t at = 0; at < policy.templates; ++at) {
+    const SaIndex index = ctx.tables->policy_sas->at(policy.index, at);
+    const Sa* sa = index == kNoSa ? nullptr : ctx.sad->at(index);
+    if (sa && !sa->covers(tuple)) return false;
+  }
+  return true;
 }
 
 OutAnswer find_sa(const Context& ctx, const PolicyRecord* policy, const Tuple& tuple) {
@@ -96,7 +103,8 @@ OutAnswer find_sa(const Context& ctx, const PolicyRecord* policy, const Tuple& t
   const SaIndex index = next_sa(ctx, *policy, at);
   if (at == policy->templates) return {.policy = policy};  // all of its templates are optional, and absent
   const Sa* sa = index == kNoSa ? nullptr : ctx.sad->at(index);
-  const bool usable = sa && serves(*sa, tuple) && protected_mtu(ctx, *policy, tuple.family(), 65535) != 0;
+  const bool usable = sa && serves(*sa, tuple) && all_cover(ctx, *policy, tuple) &&
+                      protected_mtu(ctx, *policy, tuple.family(), 65535) != 0;
   return {.policy = policy,
           .sa = usable ? sa : nullptr,
           .reason = usable ? DropReason::kNone : DropReason::kOutNoState};
@@ -151,8 +159,12 @@ bool enter_vti(const Context& ctx, rte_mbuf* mbuf, Decision& d) {
       find_sa(ctx, ctx.tables->spd->lookup(Direction::kOut, d.as_sent, vti, vti), d.as_sent);
   d.policy = found.policy;
   d.sa = found.sa;
-  if (found.reason != DropReason::kNone) return stop(mbuf, found.reason);
-  return found.sa != nullptr || stop(mbuf, DropReason::kVtiDown);
+  if (found.sa != nullptr && found.reason == DropReason::kNone) return true;
+  // vti_xmit() calls that a link failure, behind source NAT.
+  d.answer = {.reason = IcmpReason::kHostUnreachable};
+  d.answer_about = d.as_sent.source;
+  d.answer_after_ttl = true;
+  return stop(mbuf, found.reason != DropReason::kNone ? found.reason : DropReason::kVtiDown);
 }
 
 // The GRE packet asks for itself when it is made; here is asked how large it may become.
@@ -169,6 +181,14 @@ bool enter_gre(const Context& ctx, rte_mbuf* mbuf, Decision& d, const GreTunnel&
 }
 
 }  // namespace
+
+// Templates are applied from the first on, so a packet comes by the SA of the last one first.
+bool fits_templates(const PolicyRecord& policy, const PathInfo& path) {
+  size_t from = 0;
+  for (size_t t = policy.templates; t-- > 0;)
+    if (!take_layer(policy.tmpl[t], path, from)) return false;
+  return is_all_transport(path, from);
+}
 
 bool in_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const Packet& p = packet(mbuf);
@@ -195,16 +215,19 @@ bool out_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 
 bool size(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const Packet& p = packet(mbuf);
-  const uint32_t mtu = least_mtu(p, mtu_of(ctx, way_of(d), p.tuple.family()));
-  if (!exceeds(mbuf, mtu)) return true;
-  d.answer_after_ttl = d.sa && !p.tuple.is_v4();  // Linux asks on the output path of IPv6
-  return too_big(d, mbuf, mtu);
+  // Of IPv6 Linux asks here whether the link bears the packet, and on the output path whether ESP leaves
+  // room.
+  const bool later = d.sa && !p.tuple.is_v4();
+  const uint32_t mtu = later ? ctx.interface(d.route.interface).mtu_bytes
+                             : least_mtu(p, mtu_of(ctx, way_of(d), p.tuple.family()));
+  return !exceeds(mbuf, mtu) || too_big(d, mbuf, mtu);
 }
 
 bool out_policy_after_snat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const bool snat =
       d.as_sent.source != d.before_snat.source || d.as_sent.source_port != d.before_snat.source_port;
-  if (!snat || (packet(mbuf).flags & kEncrypted)) return true;
+  if (packet(mbuf).flags & kEncrypted) return true;
+  if (!snat) return !d.sa || d.way == Way::kFromGateway || d.as_sent.is_v4() || fits_behind_ttl(ctx, mbuf, d);
   const OutAnswer found = ask_out_policy(ctx, packet(mbuf), d.as_sent, d.route.interface);
   d.looked_up_again = true;
   d.policy = found.policy;

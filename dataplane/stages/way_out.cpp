@@ -29,6 +29,18 @@ WayOut way_of(const Decision& d) {
           .gre_out = d.gre_out};
 }
 
+InterfaceIndex interface_for_nat(const Context& ctx, const Decision& d) {
+  if (!d.first_sa) return d.route.interface;
+  for (size_t at = d.first_policy->templates; at-- > 0;) {
+    const SaIndex index = ctx.tables->policy_sas->at(d.first_policy->index, at);
+    const Sa* sa = index == kNoSa ? nullptr : ctx.sad->at(index);
+    if (!sa || sa->mode() == EspMode::kTransport) continue;
+    const RouteResult& route = ctx.tables->outer_route(*sa).route;
+    return route.verdict == RouteVerdict::kForward ? route.interface : d.route.interface;
+  }
+  return d.route.interface;
+}
+
 bool protects(const Context& ctx, PolicyIndex policy) {
   return policy != kNoPolicy && (*ctx.tables->spd)[policy].action == PolicyAction::kProtect;
 }

@@ -15,6 +15,10 @@ struct WayOut {
 
 WayOut way_of(const Decision& d);
 
+// The interface that source NAT takes the packet for leaving by: where a policy protects it, the outermost
+// tunnel's own one, which the inner route need not lead to (Linux: the device of the XFRM bundle).
+InterfaceIndex interface_for_nat(const Context& ctx, const Decision& d);
+
 // Whether the policy protects at all, or lets pass in clear.
 bool protects(const Context& ctx, PolicyIndex policy);
 

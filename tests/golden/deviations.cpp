@@ -59,7 +59,7 @@ std::optional<Expected> drop_ce_on_not_ect(const std::vector<Fields>& input) {
 
 std::optional<Expected> drop_clear_from_tunnel(const Step& step) {
   if (!step.clear_from_tunnel) return std::nullopt;
-  return all_dropped("clear_from_tunnel", step.input.size());
+  return all_dropped("clear_from_tunnel", std::nullopt);  // fragments are put together before
 }
 
 // The outer source of the packet, if its SA has another peer.
@@ -99,10 +99,11 @@ bool is_redirect(const Fields& fields) {
   return has_number(fields, "ip.icmp.type", kRedirect) || has_number(fields, "ip.icmp6.type", kRedirect6);
 }
 
-// An ICMP error that is not inside of anything.
+// An ICMP error that is not inside of ESP.
 bool is_clear_error(const Fields& fields) {
   return std::any_of(fields.begin(), fields.end(), [](const Field& field) {
-    return field.path.starts_with("ip.icmp.quote.") || field.path.starts_with("ip.icmp6.quote.");
+    const size_t quote = field.path.find(".quote.");
+    return quote != std::string::npos && field.path.find(".esp.") > quote;
   });
 }
 

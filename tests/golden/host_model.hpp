@@ -9,8 +9,8 @@ namespace espalier::test {
 // The UDP datagram in an IPv4 or IPv6 packet; nothing for other packets and for fragments.
 std::optional<Datagram> datagram_of(ByteView packet);
 
-// ICMP port unreachable about an IPv4 packet, as Linux sends it (RFC 1812 section 4.3.2.3: up to 576 bytes);
-// nothing for IPv6.
-std::optional<Bytes> port_unreachable(ByteView packet);
+// ICMP port unreachable about a packet, as Linux sends it: up to 576 bytes (RFC 1812 section 4.3.2.3), of
+// IPv6 up to 1280; nothing for what is no packet. `ip_id` is the answer's, if it is of IPv4.
+std::optional<Bytes> port_unreachable(ByteView packet, uint16_t ip_id);
 
 }  // namespace espalier::test

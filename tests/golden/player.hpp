@@ -12,7 +12,7 @@ namespace espalier::test {
 enum class Cache : uint8_t {
   kCold,  // the flow cache is off: every packet takes the slow path
   kWarm,  // each step's packets are first run once in vain, SA numbers put back: the fast path is compared
-          // (not where an SA has a limit, which it would use up)
+          // (not where an SA has a limit, which it would use up, nor what Linux drops)
   kInvalidated,  // all flow entries are made stale between every two packets
 };
 

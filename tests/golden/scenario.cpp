@@ -165,7 +165,7 @@ Result<Scenario> load_scenario(const fs::path& folder) {
       if (auto done = load_frames(entry.path(), scenario); !done)
         return std::unexpected(std::move(done).error());
   for (const Step& step : scenario.steps)
-    if (step.input.empty()) return fail("{}: step {} has no input", folder.string(), step.id);
+    if (step.input.empty() && !step.skip) return fail("{}: step {} has no input", folder.string(), step.id);
   return scenario;
 }
 

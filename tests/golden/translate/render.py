@@ -43,7 +43,7 @@ def configuration(gateway, rule_sets, settings):
         listing("neighbors", [group({"interface": link, "address": address, "mac": mac})
                               for (link, address), mac in gateway.neighbors.items()
                               if gateway.link_for_connected(address)]),
-        _nat("nat", rule_sets[0], any(each.tracks for each in rule_sets), settings),
+        _nat("nat", rule_sets[0], any(each.tracks and not each.translates() for each in rule_sets), settings),
         _nat("nat66", rule_sets[1], False, None),
         "icmp = { rate = 0; };\n",
         _xfrm(gateway),

@@ -13,6 +13,7 @@ from . import expectations, ip_batch, random_values, render, rule_sets, settings
 from .model import Gateway, Unsupported
 
 SOCKET = re.compile(r"udp socket (\d+) from (\S+):(\d+): ([0-9a-f]*)")
+RULES = {"iptables": 4, "ip6tables": 6}  # families
 HOST_IP_ID = 0x7000  # what the host's own packets get, so that no two of them have the same
 
 
@@ -62,6 +63,7 @@ class Translation:
         self.recording = recording
         self.settings = settings.read(recording.scenario)
         self.gateway = Gateway(recording.scenario)
+        self.rules = {key: recording.scenario.get(key, "") for key in RULES}
         self.texts = []  # of the configurations, in the order of their first use
         self.keys = {}
         ip_batch.apply(self.gateway, recording.scenario.get("ip", ""))
@@ -89,8 +91,7 @@ class Translation:
         }
 
     def _note_configuration(self):
-        rules = [rule_sets.read(self.recording.scenario.get(key, ""), family, self.gateway)
-                 for key, family in (("iptables", 4), ("ip6tables", 6))]
+        rules = [rule_sets.read(self.rules[key], family, self.gateway) for key, family in RULES.items()]
         if any(each.sets_marks for each in rules) and any(
                 thing.mark is not None for thing in self.gateway.states + self.gateway.policies):
             raise Unsupported("rules that set marks, and states or policies that ask for them")
@@ -103,8 +104,9 @@ class Translation:
         step = {"id": recorded["id"], "note": recorded.get("note", ""), "in": recorded["in"],
                 "linux": recorded["counters"], "drops": expectations.drops(recorded, self.settings.host_path, self._waits(number, recorded)),
                 "wait_ms": int(1000 * given.get("wait", 0))}
-        if given.get("ip"):
-            ip_batch.apply(self.gateway, given["ip"])
+        if given.get("ip") or any(key in given for key in RULES):
+            ip_batch.apply(self.gateway, given.get("ip", ""))
+            self.rules |= {key: given[key] for key in RULES if key in given}
             self._note_configuration()
             step["config"] = f"espalier.{len(self.texts) - 1}.conf"
         if recorded["in"] == "local":
@@ -122,6 +124,8 @@ class Translation:
         return not recorded["out"] and any(random_values.is_fragment(frame) for frame in frames)
 
     def _why_not_played(self, given, recorded):
+        if not recorded["sent"]:
+            return "never sent: what it answers had no output"
         chain = expectations.filtered(recorded, self.dropping_chains)
         if chain:
             return f"dropped by a rule of filter {chain}"
@@ -138,8 +142,9 @@ class Translation:
         """What the host's kernel would hand over: the recorder's sockets send zeros."""
         head, body = packet.parse_ip(self.builder.build(given)[0])[:2]
         datagram = packet.udp(head["src"], head["dst"], body["sport"], body["dport"], bytes(body["payload"]))
-        return packet.ip(head["src"], head["dst"], packet.UDP, datagram, ttl=head["ttl"], tos=head["tos"],
-                         df=head.get("df", False), ipid=HOST_IP_ID + number)
+        df = head.get("df", False)
+        return packet.ip(head["src"], head["dst"], packet.UDP, datagram, ttl=head["ttl"], tos=head["tos"], df=df,
+                         ipid=0 if df else HOST_IP_ID + number)
 
     def _clear_from_tunnel(self, number):
         """Whether packets came in clear whose source is behind a tunnel interface (deviation 3)."""

@@ -59,7 +59,7 @@ void become_gre(const GreTunnel& tunnel, rte_mbuf* mbuf) {
 }
 
 // Linux's ip_tunnel_xmit: the DSCP is the tunnel's own (0), ECN and a TTL of 0 are the inner packet's, DF is
-// set.
+// set. Its ip6_tnl_xmit copies no ECN.
 bool wrap(Context& ctx, const GreTunnel& tunnel, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
   if (p.depth >= kMaxDepth) return stop(mbuf, DropReason::kTunnelLoop);
@@ -68,7 +68,7 @@ bool wrap(Context& ctx, const GreTunnel& tunnel, rte_mbuf* mbuf) {
   const OuterFields fields{
       .source = tunnel.local,
       .destination = tunnel.remote,
-      .traffic_class = encapsulated_ecn(traffic_class(mbuf)),
+      .traffic_class = tunnel.local.is_v4() ? encapsulated_ecn(traffic_class(mbuf)) : uint8_t{0},
       .hop_limit = tunnel.ttl ? tunnel.ttl : hop_limit(mbuf),
       .protocol = kProtoGre,
       .dont_fragment = true,

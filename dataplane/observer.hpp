@@ -6,12 +6,15 @@
 // what it sends and drops itself. An observer may allocate; it must bound its own work per packet.
 #pragma once
 
+#include <vector>
+
 #include "dataplane/packet.hpp"
 
 namespace espalier::dataplane {
 
 struct Context;
 struct Decision;
+class Sa;
 
 class Observer {
  public:
@@ -25,6 +28,9 @@ class Observer {
   virtual void passed(const Context& ctx, size_t stage, MbufSpan kept, MbufSpan stopped) = 0;
   // A packet walked the first-packet stages; `stopped_at` as walk() tells it (stages/first_packet.hpp).
   virtual void decided(const Context& ctx, rte_mbuf* mbuf, const Decision& decision, size_t stopped_at) = 0;
+  // The SA is about to encrypt a run of packets; it has decrypted one, which is now what was inside.
+  virtual void encrypting(const Sa&, MbufSpan) {}
+  virtual void decrypted(const Sa&, rte_mbuf*) {}
   // A whole frame is given to the device of the interface.
   virtual void sent(rte_mbuf* frame, InterfaceIndex out) = 0;
   // A packet ends here, for this reason; also those that the gateway used up (drop_reason.hpp).
@@ -34,5 +40,8 @@ class Observer {
   Observer() = default;
   ~Observer() = default;  // owned by who made it, never deleted through this
 };
+
+// By thread: each worker's, and the main lcore's.
+using Observers = std::vector<Observer*>;
 
 }  // namespace espalier::dataplane

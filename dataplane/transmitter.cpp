@@ -80,7 +80,10 @@ void Transmitter::flush(uint16_t port) {
     sent = rte_eth_tx_burst(port, to.queue, buffer.packets, buffer.count);
   }
   count_sent({buffer.sent, sent});
-  for (uint16_t i = sent; i < buffer.count; ++i) drop(buffer.packets[i], DropReason::kTransmitFull);
+  for (uint16_t i = sent; i < buffer.count; ++i) {
+    packet(buffer.packets[i]).is_frame = true;
+    drop(buffer.packets[i], DropReason::kTransmitFull);
+  }
   buffer.count = 0;
   waiting_ &= ~(uint64_t{1} << port);
 }

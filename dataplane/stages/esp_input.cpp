@@ -126,6 +126,7 @@ bool is_malformed(const Sa& sa, rte_mbuf* mbuf) {
 // The record of what came out of `sa`.
 void note_path(const Context& ctx, const Sa& sa, Packet& p) {
   p.path = ctx.sad->path_after(p.path, sa);
+  p.last_sa = sa.index();
   p.flags |= kCameProtected;
   p.flags &= ~kReassembled;
   p.fragment_limit = 0;
@@ -232,6 +233,8 @@ void accept(Context& ctx, Run& run, std::span<const crypto::Verdict> verdicts) {
     }
     if (run.sa.has(kSaEncap)) run.sa.peer_watch().see({p.tuple.source, p.tuple.source_port});
     if (!decapsulate(ctx, run.sa, mbuf, run.jobs[i])) continue;
+    if (ctx.observer) [[unlikely]]
+      ctx.observer->decrypted(run.sa, mbuf);
     ++packets;
     bytes += p.ip_bytes;
   }

@@ -157,6 +157,7 @@ void become_outer(const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
                                   ~(kReassembled | kFromHost | kAboutProtected | kMustProtect));
   p.fragment_limit = 0;
   p.into_tunnel = false;
+  p.last_sa = sa.index();
   take_outer_tuple(sa, p.tuple);
   if (sa.mode() == EspMode::kTransport) return;
   p.l4_offset = sa.shape().outer_bytes;
@@ -207,6 +208,9 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
   if (numbers.stop == SequenceStop::kNotReserved)
     CellCounters::add(sa.counters().no_reserve, ready - numbers.granted);
   refuse(run.subspan(numbers.granted, ready - numbers.granted), why_no_number(numbers.stop));
+
+  if (ctx.observer) [[unlikely]]
+    ctx.observer->encrypting(sa, run.first(numbers.granted));
 
   std::array<crypto::EspJob, kBurst * 2> jobs;
   uint64_t bytes = 0;

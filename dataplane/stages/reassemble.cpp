@@ -9,6 +9,8 @@ namespace espalier::dataplane {
 namespace {
 
 void dispose_of_lost(Context& ctx, rte_mbuf* lost) {
+  if (ctx.observer) [[unlikely]]
+    ctx.observer->ended(lost, packet(lost).reason);
   ctx.stats->drops[packet(lost).in.value][static_cast<size_t>(packet(lost).reason)].add(1);
   rte_pktmbuf_free(lost);
 }

@@ -170,7 +170,7 @@ class Gateway {
 
   // gateway_taps.cpp
   void publish_taps();
-  void follow_taps();
+  void end_unread_taps();
 
   // gateway_rows.cpp
   message::InterfaceRow interface_row(const Interface& interface) const;

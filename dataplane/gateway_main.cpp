@@ -186,7 +186,7 @@ uint32_t Gateway::poll_main() {
     main_statistics().heartbeat.add(1);
     follow_sas();
     follow_links();
-    follow_taps();
+    end_unread_taps();
     resolver_.tick(now, output);
   }
   handled += poll_host();

@@ -28,9 +28,7 @@ void Gateway::publish_taps() {
   taps_->forget_ended();
 }
 
-void Gateway::follow_taps() {
-  if (taps_->empty()) return;
-  taps_->follow_sas();
+void Gateway::end_unread_taps() {
   if (taps_->end_unread(clock_.now_ms())) publish_taps();
 }
 

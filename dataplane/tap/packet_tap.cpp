@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <ctime>
+#include <set>
+#include <tuple>
 
 namespace espalier::dataplane {
 namespace {
@@ -70,8 +72,17 @@ void PacketTap::take(uint16_t thread, std::string_view text, const Sighting& see
 
 void PacketTap::follow_sas() {
   if (!options_.one_tunnel) return;
-  sas_.follow(sad_, [this](const Sa& sa) {
+  const auto is_named = [this](const Sa& sa) {
     return options_.spi.value != 0 ? sa.spi() == options_.spi : sa.name().view() == options_.tunnel.view();
+  };
+  std::set<std::tuple<Direction, Reqid, IpAddress, IpAddress>> other_directions;
+  sad_.for_each([&](const Sa& sa) {
+    const Direction other = sa.direction() == Direction::kIn ? Direction::kOut : Direction::kIn;
+    if (is_named(sa)) other_directions.emplace(other, sa.reqid(), sa.destination(), sa.source());
+  });
+  sas_.follow(sad_, [&](const Sa& sa) {
+    return is_named(sa) ||
+           other_directions.contains({sa.direction(), sa.reqid(), sa.source(), sa.destination()});
   });
 }
 

@@ -22,20 +22,23 @@ struct TapOptions {
   bool trace = false;
   PacketFilter ethernet, ip;  // for bytes that begin with an Ethernet or an IP header
   uint32_t snap_bytes = message::kMaxTapBytes;
-  bool one_tunnel = false;  // the SAs with this SPI or, where it is 0, this name
+  // The SAs with this SPI or, where it is 0, this name, and those of the other direction: between the same
+  // addresses, with the same reqid.
+  bool one_tunnel = false;
   Spi spi;
   Name tunnel;
 };
 
-// The SAs that a tap wants, as a bit per slot. Writer: main lcore, as SAs come and go; readers: any.
+// SAs as a bit per slot. Writer: main lcore; readers: any.
 class SaSet {
  public:
   explicit SaSet(uint32_t capacity) : words_((capacity + 63) / 64) {}
+  // From now on those for which `is_wanted(sa)` holds.
+  template <class IsWanted>
+  void follow(const Sad& sad, IsWanted is_wanted);
   bool has(SaIndex sa) const {
     return words_[sa.value / 64].load(std::memory_order_relaxed) >> (sa.value % 64) & 1;
   }
-  template <class IsWanted>
-  void follow(const Sad& sad, IsWanted is_wanted);
 
  private:
   std::vector<std::atomic<uint64_t>> words_;
@@ -68,7 +71,7 @@ class PacketTap {
   // The same for the text of a story, which no filter is asked about.
   void take(uint16_t thread, std::string_view text, const Sighting& seen);
 
-  // Main lcore.
+  // Main lcore. After SAs came or went.
   void follow_sas();
   // The oldest record of all threads: a message::TapPacket and its bytes; empty if there is none.
   std::span<const uint8_t> front();

@@ -28,7 +28,6 @@ class Taps {
 
   // After SAs came or went.
   void follow_sas();
-  bool empty() const { return running_.empty(); }
 
   // For the snapshot: by thread; null while there are no taps. What it points to lives until the set changes
   // and forget_ended() is called.

@@ -99,8 +99,8 @@ class Gateway {
   // per stage, the last one says what would leave.
   Result<std::vector<message::TextRow>> explain(const message::Explain& question);
 
-  // Taps (tap/taps.hpp): packets for `capture` and `trace`. Errors are Taps::start()'s. find_tap() is null and
-  // end_tap() false for one that ended; finding one counts as reading it.
+  // Taps (tap/taps.hpp): packets for `capture` and `trace`. Errors are Taps::start()'s. find_tap() is null
+  // and end_tap() false for one that ended; finding one counts as reading it.
   Result<uint64_t> start_tap(TapOptions options);
   PacketTap* find_tap(uint64_t id);
   bool end_tap(uint64_t id);

@@ -26,6 +26,7 @@ void Gateway::begin_round() {
   context_.tables = tables_.get();
   context_.observer = tables_->observer(context_.worker);
   transmitter_.observe(context_.observer);
+  if (context_.observer) context_.observer->received(context_, {});  // nothing; with these tables from now on
   context_.now_ms = clock_.now_ms();
 }
 

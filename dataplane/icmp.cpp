@@ -292,6 +292,7 @@ rte_mbuf* make_icmp_error(rte_mbuf* about, IcmpAnswer answer, IpAddress source, 
   finish_own_packet(error, family, own, {});
   const bool came_protected = (packet(about).flags & kCameProtected) || packet(about).path != kClear;
   packet(error).flags |= kIcmpError | (came_protected ? kAboutProtected : 0);
+  packet(error).story = answer_story(packet(about).story);
   return error;
 }
 

@@ -21,7 +21,12 @@ class Observer {
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
 
-  // Frames as a port received them, Ethernet header in front; their records are not made yet.
+  // Whether it follows packets through the stages; entering(), passed() and decided() are not called else,
+  // and received() need not choose.
+  bool follows() const { return follows_; }
+  // Frames as a port received them, Ethernet header in front; their records are not made yet, but for their
+  // story: it has to be set here, of each frame to 0 or what the observer follows it by, and `parse` keeps
+  // it.
   virtual void received(const Context& ctx, MbufSpan frames) = 0;
   // A burst is about to enter a stage of kEveryPacket, and went through it: `stopped` carry a reason.
   virtual void entering(const Context& ctx, size_t stage, MbufSpan burst) = 0;
@@ -37,8 +42,11 @@ class Observer {
   virtual void ended(rte_mbuf* mbuf, DropReason reason) = 0;
 
  protected:
-  Observer() = default;
+  explicit Observer(bool follows = true) : follows_(follows) {}
   ~Observer() = default;  // owned by who made it, never deleted through this
+
+ private:
+  bool follows_;
 };
 
 // By thread: each worker's, and the main lcore's.

@@ -82,6 +82,8 @@ enum class LocalService : uint8_t {
 };
 
 struct alignas(64) Packet {
+  static constexpr uint8_t kAnswerStory = 128;  // in `story`: it is the gateway's own answer in that story
+
   // These three are the flow's key (flow_cache.hpp).
   Tuple tuple;  // as received; for ICMP queries see Tuple
   SecurityPath path;
@@ -108,7 +110,7 @@ struct alignas(64) Packet {
   uint8_t templates = 0;           // of `policy`
   LocalService service{};          // set by flow_lookup
   bool into_tunnel = false;        // `out` is a vti or gre interface that takes the packet
-  uint8_t story = 0;               // which of the observer's stories it is part of; 0: none
+  uint8_t story = 0;               // the observer's story that it is part of, with kAnswerStory; 0: none
   bool is_frame = false;           // the data begins with the Ethernet header: dropped by parse, or when sent
   SaIndex last_sa = kNoSa;         // that it came out of or went into last
   uint8_t reserved[16] = {};
@@ -142,6 +144,10 @@ inline Ipv4Header& ipv4_header(rte_mbuf* mbuf) {
 }
 inline Ipv6Header& ipv6_header(rte_mbuf* mbuf) {
   return *rte_pktmbuf_mtod(mbuf, Ipv6Header*);
+}
+// What the gateway's own answer to a packet of this story belongs to.
+constexpr uint8_t answer_story(uint8_t story) {
+  return story == 0 ? uint8_t{0} : static_cast<uint8_t>(story | Packet::kAnswerStory);
 }
 // By the header itself; the record may be that of what is inside.
 inline bool is_ipv4(rte_mbuf* mbuf) {

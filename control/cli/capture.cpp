@@ -134,8 +134,9 @@ void describe_capture(po::options_description& options) {
       ("point", po::value<std::string>()->value_name("P"),
        "rx, plain, tx, drop, or several with commas between them; default: all")  //
       ("tunnel", po::value<std::string>()->value_name("T"),
-       "only packets of the SA of this name or SPI (0x...) and of its other direction: their ESP at rx and tx, what "
-       "is inside at plain, and what was dropped of either")  //
+       "only packets of the SA of this name or SPI (0x...) and of its other direction: their ESP at rx and "
+       "tx, what "
+       "is inside at plain, and what was dropped of either")                                          //
       ("count", po::value<uint64_t>()->value_name("N"), "end after N packets; default: with Ctrl-C")  //
       ("snap-bytes", po::value<uint32_t>()->value_name("N"), "of each packet at most; default: all of it");
 }

@@ -102,8 +102,8 @@ Message usage(std::string_view what, std::string_view command) {
 }
 
 // Commands of later versions: refused by name rather than as typing errors.
-constexpr std::string_view kLater[] = {"show ike sa", "show connections", "initiate", "terminate",
-                                       "rekey",       "top",              "metrics",  "import vyos"};
+constexpr std::string_view kLater[] = {"show ike sa", "show connections", "initiate",   "terminate", "rekey",
+                                       "top",         "metrics",          "import vyos"};
 constexpr std::string_view kLaterWaysBack[] = {"apply --confirm", "confirm", "rollback"};
 
 std::optional<Message> refuse_missing(const Global& global) {

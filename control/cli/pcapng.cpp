@@ -65,8 +65,8 @@ Result<void> PcapngWriter::begin(const std::string& application) {
 
 // The number of the packet's interface, which is described where it is first met.
 Result<uint32_t> PcapngWriter::interface_of(const CapturedPacket& packet) {
-  const auto [found, is_new] = interfaces_.try_emplace({packet.interface, packet.link},
-                                                       static_cast<uint32_t>(interfaces_.size()));
+  const auto [found, is_new] =
+      interfaces_.try_emplace({packet.interface, packet.link}, static_cast<uint32_t>(interfaces_.size()));
   if (!is_new) return found->second;
   std::string body;
   add(body, static_cast<uint16_t>(packet.link));

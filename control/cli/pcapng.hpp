@@ -20,8 +20,8 @@ struct CapturedPacket {
   std::string interface;    // as Wireshark shall show it, "wan rx"
   std::string description;  // of that interface
   LinkType link = LinkType::kEthernet;
-  uint64_t time_ns = 0;        // since 1970
-  uint32_t packet_bytes = 0;   // as it was; `bytes` may be its beginning
+  uint64_t time_ns = 0;       // since 1970
+  uint32_t packet_bytes = 0;  // as it was; `bytes` may be its beginning
   enum class Way : uint8_t { kUnknown, kIn, kOut } way = Way::kUnknown;
   std::string comment;  // empty: none
   std::span<const uint8_t> bytes;

@@ -14,8 +14,8 @@ class TapSession {
   // `request`: "capture start" or "trace start" with its arguments; the filter is added.
   static Result<TapSession> start(const Invocation& invocation, Json request, const Filter& filter);
 
-  // Reads until `take` (the answer of each "capture read") says false, or Ctrl-C, after which what was waiting
-  // is still read. Errors: espalierd's, the dataplane's, `take`'s. The dataplane's part ends with it.
+  // Reads until `take` (the answer of each "capture read") says false, or Ctrl-C, after which what was
+  // waiting is still read. Errors: espalierd's, the dataplane's, `take`'s. The dataplane's part ends with it.
   Result<void> run(const std::function<Result<bool>(const Json& batch)>& take);
   // What did not fit into the dataplane's buffers.
   uint64_t lost() const { return lost_; }

@@ -62,8 +62,9 @@ int run_trace(const Invocation& invocation) {
   const auto done = tell(*session, count, invocation.json, stories);
   if (!done) return refuse(invocation, Error(done.error()).with_context("the trace ended"));
   if (session->lost() != 0)
-    std::fputs(fmt::format("{} packets were not traced: more came than are followed\n", session->lost()).c_str(),
-               stderr);
+    std::fputs(
+        fmt::format("{} packets were not traced: more came than are followed\n", session->lost()).c_str(),
+        stderr);
   if (!invocation.json) return kDone;
   return print_json({{"ok", true}, {"stories", std::move(stories)}, {"not_traced", session->lost()}});
 }

@@ -14,8 +14,9 @@
 namespace espalier::message {
 
 // An Sa carries keys: whoever holds a FromDaemon wipes it after use.
-using FromDaemon = std::variant<ConfigBegin, Interface, Address, Route, Neighbor, NatRule, Policy, Sa,
-                                ConfigCommit, ConfigAbort, Query, Explain, TapFilter, TapStart, TapRead, TapStop>;
+using FromDaemon =
+    std::variant<ConfigBegin, Interface, Address, Route, Neighbor, NatRule, Policy, Sa, ConfigCommit,
+                 ConfigAbort, Query, Explain, TapFilter, TapStart, TapRead, TapStop>;
 using FromDataplane = std::variant<Ack, InterfaceRow, RouteRow, NeighborRow, SessionRow, TextRow, TapPacket,
                                    TapData, Acquire, Expire, Mapping>;
 

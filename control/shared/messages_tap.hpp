@@ -59,7 +59,7 @@ struct TapStart {
   uint8_t has_tunnel = 0;  // packets of the SAs with this name or this SPI only
   uint8_t reserved = 0;
   uint32_t snap_bytes = kMaxTapBytes;  // of each packet at most
-  Spi spi;                      // 0: by name
+  Spi spi;                             // 0: by name
   Name tunnel;
 };
 
@@ -80,12 +80,13 @@ struct TapPacket {
   uint32_t captured_bytes = 0;  // that follow
   TapPoint point{};
   TapLink link{};
-  Direction direction{};                    // kPlain: kIn came out of the SA, kOut goes into it
-  DropReason reason{};                      // kDrop
-  InterfaceIndex interface = kNoInterface;  // kDrop, kPlain inwards: that it came in by; else that it leaves by
-  WorkerId worker;                          // the number of workers: the main lcore
-  Spi spi;                                  // of the SA that it is in or was in; 0: none
-  Name tunnel;                              // that SA's name
+  Direction direction{};  // kPlain: kIn came out of the SA, kOut goes into it
+  DropReason reason{};    // kDrop
+  InterfaceIndex interface =
+      kNoInterface;  // kDrop, kPlain inwards: that it came in by; else that it leaves by
+  WorkerId worker;   // the number of workers: the main lcore
+  Spi spi;           // of the SA that it is in or was in; 0: none
+  Name tunnel;       // that SA's name
 };
 
 struct TapData {

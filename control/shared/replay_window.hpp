@@ -132,6 +132,8 @@ class ReplayWindow {
 
   uint32_t size() const { return size_; }
   bool esn() const { return esn_; }
+  // The highest number that was accepted; 0: none yet. For people: it may be another by now.
+  uint64_t highest() const { return state_->top.load(std::memory_order_relaxed); }
 
   // Before decryption, without lock. `low`: what the packet carries, host order. std::nullopt when the number
   // was seen or is too old. The high half of the ticket's number is what the ICV was made with.

@@ -49,8 +49,10 @@ void answer_ping(Context& ctx, rte_mbuf* request, const Decision& d) {
     nat::apply(nat::make_rewrite(p.tuple, d.before_snat), bytes(reply).data(), l4_header(reply),
                p.ip_bytes - p.l4_offset);
   const InterfaceIndex in = p.in;
+  const uint8_t story = answer_story(p.story);
   if (turn_echo_into_reply(reply, ctx.next_ip_id())) {
     packet(reply).again = Entry::kMade;
+    packet(reply).story = story;
     packet(reply).out = in;  // for link-local addresses
     if (ctx.again.push(reply)) return ctx.stats->made.add(1);
   }

@@ -251,7 +251,7 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   for (int i = 0; i < kTries; ++i) {
     size_t stopped_at = 0;
     const bool goes_on = walk(ctx, mbuf, d, &stopped_at);
-    if (ctx.observer) [[unlikely]]
+    if (ctx.observer && ctx.observer->follows()) [[unlikely]]
       ctx.observer->decided(ctx, mbuf, d, stopped_at);
     if (!goes_on) {
       count_discarded(ctx, packet(mbuf), d);

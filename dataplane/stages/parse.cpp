@@ -242,7 +242,10 @@ void put_frame_back(rte_mbuf* mbuf, uint16_t l2_taken) {
 }
 
 bool parse_frame(Context& ctx, rte_mbuf*& mbuf, ReceivedCount& received) {
+  const uint8_t story = ctx.observer && ctx.observer->follows() ? packet(mbuf).story : 0;
   make_fresh(mbuf).in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
+  if (story) [[unlikely]]
+    packet(mbuf).story = story;
   if (mbuf->nb_segs != 1 && !gather(ctx, mbuf)) {
     put_frame_back(mbuf, 0);
     return false;

@@ -8,13 +8,6 @@
 namespace espalier::dataplane {
 namespace {
 
-void dispose_of_lost(Context& ctx, rte_mbuf* lost) {
-  if (ctx.observer) [[unlikely]]
-    ctx.observer->ended(lost, packet(lost).reason);
-  ctx.stats->drops[packet(lost).in.value][static_cast<size_t>(packet(lost).reason)].add(1);
-  rte_pktmbuf_free(lost);
-}
-
 bool parse_whole(rte_mbuf* mbuf) {
   return parse_ip(mbuf, is_ipv4(mbuf) ? Family::kIpv4 : Family::kIpv6, false);
 }
@@ -25,14 +18,15 @@ bool add_fragment(Context& ctx, rte_mbuf*& mbuf) {
   DropReason reason = DropReason::kNone;
   const auto outcome = ctx.reassembler->add(mbuf, ctx.now_ms, other, reason);
   if (outcome != Reassembler::Outcome::kComplete) {
-    if (other) dispose_of_lost(ctx, other);
+    if (other) leave(ctx, other);
     if (reason != DropReason::kNone) return stop(mbuf, reason);
     stop(mbuf, DropReason::kUsedFragment);
     packet(mbuf).exit = Exit::kHeld;
     return false;
   }
-  ctx.stats->drops[packet(mbuf).in.value][static_cast<size_t>(reason)].add(1);
-  rte_pktmbuf_free(mbuf);
+  if (packet(other).story == 0) packet(other).story = packet(mbuf).story;
+  stop(mbuf, reason);
+  leave(ctx, mbuf);
   mbuf = other;
   packet(mbuf).reason = DropReason::kNone;
   // The first fragment may have come in under tables with more interfaces.

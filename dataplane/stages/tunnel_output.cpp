@@ -43,11 +43,12 @@ void write_gre_header(const GreTunnel& tunnel, Family inner, uint8_t* at) {
 void become_gre(const GreTunnel& tunnel, rte_mbuf* mbuf) {
   Packet& p = packet(mbuf);
   const uint16_t inherited = p.flags & kAboutProtected;
-  const uint8_t depth = p.depth;
+  const uint8_t depth = p.depth, story = p.story;
   p = {.tuple = {.source = tunnel.local, .destination = tunnel.remote, .protocol = kProtoGre},
        .path = kMadeHere,
        .in = tunnel.interface,
-       .depth = depth};
+       .depth = depth,
+       .story = story};
   p.flags =
       static_cast<uint16_t>(kFromGateway | kDontFragment | inherited | (tunnel.protect ? kMustProtect : 0));
   p.ip_bytes = mbuf->data_len;

@@ -1,6 +1,7 @@
 // One observer that is several. Owner: the thread whose pipeline it looks at.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "dataplane/observer.hpp"
@@ -9,7 +10,8 @@ namespace espalier::dataplane {
 
 class FanOut final : public Observer {
  public:
-  explicit FanOut(std::vector<Observer*> others) : others_(std::move(others)) {}
+  explicit FanOut(std::vector<Observer*> others)
+      : Observer(std::ranges::any_of(others, &Observer::follows)), others_(std::move(others)) {}
 
   void received(const Context& ctx, MbufSpan frames) override {
     for (Observer* other : others_) other->received(ctx, frames);

@@ -13,13 +13,13 @@ using message::TapPacket;
 
 constexpr uint32_t kRingBytes = 2u << 20;  // of each thread: a thousand full-sized packets
 
+}  // namespace
+
 uint64_t wall_clock_ns() {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
-
-}  // namespace
 
 PacketTap::PacketTap(TapOptions options, uint16_t threads, const Sad& sad)
     : options_(std::move(options)), sad_(sad), sas_(sad.capacity()) {
@@ -29,14 +29,14 @@ PacketTap::PacketTap(TapOptions options, uint16_t threads, const Sad& sad)
 
 // The head of a record, and where its bytes go; null without room.
 uint8_t* PacketTap::write(Lane& lane, uint16_t thread, const Sighting& seen, uint32_t packet_bytes,
-                    uint32_t captured) {
+                          uint32_t captured) {
   const std::span<uint8_t> room = lane.ring.reserve(static_cast<uint32_t>(sizeof(TapPacket)) + captured);
   if (room.empty()) {
     lane.lost.add(1);
     return nullptr;
   }
   auto& head = *new (room.data()) TapPacket;
-  head.time_ns = wall_clock_ns();
+  head.time_ns = seen.time_ns ? seen.time_ns : wall_clock_ns();
   head.packet_bytes = packet_bytes;
   head.captured_bytes = captured;
   head.point = seen.point;

@@ -52,7 +52,11 @@ struct Sighting {
   DropReason reason{};
   InterfaceIndex interface = kNoInterface;
   const Sa* sa = nullptr;
+  uint64_t time_ns = 0;  // since 1970; 0: now
 };
+
+// Nanoseconds since 1970.
+uint64_t wall_clock_ns();
 
 class PacketTap {
  public:
@@ -70,6 +74,8 @@ class PacketTap {
   void take(uint16_t thread, rte_mbuf* mbuf, const Sighting& seen);
   // The same for the text of a story, which no filter is asked about.
   void take(uint16_t thread, std::string_view text, const Sighting& seen);
+  // A packet that could not be followed.
+  void count_lost(uint16_t thread) { lanes_[thread]->lost.add(1); }
 
   // Main lcore. After SAs came or went.
   void follow_sas();

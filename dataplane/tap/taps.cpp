@@ -27,18 +27,29 @@ Result<uint64_t> Taps::start(TapOptions options, uint64_t now_ms) {
   const bool traced = std::ranges::any_of(running_, [](const Running& r) { return r.tap->is_trace(); });
   if (options.trace && traced) return fail("a trace runs already; end it first");
   const uint64_t id = TRY(new_id());
-  Running next{
-      .id = id, .read_ms = now_ms, .tap = std::make_unique<PacketTap>(std::move(options), threads_, sad_), .eyes = {}};
-  for (uint16_t thread = 0; thread < threads_; ++thread)
-    next.eyes.push_back(std::make_unique<CaptureObserver>(*next.tap, sad_, thread));
-  running_.push_back(std::move(next));
+  running_.push_back(make(id, std::move(options), now_ms));
   return id;
+}
+
+Taps::Running Taps::make(uint64_t id, TapOptions options, uint64_t now_ms) const {
+  Running made;
+  made.id = id;
+  made.read_ms = now_ms;
+  made.tap = std::make_unique<PacketTap>(std::move(options), threads_, sad_);
+  if (made.tap->is_trace()) made.book = std::make_unique<StoryBook>();
+  for (uint16_t thread = 0; thread < threads_; ++thread)
+    if (made.book)
+      made.trace_eyes.push_back(std::make_unique<TraceObserver>(*made.tap, *made.book, thread));
+    else
+      made.capture_eyes.push_back(std::make_unique<CaptureObserver>(*made.tap, sad_, thread));
+  return made;
 }
 
 PacketTap* Taps::find(uint64_t id, uint64_t now_ms) {
   const auto found = std::ranges::find(running_, id, &Running::id);
   if (found == running_.end()) return nullptr;
   found->read_ms = now_ms;
+  if (found->book) found->book->collect(*found->tap, static_cast<uint16_t>(threads_ - 1));
   return found->tap.get();
 }
 
@@ -70,7 +81,7 @@ std::shared_ptr<const Observers> Taps::observers() {
   auto all = std::make_shared<Observers>();
   for (uint16_t thread = 0; thread < threads_; ++thread) {
     std::vector<Observer*> eyes;
-    for (const Running& running : running_) eyes.push_back(running.eyes[thread].get());
+    for (const Running& running : running_) eyes.push_back(running.eye(thread));
     if (eyes.size() > 1) eyes.front() = fans_.emplace_back(std::make_unique<FanOut>(eyes)).get();
     all->push_back(eyes.front());
   }

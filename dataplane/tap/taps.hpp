@@ -6,6 +6,7 @@
 
 #include "dataplane/tap/capture_observer.hpp"
 #include "dataplane/tap/fan_out.hpp"
+#include "dataplane/tap/trace_observer.hpp"
 
 namespace espalier::dataplane {
 
@@ -38,8 +39,16 @@ class Taps {
     uint64_t id;
     uint64_t read_ms;
     std::unique_ptr<PacketTap> tap;
-    std::vector<std::unique_ptr<CaptureObserver>> eyes;  // by thread
+    std::unique_ptr<StoryBook> book;  // of a trace
+    // Either, by thread.
+    std::vector<std::unique_ptr<CaptureObserver>> capture_eyes;
+    std::vector<std::unique_ptr<TraceObserver>> trace_eyes;
+
+    Observer* eye(uint16_t thread) const {
+      return book ? static_cast<Observer*>(trace_eyes[thread].get()) : capture_eyes[thread].get();
+    }
   };
+  Running make(uint64_t id, TapOptions options, uint64_t now_ms) const;
 
   const Sad& sad_;
   uint16_t threads_;

@@ -1,5 +1,5 @@
-// "capture start", "trace start", "capture read", "capture stop": a tap of the dataplane. What is read is told
-// packet by packet, the bytes as base64; of a trace line by line.
+// "capture start", "trace start", "capture read", "capture stop": a tap of the dataplane. What is read is
+// told packet by packet, the bytes as base64; of a trace line by line.
 #include <algorithm>
 #include <charconv>
 
@@ -103,7 +103,8 @@ message::TapFilter piece_of(const Program& program, TapLink link, size_t first) 
 }
 
 // Pieces of both filters, then TapStart.
-DataplaneLink::Source messages_of(const message::TapStart& start, const Program& ethernet, const Program& ip) {
+DataplaneLink::Source messages_of(const message::TapStart& start, const Program& ethernet,
+                                  const Program& ip) {
   std::vector<message::TapFilter> pieces;
   for (size_t at = 0; at < ethernet.size(); at += message::TapFilter::kMost)
     pieces.push_back(piece_of(ethernet, TapLink::kEthernet, at));
@@ -122,8 +123,9 @@ Result<void> begin(Context& context, Request& request, message::TapStart start, 
   start.ethernet_instructions = static_cast<uint16_t>(ethernet.size());
   start.ip_instructions = static_cast<uint16_t>(ip.size());
   TRY(request.no_others());
-  ask_all(context, messages_of(start, ethernet, ip), reply,
-          [](const DataplaneLink::Answer& answer) { return Json{{"id", answer.ack.cursor}}; });
+  ask_all(context, messages_of(start, ethernet, ip), reply, [](const DataplaneLink::Answer& answer) {
+    return Json{{"id", answer.ack.cursor}};
+  });
   return {};
 }
 
@@ -170,7 +172,8 @@ Json packet_json(const config::Tables& tables, const message::TapPacket& p,
 }
 
 // Lines of "STAGE\tTEXT".
-Json story_json(const config::Tables& tables, const message::TapPacket& p, const std::vector<uint8_t>& bytes) {
+Json story_json(const config::Tables& tables, const message::TapPacket& p,
+                const std::vector<uint8_t>& bytes) {
   Json lines = Json::array();
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   for (const std::string_view line : split(text, '\n')) {
@@ -234,18 +237,19 @@ Result<void> trace_start(Context& context, Request& request, const Reply& reply)
 Result<void> capture_read(Context& context, Request& request, const Reply& reply) {
   const uint64_t id = TRY(id_of(request));
   ask(
-      context,
-      [id](uint64_t request_id) { return message::make(message::TapRead{.id = id}, request_id, 0); }, reply,
-      [&context](const DataplaneLink::Answer& answer) { return read_json(context.applier.running(), answer); });
+      context, [id](uint64_t request_id) { return message::make(message::TapRead{.id = id}, request_id, 0); },
+      reply,
+      [&context](const DataplaneLink::Answer& answer) {
+        return read_json(context.applier.running(), answer);
+      });
   return {};
 }
 
 Result<void> capture_stop(Context& context, Request& request, const Reply& reply) {
   const uint64_t id = TRY(id_of(request));
   ask(
-      context,
-      [id](uint64_t request_id) { return message::make(message::TapStop{.id = id}, request_id, 0); }, reply,
-      [](const DataplaneLink::Answer&) { return Json::object(); });
+      context, [id](uint64_t request_id) { return message::make(message::TapStop{.id = id}, request_id, 0); },
+      reply, [](const DataplaneLink::Answer&) { return Json::object(); });
   return {};
 }
 

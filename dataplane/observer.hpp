@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dataplane/packet.hpp"
+#include "dataplane/sa_set.hpp"
 
 namespace espalier::dataplane {
 
@@ -21,9 +22,19 @@ class Observer {
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
 
-  // Whether it follows packets through the stages; entering(), passed() and decided() are not called else,
-  // and received() need not choose.
-  bool follows() const { return follows_; }
+  // What it has to be told of beside received() and ended(); asked before, since a call costs more than not
+  // to make it.
+  struct Interests {
+    bool stages = true;           // entering(), passed(), decided(): it follows packets
+    bool sent = true;             // sent()
+    bool sas = true;              // encrypting(), decrypted()
+    const SaSet* only = nullptr;  // of these SAs only; null: of all
+  };
+  bool follows() const { return interests_.stages; }
+  bool wants_sent() const { return interests_.sent; }
+  bool wants(SaIndex sa) const {
+    return interests_.sas && (interests_.only == nullptr || interests_.only->has(sa));
+  }
   // Frames as a port received them, Ethernet header in front; their records are not made yet, but for their
   // story: it has to be set here, of each frame to 0 or what the observer follows it by, and `parse` keeps
   // it.
@@ -42,11 +53,12 @@ class Observer {
   virtual void ended(rte_mbuf* mbuf, DropReason reason) = 0;
 
  protected:
-  explicit Observer(bool follows = true) : follows_(follows) {}
+  Observer() = default;
+  explicit Observer(const Interests& interests) : interests_(interests) {}
   ~Observer() = default;  // owned by who made it, never deleted through this
 
  private:
-  bool follows_;
+  Interests interests_;
 };
 
 // By thread: each worker's, and the main lcore's.

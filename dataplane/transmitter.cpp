@@ -52,7 +52,7 @@ void Transmitter::send_frame(rte_mbuf* mbuf, const Interface& out, const MacAddr
     return drop(mbuf, DropReason::kEgressDown);
   if (rte_pktmbuf_headroom(mbuf) < kMaxL2Bytes) return drop(mbuf, DropReason::kEspTooLong);
   put_ethernet(mbuf, out, destination, ether_type);
-  if (observer_) [[unlikely]]
+  if (observer_ && observer_->wants_sent()) [[unlikely]]
     observer_->sent(mbuf, out.index);
   Buffer& buffer = buffers_[out.port];
   buffer.packets[buffer.count] = mbuf;

@@ -233,7 +233,7 @@ void accept(Context& ctx, Run& run, std::span<const crypto::Verdict> verdicts) {
     }
     if (run.sa.has(kSaEncap)) run.sa.peer_watch().see({p.tuple.source, p.tuple.source_port});
     if (!decapsulate(ctx, run.sa, mbuf, run.jobs[i])) continue;
-    if (ctx.observer) [[unlikely]]
+    if (ctx.observer && ctx.observer->wants(run.sa.index())) [[unlikely]]
       ctx.observer->decrypted(run.sa, mbuf);
     ++packets;
     bytes += p.ip_bytes;

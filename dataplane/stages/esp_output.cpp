@@ -209,7 +209,7 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
     CellCounters::add(sa.counters().no_reserve, ready - numbers.granted);
   refuse(run.subspan(numbers.granted, ready - numbers.granted), why_no_number(numbers.stop));
 
-  if (ctx.observer) [[unlikely]]
+  if (ctx.observer && ctx.observer->wants(sa.index())) [[unlikely]]
     ctx.observer->encrypting(sa, run.first(numbers.granted));
 
   std::array<crypto::EspJob, kBurst * 2> jobs;

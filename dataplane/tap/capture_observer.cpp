@@ -82,11 +82,11 @@ void CaptureObserver::received(const Context& ctx, MbufSpan frames) {
 }
 
 void CaptureObserver::sent(rte_mbuf* frame, InterfaceIndex out) {
-  if (tap_.wants(TapPoint::kTx)) take_frame(frame, TapPoint::kTx, out);
+  if (wants_sent()) take_frame(frame, TapPoint::kTx, out);
 }
 
 void CaptureObserver::encrypting(const Sa& sa, MbufSpan packets) {
-  if (!tap_.wants(TapPoint::kPlain) || !tap_.wants(sa.index())) return;
+  if (!wants(sa.index())) return;  // another tap does
   for (rte_mbuf* mbuf : packets)
     tap_.take(thread_, mbuf,
               {.point = TapPoint::kPlain,
@@ -97,7 +97,7 @@ void CaptureObserver::encrypting(const Sa& sa, MbufSpan packets) {
 }
 
 void CaptureObserver::decrypted(const Sa& sa, rte_mbuf* mbuf) {
-  if (!tap_.wants(TapPoint::kPlain) || !tap_.wants(sa.index())) return;
+  if (!wants(sa.index())) return;  // another tap does
   tap_.take(thread_, mbuf,
             {.point = TapPoint::kPlain,
              .link = TapLink::kIp,

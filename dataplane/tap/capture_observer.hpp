@@ -9,7 +9,7 @@ class CaptureObserver final : public Observer {
  public:
   // `thread`: a worker's number, or that of workers for the main lcore.
   CaptureObserver(PacketTap& tap, const Sad& sad, uint16_t thread)
-      : Observer(false), tap_(tap), sad_(sad), thread_(thread) {}
+      : Observer(tap.interests()), tap_(tap), sad_(sad), thread_(thread) {}
 
   void received(const Context& ctx, MbufSpan frames) override;
   void sent(rte_mbuf* frame, InterfaceIndex out) override;

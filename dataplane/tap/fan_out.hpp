@@ -11,7 +11,8 @@ namespace espalier::dataplane {
 class FanOut final : public Observer {
  public:
   explicit FanOut(std::vector<Observer*> others)
-      : Observer(std::ranges::any_of(others, &Observer::follows)), others_(std::move(others)) {}
+      : Observer(Interests{.stages = std::ranges::any_of(others, &Observer::follows)}),
+        others_(std::move(others)) {}
 
   void received(const Context& ctx, MbufSpan frames) override {
     for (Observer* other : others_) other->received(ctx, frames);

@@ -27,6 +27,13 @@ PacketTap::PacketTap(TapOptions options, uint16_t threads, const Sad& sad)
   follow_sas();
 }
 
+Observer::Interests PacketTap::interests() const {
+  return {.stages = false,
+          .sent = wants(message::TapPoint::kTx),
+          .sas = wants(message::TapPoint::kPlain),
+          .only = options_.one_tunnel ? &sas_ : nullptr};
+}
+
 // The head of a record, and where its bytes go; null without room.
 uint8_t* PacketTap::write(Lane& lane, uint16_t thread, const Sighting& seen, uint32_t packet_bytes,
                           uint32_t captured) {

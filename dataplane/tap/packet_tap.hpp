@@ -11,6 +11,7 @@
 
 #include "control/shared/statistics.hpp"
 #include "dataplane/observer.hpp"
+#include "dataplane/sa_set.hpp"
 #include "dataplane/sad.hpp"
 #include "dataplane/tap/capture_ring.hpp"
 #include "dataplane/tap/packet_filter.hpp"
@@ -27,21 +28,6 @@ struct TapOptions {
   bool one_tunnel = false;
   Spi spi;
   Name tunnel;
-};
-
-// SAs as a bit per slot. Writer: main lcore; readers: any.
-class SaSet {
- public:
-  explicit SaSet(uint32_t capacity) : words_((capacity + 63) / 64) {}
-  // From now on those for which `is_wanted(sa)` holds.
-  template <class IsWanted>
-  void follow(const Sad& sad, IsWanted is_wanted);
-  bool has(SaIndex sa) const {
-    return words_[sa.value / 64].load(std::memory_order_relaxed) >> (sa.value % 64) & 1;
-  }
-
- private:
-  std::vector<std::atomic<uint64_t>> words_;
 };
 
 // What was seen of a packet. `sa`: that it is or was in; null: none, or not known.
@@ -69,6 +55,8 @@ class PacketTap {
   bool wants(SaIndex sa) const { return !options_.one_tunnel || (sa != kNoSa && sas_.has(sa)); }
   const PacketFilter& ethernet_filter() const { return options_.ethernet; }
   bool is_trace() const { return options_.trace; }
+  // What an observer has to see of the pipeline for a capture.
+  Observer::Interests interests() const;
 
   // Thread number `thread`: takes the packet if the filter wants it.
   void take(uint16_t thread, rte_mbuf* mbuf, const Sighting& seen);
@@ -99,14 +87,5 @@ class PacketTap {
   std::vector<std::unique_ptr<Lane>> lanes_;  // by thread
   Lane* oldest_ = nullptr;                    // that front() looked at
 };
-
-template <class IsWanted>
-void SaSet::follow(const Sad& sad, IsWanted is_wanted) {
-  std::vector<uint64_t> wanted(words_.size());
-  sad.for_each([&](const Sa& sa) {
-    if (is_wanted(sa)) wanted[sa.index().value / 64] |= uint64_t{1} << (sa.index().value % 64);
-  });
-  for (size_t i = 0; i < wanted.size(); ++i) words_[i].store(wanted[i], std::memory_order_relaxed);
-}
 
 }  // namespace espalier::dataplane

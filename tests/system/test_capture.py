@@ -1,22 +1,24 @@
 """capture and trace on a live gateway: what is in the files, by scapy and tshark, and how captures end."""
 import json
+import logging
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import stat
 import struct
 import subprocess
 import time
 
 import expect
-from labs import capture
 from labs.capture import ESP, IP
 from labs.network import wait_until
-from labs.two_sites import GATEWAY_A, HOST_A, HOST_B, WAN_A, WAN_B
+from labs.two_sites import GATEWAY_A, HOST_A, HOST_B
 from scapy.all import ICMP, Ether, RawPcapNgReader
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
+logging.getLogger("scapy.runtime").setLevel(logging.ERROR)  # scapy 2.5 warns of comments without a line feed
 
 
 class Running:
@@ -204,6 +206,7 @@ def test_how_captures_end(folder):
         wait_until("captures whose readers died have ended", lambda: can_capture(lab.a), 10)
 
         expect.answered(lab, count=2)
+        lab.a.settle()  # they were read
         lab.a.kill("espalier-dataplane")
         status, _, messages = most[0].end(None, timeout=20)
         expect.equal((status, "espalier: the capture ended: " in messages), (1, True), messages)
@@ -219,7 +222,6 @@ def can_capture(gateway):
 
 def ask(gateway, request):
     """One request on the socket itself."""
-    import socket
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
         client.connect(str(gateway.runtime / "control.sock"))
@@ -248,3 +250,33 @@ def test_hostile_requests_are_refused(folder):
         longest = ",".join(["0 0 0 0"] * 2047 + ["6 0 0 1"])
         expect.equal(ask(lab.gateway, {"command": "capture start", "ethernet_filter": longest})["ok"], True, "2048 instructions")
         expect.equal(lab.gateway.pid_of("espalier-dataplane"), pid, "the dataplane")
+
+
+def test_trace_tells_what_decides(folder):
+    """A ping through the tunnel and one to nowhere: policy, SA and sequence number, and why it was dropped."""
+    with expect.two_sites(folder) as lab:
+        expect.answered(lab, count=1)
+        running = Running(lab.a, "--json", "trace", "--count", 3, "icmp and host", HOST_A)
+        expect.answered(lab, count=2)  # of an established flow
+        lab.host_a.run("ping", "-c", 1, "-W", 1, "192.0.2.77", check=False)  # nobody there
+        status, output, messages = running.end(None, timeout=15)
+        expect.equal((status, messages), (0, ""), "how the trace ended")
+        document = json.loads(output)
+        expect.equal((document["ok"], document["not_traced"], len(document["stories"])), (True, 0, 3), "the document")
+        policy = lab.a.ask("show", "policy")["policies"][0]["name"]
+        for story in document["stories"][:2]:
+            said = {line["stage"]: line["text"] for line in story["lines"]}
+            expect.equal(story["interface"], "lan", "where it came in")
+            expect.equal(policy in said["out_policy"], True, said["out_policy"])
+            expect.equal("SPI 0x1001" in said["esp_output"], True, said["esp_output"])
+            expect.equal("by wan" in said["transmit"], True, said["transmit"])
+        said = {line["stage"]: line["text"] for line in document["stories"][2]["lines"]}
+        expect.equal(said["result"].startswith("dropped (neighbor_unresolved): "), True, said["result"])
+
+        running = Running(lab.b, "trace", "--count", 1, "esp")
+        expect.answered(lab, count=1)
+        status, output, _ = running.end(None)
+        expect.equal(status, 0, "exit status")
+        lines = output.decode().splitlines()
+        expect.equal((lines[0].split()[0], lines[0].split()[-1], lines[1].split()[0]), ("#1", "wan", "received"), lines[:2])
+        expect.equal([line.split()[0] for line in lines].count("esp_input"), 1, "lines of esp_input")

@@ -12,6 +12,9 @@ from labs.network import LabError, wait_until
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
+COMMAND_LINE = "control/cli/espalier"
+
+
 class Refused(LabError):
     """The command line ended with a status other than 0."""
 
@@ -27,6 +30,8 @@ class Espalier:
         self.machine = machine
         self.directory = pathlib.Path(directory)
         self.build = pathlib.Path(build or os.environ.get("ESPALIER_BUILD", ROOT / "build-release"))
+        own = self.build / COMMAND_LINE
+        self.command_line = own if own.exists() else ROOT / "build-release" / COMMAND_LINE  # not every build has one
         self.environment = environment or {}
         self.configuration = self.directory / "espalier.conf"
         self.runtime = self.directory / "run"
@@ -107,7 +112,7 @@ class Espalier:
 
     def run(self, *command, timeout=20):
         return subprocess.run(
-            [self.build / "control/cli/espalier", "--socket", self.runtime / "control.sock", *map(str, command)],
+            [self.command_line, "--socket", self.runtime / "control.sock", *map(str, command)],
             capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout)
 
     def text(self, *command):

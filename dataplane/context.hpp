@@ -36,6 +36,8 @@ class PacketList {
   rte_mbuf* packets_[N];
 };
 
+struct Scratch;
+
 struct Context {
   // Fixed for the life of the worker.
   WorkerId worker;
@@ -57,7 +59,7 @@ struct Context {
   const Snapshot* tables = nullptr;
   uint64_t now_ms = 0;           // monotonic, of this process
   Observer* observer = nullptr;  // who looks on; null: nobody
-  bool explaining = false;       // `explain` walks a packet: owners are not asked, nothing is counted or kept
+  Scratch* scratch = nullptr;    // of a rehearsal, whose packets change nothing that others see; else null
 
   // Changes per packet.
   nat::Random random;

@@ -14,6 +14,7 @@
 #include "dataplane/configuration.hpp"
 #include "dataplane/host/host_path.hpp"
 #include "dataplane/neighbor_resolver.hpp"
+#include "dataplane/rehearsal.hpp"
 #include "dataplane/sa_store.hpp"
 #include "dataplane/sa_watch.hpp"
 #include "dataplane/sequence_service.hpp"
@@ -83,6 +84,10 @@ class Gateway {
   std::array<int, 2> wait_fds() const {
     return host_path_ ? host_path_->wait_fds() : std::array<int, 2>{-1, -1};
   }
+  // Packets that are held: fragments that wait for others, and packets for a next hop's MAC address. While no
+  // worker runs.
+  uint64_t waiting() const;
+
   // What happened since the last call that espalierd wants to know: Acquire, Expire, Mapping. At most
   // kMostEvents are kept.
   std::vector<message::Slot> take_events() { return std::exchange(events_, {}); }
@@ -95,8 +100,13 @@ class Gateway {
                       const message::SessionFilter& filter = {}) const;
   uint64_t count_sessions(uint64_t& cursor, const message::SessionFilter& filter) const;
 
-  // Walks a synthetic packet through the first-packet stages on the live tables, changing nothing. One line
-  // per stage, the last one says what would leave.
+  // What would become of frames that came in by a port or VLAN one after the other (fragments of a datagram,
+  // or just one), or of IP packets of the host (kNoInterface); nothing is changed. Of the first `untold`
+  // nothing is told: fragments that came before. Errors: an interface without a wire, or what no packet
+  // buffer holds.
+  using Frames = std::span<const std::span<const uint8_t>>;
+  Result<Rehearsal> rehearse(InterfaceIndex in, Frames frames, size_t untold = 0);
+  // The same for a synthetic packet: the story of its way, one line or more for each stage.
   Result<std::vector<message::TextRow>> explain(const message::Explain& question);
 
   // Taps (tap/taps.hpp): packets for `capture` and `trace`. Errors are Taps::start()'s. find_tap() is null
@@ -113,6 +123,11 @@ class Gateway {
   statistics::Block& main_statistics() { return memory_.statistics.blocks[statistics::kBlocks - 1]; }
 
  private:
+  struct FreePacket {
+    void operator()(rte_mbuf* mbuf) const { rte_pktmbuf_free(mbuf); }
+  };
+  using Mbufs = std::vector<std::unique_ptr<rte_mbuf, FreePacket>>;
+
   Gateway(const GatewayOptions& options, const SharedMemory& memory, OpenPort open_port,
           GiveToHost give_to_host);
   Result<void> make_pools();
@@ -139,7 +154,11 @@ class Gateway {
   void route_sas(Snapshot& tables) const;
   void retire_ports(const PortSet& before, const PortSet& after);
 
-  Result<void> take_path(const message::Explain& question, Packet& p);  // explain.cpp
+  // explain.cpp
+  Result<Mbufs> load(Frames packets);
+  Result<Rehearsal> rehearse(Mbufs packets, Entry entry, size_t untold = 0);
+  Result<Rehearsal> rehearse(const message::Explain& question);
+  Result<void> take_path(const message::Explain& question, Packet& p);
 
   // gateway_main.cpp
   void begin_round();
@@ -210,7 +229,8 @@ class Gateway {
   std::vector<RouteRecord> imported_routes_;
   static constexpr size_t kMostEvents = 1024;
   std::vector<message::Slot> events_;
-  std::map<uint32_t, uint64_t> acquire_due_ms_;  // by PolicyIndex or, behind them, vti
+  std::map<uint32_t, uint64_t> acquire_due_ms_;    // by PolicyIndex or, behind them, vti
+  std::unique_ptr<RehearsalRoom> rehearsal_room_;  // made when it is first wanted
   uint64_t tick_due_ms_ = 0;
   uint64_t next_conflict_report_ms_ = 0;
   std::unique_ptr<SequenceService> sequence_service_;

@@ -171,6 +171,12 @@ void Gateway::follow_links() {
   std::erase_if(retired_ports_, [](const auto& port) { return port.use_count() == 1; });
 }
 
+uint64_t Gateway::waiting() const {
+  uint64_t sum = resolver_.queued_packets();
+  for (const auto& worker : workers_) sum += worker->waiting_datagrams();
+  return sum;
+}
+
 uint32_t Gateway::poll_main() {
   NeighborOutput output;
   std::array<rte_mbuf*, kBurst> punted;

@@ -73,12 +73,12 @@ NeighborRef NeighborTable::find(InterfaceIndex interface, IpAddress address) con
   return find(key_of(interface, address));
 }
 
-NeighborTable::State NeighborTable::resolve(NeighborRef ref, MacAddress& mac) const {
+NeighborTable::State NeighborTable::resolve(NeighborRef ref, MacAddress& mac, bool uses) const {
   const Entry& here = entry(ref);
   const uint64_t answer = here.answer.load(std::memory_order_relaxed);
   if (generation_of(answer) != generation_of(ref)) return State::kGone;
   // Written only when it changes, so that the line stays shared between workers.
-  if (!here.used.load(std::memory_order_relaxed)) here.used.store(true, std::memory_order_relaxed);
+  if (uses && !here.used.load(std::memory_order_relaxed)) here.used.store(true, std::memory_order_relaxed);
   if (!(answer & kUsable)) return static_cast<State>(answer & 0xff);
   std::memcpy(mac.data(), &answer, mac.size());
   return State::kUsable;

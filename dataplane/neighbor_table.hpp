@@ -43,8 +43,9 @@ class NeighborTable {
     kGone,
   };
   // Any thread. Copies the MAC address when kUsable and notes that the entry is in use (so that it is probed
-  // before it goes stale). kGone: removed, and the slot may belong to somebody else now.
-  State resolve(NeighborRef ref, MacAddress& mac) const;
+  // before it goes stale) unless `uses` is false. kGone: removed, and the slot may belong to somebody else
+  // now.
+  State resolve(NeighborRef ref, MacAddress& mac, bool uses = true) const;
 
   // Main lcore only, as all that follow. The entry, made (unresolved) when there is none; kNoNeighbor when
   // the table is full.

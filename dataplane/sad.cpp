@@ -11,13 +11,26 @@ bool Sa::covers(const Tuple& t) const {
   return !has(kSaHasSelector) || dataplane::covers(selector_, t);
 }
 
+namespace {
+
 // As Linux counts: the limits are looked at before a packet, so that exactly so many pass.
+bool is_within(const SaLimits& limits, uint64_t packets_before, uint64_t bytes_before) {
+  const bool packets_left = limits.hard_packets == 0 || packets_before < limits.hard_packets;
+  const bool bytes_left = limits.hard_bytes == 0 || bytes_before < limits.hard_bytes;
+  return packets_left && bytes_left;
+}
+
+}  // namespace
+
+bool Sa::leaves_room(uint64_t packets, uint64_t bytes) const {
+  return is_within(limits_, counters_->packets.load(std::memory_order_relaxed) + packets,
+                   counters_->bytes.load(std::memory_order_relaxed) + bytes);
+}
+
 bool Sa::count_within_limits(uint64_t bytes) const {
   const uint64_t packets_before = counters_->packets.fetch_add(1, std::memory_order_relaxed);
   const uint64_t bytes_before = counters_->bytes.fetch_add(bytes, std::memory_order_relaxed);
-  const bool packets_left = limits_.hard_packets == 0 || packets_before < limits_.hard_packets;
-  const bool bytes_left = limits_.hard_bytes == 0 || bytes_before < limits_.hard_bytes;
-  if (packets_left && bytes_left) return true;
+  if (is_within(limits_, packets_before, bytes_before)) return true;
   counters_->packets.fetch_sub(1, std::memory_order_relaxed);
   counters_->bytes.fetch_sub(bytes, std::memory_order_relaxed);
   CellCounters::add(counters_->expired, 1);

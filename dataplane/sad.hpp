@@ -93,6 +93,8 @@ class Sa {
   // Counts a packet of an SA with limits, if it is within the hard ones; else the SA is expired from then on.
   // Any worker.
   bool count_within_limits(uint64_t bytes) const;
+  // Whether it would, after `packets` and `bytes` more than were counted; counts nothing.
+  bool leaves_room(uint64_t packets, uint64_t bytes) const;
 
   // Outer MTU: `route_mtu_bytes` of the egress interface or what an ICMP message taught within the last ten
   // minutes. Forgets what is older.

@@ -71,14 +71,20 @@ void Transmitter::count_sent(std::span<const Sent> sent) {
   }
 }
 
+// How many it took, which are its own from now on.
+uint16_t Transmitter::give_to_device(uint16_t port, Buffer& buffer) {
+  if (send_ == Send::kKeep) {
+    rte_pktmbuf_free_bulk(buffer.packets, buffer.count);
+    return buffer.count;
+  }
+  const TransmitQueue& to = (*queues_)[port];
+  QueueLock lock(to.lock);
+  return rte_eth_tx_burst(port, to.queue, buffer.packets, buffer.count);
+}
+
 void Transmitter::flush(uint16_t port) {
   Buffer& buffer = buffers_[port];
-  const TransmitQueue& to = (*queues_)[port];
-  uint16_t sent = 0;
-  {
-    QueueLock lock(to.lock);
-    sent = rte_eth_tx_burst(port, to.queue, buffer.packets, buffer.count);
-  }
+  const uint16_t sent = give_to_device(port, buffer);
   count_sent({buffer.sent, sent});
   for (uint16_t i = sent; i < buffer.count; ++i) {
     packet(buffer.packets[i]).is_frame = true;

@@ -24,7 +24,10 @@ using TransmitQueues = std::array<TransmitQueue, kMaxPorts>;
 
 class Transmitter {
  public:
-  explicit Transmitter(statistics::Block& stats) : stats_(stats) {}
+  // kKeep: of a rehearsal. All is done but the last step: what would be sent is counted and freed; an
+  // observer has seen it.
+  enum class Send : uint8_t { kToDevices, kKeep };
+  explicit Transmitter(statistics::Block& stats, Send send = Send::kToDevices) : stats_(stats), send_(send) {}
 
   // Who is told of each frame and of what cannot be sent; null: nobody.
   void observe(Observer* observer) { observer_ = observer; }
@@ -51,11 +54,13 @@ class Transmitter {
     Sent sent[kBurst];
   };
   void flush(uint16_t port);
+  uint16_t give_to_device(uint16_t port, Buffer& buffer);
   void count_sent(std::span<const Sent> sent);
   void drop(rte_mbuf* mbuf, DropReason reason);
 
   static_assert(kMaxPorts == 64);
   statistics::Block& stats_;
+  const Send send_;
   Observer* observer_ = nullptr;
   const TransmitQueues* queues_ = nullptr;
   std::array<Buffer, kMaxPorts> buffers_{};

@@ -42,6 +42,8 @@ class Worker {
     parts_.mailbox->wake();
   }
   FlowCache& flows() { return *parts_.flows; }
+  // That wait for fragments; each counts as one packet.
+  size_t waiting_datagrams() const { return parts_.reassembler->waiting(); }
   WorkerId id() const { return context_.worker; }
 
  private:

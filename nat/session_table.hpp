@@ -89,6 +89,9 @@ class SessionTable {
     const auto ref = lookup(tuple);
     return !ref || is_own_past_its_time(*ref, worker, now_ms);
   }
+  // What update() would say of such a packet; changes nothing. kInvalid and kAccept hold as long as nobody
+  // else updates the session.
+  Verdict judge(const SessionRef& ref, const PacketFacts& facts, uint64_t now_ms) const;
   uint32_t size() const { return size_.load(std::memory_order_relaxed); }
   uint32_t limit() const { return limit_.load(std::memory_order_relaxed); }
   uint32_t capacity() const { return capacity_; }

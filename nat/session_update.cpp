@@ -106,6 +106,24 @@ void SessionTable::update_other(uint32_t index, FlowDirection direction, uint64_
   if (direction == FlowDirection::kReply) assure(index);
 }
 
+Verdict SessionTable::judge(const SessionRef& ref, const PacketFacts& facts, uint64_t now_ms) const {
+  const Session& session = sessions_[ref.index];
+  if (session.owned_generation.load(kRelaxed) != ref.generation) return Verdict::kOver;
+  if (now_ms >= session.expires_ms.load(kRelaxed)) return Verdict::kOver;
+  if (session.protocol != kProtoTcp) return Verdict::kAccept;
+  TcpTrack track = session.tcp.load(kRelaxed);
+  switch (advance_tcp(track, ref.direction, facts.tcp_flags)) {
+    case TcpOutcome::kAdvanced:
+    case TcpOutcome::kIgnored:
+      return Verdict::kAccept;
+    case TcpOutcome::kInvalid:
+      return Verdict::kInvalid;
+    case TcpOutcome::kReopened:
+      break;
+  }
+  return Verdict::kOver;
+}
+
 Verdict SessionTable::update(const SessionRef& ref, const PacketFacts& facts, uint64_t now_ms) {
   Session& session = sessions_[ref.index];
   if (session.owned_generation.load(kRelaxed) != ref.generation) return Verdict::kOver;

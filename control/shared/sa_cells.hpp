@@ -61,17 +61,16 @@ struct alignas(64) OutboundCell {
   SequenceRun take(uint32_t n) {
     uint64_t next = next_sequence.load(std::memory_order_relaxed);
     for (;;) {
-      const uint64_t end = sequence_end.load(std::memory_order_relaxed);
-      const uint64_t limit = std::min(sequence_limit.load(std::memory_order_acquire), end);
-      const uint64_t left = next < limit ? limit - next : 0;
-      const auto granted = static_cast<uint32_t>(std::min<uint64_t>(n, left));
-      const auto stop = granted == n   ? SequenceStop::kNone
-                        : limit == end ? SequenceStop::kExhausted
-                                       : SequenceStop::kNotReserved;
-      if (granted == 0) return {next, 0, stop};
-      if (next_sequence.compare_exchange_weak(next, next + granted, std::memory_order_relaxed))
-        return {next, granted, stop};
+      const SequenceRun run = offer(next, n);
+      if (run.granted == 0 ||
+          next_sequence.compare_exchange_weak(next, next + run.granted, std::memory_order_relaxed))
+        return run;
     }
+  }
+
+  // What take() would give to somebody before whom `ahead` numbers more are taken; nothing is taken.
+  SequenceRun look(uint32_t n, uint64_t ahead) const {
+    return offer(next_sequence.load(std::memory_order_relaxed) + ahead, n);
   }
 
   // No number below `first` is given any more. Any thread, beside take().
@@ -79,6 +78,18 @@ struct alignas(64) OutboundCell {
     uint64_t next = next_sequence.load(std::memory_order_relaxed);
     while (next < first && !next_sequence.compare_exchange_weak(next, first, std::memory_order_relaxed)) {
     }
+  }
+
+ private:
+  SequenceRun offer(uint64_t next, uint32_t n) const {
+    const uint64_t end = sequence_end.load(std::memory_order_relaxed);
+    const uint64_t limit = std::min(sequence_limit.load(std::memory_order_acquire), end);
+    const uint64_t left = next < limit ? limit - next : 0;
+    const auto granted = static_cast<uint32_t>(std::min<uint64_t>(n, left));
+    const auto stop = granted == n   ? SequenceStop::kNone
+                      : limit == end ? SequenceStop::kExhausted
+                                     : SequenceStop::kNotReserved;
+    return {next, granted, stop};
   }
 };
 static_assert(sizeof(OutboundCell) == 64);

@@ -12,9 +12,19 @@
 namespace espalier::dataplane {
 namespace {
 
+// A session that is over is found until its owner looks at it, when the packet is settled, and then asked for
+// once more. A rehearsal settles nothing.
+std::optional<nat::SessionRef> find_session(const Context& ctx, const Packet& p) {
+  const auto session = ctx.sessions->lookup(p.tuple);
+  const nat::PacketFacts facts{.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags};
+  if (session && ctx.scratch && ctx.sessions->judge(*session, facts, ctx.now_ms) == nat::Verdict::kOver)
+    return std::nullopt;
+  return session;
+}
+
 // False: the packet goes to the session's owner.
 bool join_session(Context& ctx, rte_mbuf* mbuf, Decision& d, const nat::SessionRef& session) {
-  if (session.owner != ctx.worker && !ctx.explaining) return stop_for_worker(mbuf, session.owner);
+  if (session.owner != ctx.worker && !ctx.scratch) return stop_for_worker(mbuf, session.owner);
   d.session = session;
   return true;
 }
@@ -71,7 +81,7 @@ bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
     // An error that the gateway made quotes the packet as its sender knows it: nothing is left to translate.
     return d.way == Way::kFromGateway || join_quoted_session(ctx, mbuf, d);
   }
-  if (const auto session = ctx.sessions->lookup(p.tuple)) {
+  if (const auto session = find_session(ctx, p)) {
     if (!join_session(ctx, mbuf, d, *session)) return false;
     follow_session(ctx, d);
     if (d.session) return true;

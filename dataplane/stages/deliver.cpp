@@ -34,7 +34,7 @@ void learn_path_mtu(Context& ctx, uint32_t mtu_bytes, std::span<const uint8_t> p
   const uint64_t high = next >> 32;  // the quote has the low half; a number of the half before was sent, too
   const uint64_t quoted = high << 32 | esp.sequence.host();
   if (quoted >= next && high == 0) return;
-  sa->learn_path_mtu(mtu_bytes, ctx.now_ms);
+  if (!ctx.scratch) sa->learn_path_mtu(mtu_bytes, ctx.now_ms);
 }
 
 // Answers with a copy, so that the request is counted and freed like every other packet.

@@ -12,6 +12,7 @@
 #include "dataplane/stages/esp.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/runs.hpp"
+#include "dataplane/stages/sa_use.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "nat/checksum.hpp"
 
@@ -66,12 +67,8 @@ struct Run {
   Run(const Sa& s, MbufSpan p) : sa(s), packets(p) {}
 };
 
-void count_error(std::atomic<uint64_t>& counter) {
-  CellCounters::add(counter, 1);
-}
-
-bool refuse(rte_mbuf* mbuf, std::atomic<uint64_t>& counter, DropReason reason) {
-  count_error(counter);
+bool refuse(const Context& ctx, rte_mbuf* mbuf, std::atomic<uint64_t>& counter, DropReason reason) {
+  count(ctx, counter, 1);
   return stop(mbuf, reason);
 }
 
@@ -81,21 +78,21 @@ bool is_from_peer(const Sa& sa, const Packet& p) {
 }
 
 // Replay check, lengths, and the job for the cipher.
-bool admit(Run& run, rte_mbuf* mbuf) {
+bool admit(const Context& ctx, Run& run, rte_mbuf* mbuf) {
   const Packet& p = packet(mbuf);
   const Sa& sa = run.sa;
   CellCounters& counters = sa.counters();
   if (counters.has_expired(kExpiredHard)) return stop(mbuf, DropReason::kEspNoState);
   if (sa.has(kSaEncap) != (p.tuple.protocol == kProtoUdp))
-    return refuse(mbuf, counters.mismatch, DropReason::kEspEncapMismatch);
-  if (!is_from_peer(sa, p)) return refuse(mbuf, counters.mismatch, DropReason::kEspWrongPeer);
+    return refuse(ctx, mbuf, counters.mismatch, DropReason::kEspEncapMismatch);
+  if (!is_from_peer(sa, p)) return refuse(ctx, mbuf, counters.mismatch, DropReason::kEspWrongPeer);
   auto ticket = sa.window().check(esp_header(mbuf).sequence.host());
-  if (!ticket) return refuse(mbuf, counters.replay, DropReason::kEspReplay);
+  if (!ticket) return refuse(ctx, mbuf, counters.replay, DropReason::kEspReplay);
   uint8_t* esp = esp_start(mbuf);
   const auto esp_bytes = static_cast<uint32_t>(rte_pktmbuf_mtod(mbuf, uint8_t*) + p.ip_bytes - esp);
   const uint32_t around = sizeof(EspHeader) + sa.shape().iv_bytes + sa.shape().icv_bytes;
   if (esp_bytes < around + sizeof(EspTrailer))
-    return refuse(mbuf, counters.malformed, DropReason::kEspMalformed);
+    return refuse(ctx, mbuf, counters.malformed, DropReason::kEspMalformed);
   run.jobs[run.count] = {.esp = esp,
                          .payload_bytes = esp_bytes - around,
                          .sequence_high = static_cast<uint32_t>(ticket->number().value >> 32)};
@@ -118,9 +115,8 @@ bool merge_traffic_class(const Sa& sa, rte_mbuf* inner, uint8_t outer) {
   return true;
 }
 
-bool is_malformed(const Sa& sa, rte_mbuf* mbuf) {
-  count_error(sa.counters().malformed);
-  return stop(mbuf, DropReason::kEspMalformed);
+bool is_malformed(const Context& ctx, const Sa& sa, rte_mbuf* mbuf) {
+  return refuse(ctx, mbuf, sa.counters().malformed, DropReason::kEspMalformed);
 }
 
 // The record of what came out of `sa`.
@@ -166,7 +162,7 @@ bool take_out(Context& ctx, const Sa& sa, rte_mbuf* mbuf, uint8_t* inner, uint32
   mbuf->ol_flags &= ~RTE_MBUF_F_RX_IP_CKSUM_MASK;
   note_path(ctx, sa, p);
   if (!parse_ip(mbuf, family, true)) {
-    count_error(sa.counters().malformed);
+    count(ctx, sa.counters().malformed, 1);
     return false;
   }
   if (!merge_traffic_class(sa, mbuf, outer)) return stop(mbuf, DropReason::kEspCeNotEct);
@@ -187,7 +183,7 @@ bool close_up(Context& ctx, const Sa& sa, rte_mbuf* mbuf, uint8_t* inner, uint32
   rte_pktmbuf_trim(mbuf, static_cast<uint16_t>(mbuf->data_len - total));
   set_ip_length(mbuf, static_cast<uint16_t>(total));
   note_path(ctx, sa, p);
-  return parse_ip(mbuf, family, false) || is_malformed(sa, mbuf);
+  return parse_ip(mbuf, family, false) || is_malformed(ctx, sa, mbuf);
 }
 
 // Takes everything off that was ESP. `job` says where the cipher wrote what was inside.
@@ -196,42 +192,42 @@ bool decapsulate(Context& ctx, const Sa& sa, rte_mbuf* mbuf, const crypto::EspJo
   const auto& trailer = *reinterpret_cast<const EspTrailer*>(inner + job.payload_bytes - sizeof(EspTrailer));
   // RFC 4303 section 2.6: dummy packets, against traffic analysis.
   if (trailer.next_header == kProtoNoNext) return stop(mbuf, DropReason::kUsedLocal);
-  if (trailer.pad_length + sizeof trailer > job.payload_bytes) return is_malformed(sa, mbuf);
+  if (trailer.pad_length + sizeof trailer > job.payload_bytes) return is_malformed(ctx, sa, mbuf);
   const uint32_t inner_bytes = job.payload_bytes - sizeof trailer - trailer.pad_length;
   if (sa.mode() == EspMode::kTransport)
     return close_up(ctx, sa, mbuf, inner, inner_bytes, trailer.next_header);
   // What is longer than the packet inside is TFC padding (RFC 4303 section 2.7): parse_ip() cuts it off.
   if (trailer.next_header == kProtoIpip) return take_out(ctx, sa, mbuf, inner, inner_bytes, Family::kIpv4);
   if (trailer.next_header == kProtoIpv6) return take_out(ctx, sa, mbuf, inner, inner_bytes, Family::kIpv6);
-  return is_malformed(sa, mbuf);
+  return is_malformed(ctx, sa, mbuf);
 }
 
-void commit_window(Run& run, std::span<const crypto::Verdict> verdicts) {
+void commit_window(const Context& ctx, Run& run, std::span<const crypto::Verdict> verdicts) {
   CellCounters& counters = run.sa.counters();
-  ReplayWindow::Run window(run.sa.window());
+  WindowRun window(ctx, run.sa);
   for (size_t i = 0; i < run.count; ++i) {
     const crypto::Authenticated* proof = verdicts[i].proof();
     if (!proof)
-      refuse(run.admitted[i], counters.icv, DropReason::kEspIcv);
+      refuse(ctx, run.admitted[i], counters.icv, DropReason::kEspIcv);
     else if (!window.commit(std::move(*run.tickets[i]), *proof))
-      refuse(run.admitted[i], counters.replay, DropReason::kEspReplay);
+      refuse(ctx, run.admitted[i], counters.replay, DropReason::kEspReplay);
   }
 }
 
 // Window, limits and decapsulation of what is authentic.
 void accept(Context& ctx, Run& run, std::span<const crypto::Verdict> verdicts) {
   CellCounters& counters = run.sa.counters();
-  commit_window(run, verdicts);
+  commit_window(ctx, run, verdicts);
   uint64_t packets = 0, bytes = 0;
   for (size_t i = 0; i < run.count; ++i) {
     rte_mbuf* mbuf = run.admitted[i];
     const Packet& p = packet(mbuf);
     if (p.reason != DropReason::kNone) continue;
-    if (run.sa.is_limited() && !run.sa.count_within_limits(run.jobs[i].payload_bytes)) {
+    if (run.sa.is_limited() && !count_within_limits(ctx, run.sa, run.jobs[i].payload_bytes)) {
       stop(mbuf, DropReason::kEspInExpired);
       continue;
     }
-    if (run.sa.has(kSaEncap)) run.sa.peer_watch().see({p.tuple.source, p.tuple.source_port});
+    note_peer(ctx, run.sa, p);
     if (!decapsulate(ctx, run.sa, mbuf, run.jobs[i])) continue;
     if (ctx.observer && ctx.observer->wants(run.sa.index())) [[unlikely]]
       ctx.observer->decrypted(run.sa, mbuf);
@@ -239,13 +235,13 @@ void accept(Context& ctx, Run& run, std::span<const crypto::Verdict> verdicts) {
     bytes += p.ip_bytes;
   }
   if (run.sa.is_limited()) return;
-  CellCounters::add(counters.packets, packets);
-  CellCounters::add(counters.bytes, bytes);
+  count(ctx, counters.packets, packets);
+  count(ctx, counters.bytes, bytes);
 }
 
 void decrypt_run(Context& ctx, const Sa& sa, MbufSpan packets) {
   Run run(sa, packets);
-  for (rte_mbuf* mbuf : packets) admit(run, mbuf);
+  for (rte_mbuf* mbuf : packets) admit(ctx, run, mbuf);
   std::array<crypto::Verdict, kBurst * 2> verdicts;
   ctx.esp->open(sa.key(), {run.jobs.data(), run.count}, verdicts);
   accept(ctx, run, {verdicts.data(), run.count});

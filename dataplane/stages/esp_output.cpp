@@ -12,6 +12,7 @@
 #include "dataplane/stages/outer_header.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/runs.hpp"
+#include "dataplane/stages/sa_use.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "dataplane/stages/way_out.hpp"
 
@@ -182,10 +183,10 @@ DropReason why_no_number(SequenceStop stop) {
 }
 
 // Packets of the run that the SA may take: room, limits. Returns how many, at the front.
-size_t admit(const Sa& sa, MbufSpan run) {
+size_t admit(const Context& ctx, const Sa& sa, MbufSpan run) {
   return partition(run, [&](rte_mbuf* mbuf) {
     if (!make_room(sa, mbuf)) return stop(mbuf, DropReason::kEspTooLong);
-    return !sa.is_limited() || sa.count_within_limits(packet(mbuf).ip_bytes) ||
+    return !sa.is_limited() || count_within_limits(ctx, sa, packet(mbuf).ip_bytes) ||
            stop(mbuf, DropReason::kEspOutExpired);
   });
 }
@@ -203,10 +204,10 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
     way.neighbor = ctx.neighbors->find(way.route.interface, way.route.next_hop);
   }
   if (sa.counters().has_expired(kExpiredHard)) return refuse(run, DropReason::kOutNoState);
-  const size_t ready = admit(sa, run);
-  const SequenceRun numbers = sa.outbound().take(static_cast<uint32_t>(ready));
+  const size_t ready = admit(ctx, sa, run);
+  const SequenceRun numbers = take_numbers(ctx, sa, static_cast<uint32_t>(ready));
   if (numbers.stop == SequenceStop::kNotReserved)
-    CellCounters::add(sa.counters().no_reserve, ready - numbers.granted);
+    count(ctx, sa.counters().no_reserve, ready - numbers.granted);
   refuse(run.subspan(numbers.granted, ready - numbers.granted), why_no_number(numbers.stop));
 
   if (ctx.observer && ctx.observer->wants(sa.index())) [[unlikely]]
@@ -219,11 +220,12 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
     jobs[i] = encapsulate(ctx, sa, run[i], numbers.first + i);
     become_outer(sa, way, run[i]);
   }
-  ctx.esp->seal(sa.key(), {jobs.data(), numbers.granted});
+  // A rehearsal takes no number, so there is no nonce that it could encrypt with.
+  if (!ctx.scratch) ctx.esp->seal(sa.key(), {jobs.data(), numbers.granted});
   if (sa.has(kSaEncap)) finish_udp_checksums(run.first(numbers.granted), jobs);
   if (sa.is_limited()) return;
-  CellCounters::add(sa.counters().packets, numbers.granted);
-  CellCounters::add(sa.counters().bytes, bytes);
+  count(ctx, sa.counters().packets, numbers.granted);
+  count(ctx, sa.counters().bytes, bytes);
 }
 
 // The next template's SA, if the policy has one more.

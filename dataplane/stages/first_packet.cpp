@@ -10,7 +10,7 @@
 namespace espalier::dataplane {
 namespace {
 
-void count_rules(Context& ctx, const nat::PendingSession& pending, uint32_t bytes) {
+void count_rules(const Context& ctx, const nat::PendingSession& pending, uint32_t bytes) {
   auto& rules = ctx.stats->nat_rules;
   if (pending.source_rule_index < statistics::kMaxNatRules)
     rules[static_cast<size_t>(NatKind::kSource)][pending.source_rule_index].add(1, bytes);
@@ -18,10 +18,25 @@ void count_rules(Context& ctx, const nat::PendingSession& pending, uint32_t byte
     rules[static_cast<size_t>(NatKind::kDestination)][pending.destination_rule_index].add(1, bytes);
 }
 
+// What settle_session() would say, as far as one can without touching a session.
+DropReason rehearse_session(const Context& ctx, const Packet& p, const Decision& d) {
+  if (d.pending) {
+    count_rules(ctx, *d.pending, p.ip_bytes);
+    return ctx.sessions->is_free(d.pending->reply, ctx.worker, ctx.now_ms) ? DropReason::kNone
+                                                                           : DropReason::kNatClash;
+  }
+  if (!d.session || d.is_related_error) return DropReason::kNone;
+  const nat::PacketFacts facts{.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags};
+  return ctx.sessions->judge(*d.session, facts, ctx.now_ms) == nat::Verdict::kAccept
+             ? DropReason::kNone
+             : DropReason::kSessionInvalid;
+}
+
 // The session takes note of the packet, or begins with it. kNone, or why the packet must be dropped; `again`:
 // the session that was found is over, the packet has to be decided anew.
 DropReason settle_session(Context& ctx, rte_mbuf* mbuf, Decision& d, bool& again) {
   const Packet& p = packet(mbuf);
+  if (ctx.scratch) return rehearse_session(ctx, p, d);
   const nat::PacketFacts facts{.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags};
   if (d.pending) {
     const auto confirmed = ctx.sessions->confirm(*d.pending, ctx.worker, ctx.now_ms);
@@ -225,10 +240,8 @@ bool apply_egress(Context& ctx, rte_mbuf* mbuf, const FlowDecision& decision) {
 namespace {
 
 bool decide(Context& ctx, size_t stage, rte_mbuf* mbuf, Decision& d) {
-  const DecideStage decide = kFirstPacket[stage].decide;
-  if (ctx.explaining) return decide(ctx, mbuf, d);
   return measure(ctx.stats->stages[first_packet_counter(stage)], 1, is_sampled(ctx),
-                 [&] { return decide(ctx, mbuf, d); });
+                 [&] { return kFirstPacket[stage].decide(ctx, mbuf, d); });
 }
 
 }  // namespace

@@ -19,6 +19,10 @@ void find_neighbor_again(Context& ctx, Packet& p) {
   if (p.flow != kNone32 && !(p.flags & kEncrypted)) (*ctx.flows)[p.flow].decision.neighbor = p.neighbor;
 }
 
+NeighborTable::State resolve(const Context& ctx, const Packet& p, MacAddress& mac) {
+  return ctx.neighbors->resolve(NeighborRef{p.neighbor}, mac, ctx.scratch == nullptr);
+}
+
 // Nobody has to be asked about a next hop that failed just now, and the packets that one may hold are held
 // already: so a flood to a host that does not exist costs the main lcore nothing.
 bool stop_without_next_hop(Context& ctx, rte_mbuf* mbuf, NeighborTable::State state) {
@@ -43,10 +47,10 @@ bool send(Context& ctx, rte_mbuf* mbuf) {
     ctx.transmitter->send_ip(mbuf, ctx.interface(p.out), multicast_mac(p.next_hop));
     return true;
   }
-  auto state = ctx.neighbors->resolve(NeighborRef{p.neighbor}, destination);
+  auto state = resolve(ctx, p, destination);
   if (state == NeighborTable::State::kGone) {
     find_neighbor_again(ctx, p);
-    state = ctx.neighbors->resolve(NeighborRef{p.neighbor}, destination);
+    state = resolve(ctx, p, destination);
   }
   if (state != NeighborTable::State::kUsable) return stop_without_next_hop(ctx, mbuf, state);
   ctx.transmitter->send_ip(mbuf, ctx.interface(p.out), destination);

@@ -15,6 +15,17 @@ std::string outbound(const PolicyRecord* policy, const Sa* sa) {
   return text(*policy) + (policy->action == PolicyAction::kProtect ? ", no SA for this packet" : "");
 }
 
+// The SAs that a policy asks for, the outermost first.
+std::string wanted(const PolicyRecord& policy) {
+  std::string list;
+  for (size_t i = policy.templates; i-- > 0;)
+    list += fmt::format("{} reqid {}{}", list.empty() ? "; it wants" : ", inside", policy.tmpl[i].reqid.value,
+                        policy.tmpl[i].source.is_unspecified()
+                            ? ""
+                            : fmt::format(" from {}", to_text(policy.tmpl[i].source)));
+  return list;
+}
+
 }  // namespace
 
 DecisionWords::DecisionWords(const Context& ctx, rte_mbuf* mbuf, const Decision& d)
@@ -150,17 +161,24 @@ std::string DecisionWords::way() const {
   return no_way(d_.route.verdict, d_.before_snat.destination) + which;
 }
 
+std::string DecisionWords::came() const {
+  const PathInfo* path = ctx_.sad->path_info(p_.path);
+  if (!path && p_.path != kClear) return "came by SAs that no policy has together";
+  if (!path && (p_.flags & kCameProtected)) return fmt::format("came by {}, protected", name(p_.in));
+  if (!path) return "came in clear";
+  std::string layers = "came by";
+  for (size_t i = 0; i < path->count; ++i)
+    layers += fmt::format("{} an SA with reqid {} from {}", i ? ", inside" : "", path->layers[i].reqid.value,
+                          to_text(path->layers[i].source));
+  return layers;
+}
+
 std::string DecisionWords::inbound() const {
   if (d_.way == Way::kToGateway && is_esp(ctx_, mbuf_))
     return "ESP for the gateway: what it contains will be asked about";
-  const PathInfo* path = ctx_.sad->path_info(p_.path);
-  std::string came = path                ? "came by"
-                     : p_.path == kClear ? "came in clear"
-                                         : "came by SAs that no policy has together";
-  for (size_t i = 0; path && i < path->count; ++i)
-    came += fmt::format("{} an SA with reqid {} from {}", i ? ", inside" : "", path->layers[i].reqid.value,
-                        to_text(path->layers[i].source));
-  return came + ", " + (d_.in_policy ? text(*d_.in_policy) : "no policy matches");
+  if (!d_.in_policy) return came() + ", no policy matches";
+  const bool mismatch = p_.reason == DropReason::kInTemplateMismatch;
+  return fmt::format("{}, {}{}", came(), text(*d_.in_policy), mismatch ? wanted(*d_.in_policy) : "");
 }
 
 }  // namespace espalier::dataplane::story

@@ -28,6 +28,7 @@ class DecisionWords {
   std::string no_translation() const;
   std::string way() const;
   std::string inbound() const;
+  std::string came() const;
   std::string bytes(bool stopped) const;
   std::string tunnel(bool stopped) const;
   std::string delivery() const;

@@ -58,6 +58,11 @@ std::string departing_esp(const Context& ctx, const Packet& p) {
   return list;
 }
 
+std::string made_esp(rte_mbuf* mbuf) {
+  const EspHeader* esp = esp_header(mbuf);
+  return fmt::format("number {}, {} bytes", esp ? esp->sequence.host() : 0, packet(mbuf).ip_bytes);
+}
+
 std::string dropped_text(DropReason reason, std::string_view why) {
   return fmt::format("dropped ({}): {}", info(reason).name, why.empty() ? info(reason).help : why);
 }
@@ -87,7 +92,7 @@ void Narrator::say_dropped(const Packet& p, DropReason reason) {
     leaving_[p.story].clear();
     return say(p, "result", dropped_text(reason, why));
   }
-  if (reason != DropReason::kUsedFragment && !leaving_[p.story].empty()) return say_leaving(p);
+  if (!leaving_[p.story].empty()) return say_leaving(p);
   say(p, "result", info(reason).help);
 }
 
@@ -103,9 +108,12 @@ const Narrator::Before* Narrator::before(const rte_mbuf* mbuf) const {
 
 void Narrator::received(const Context& ctx, MbufSpan frames) {
   ctx_ = &ctx;
-  for (rte_mbuf* mbuf : frames)
-    if (packet(mbuf).story != 0)
-      say(packet(mbuf), "received", fmt::format("{} bytes, {}", mbuf->pkt_len, ethernet_text(bytes(mbuf))));
+  for (rte_mbuf* mbuf : frames) {
+    const Packet& p = packet(mbuf);
+    if (p.story == 0) continue;
+    for (const uint8_t part : {p.story, answer_story(p.story)}) leaving_[part].clear(), why_[part].clear();
+    say(p, "received", fmt::format("{} bytes, {}", mbuf->pkt_len, ethernet_text(bytes(mbuf))));
+  }
 }
 
 void Narrator::entering(const Context& ctx, size_t stage, MbufSpan burst) {
@@ -129,7 +137,7 @@ void Narrator::look_ahead(const Context& ctx, BurstStage stage, rte_mbuf* mbuf) 
 
 void Narrator::passed(const Context& ctx, size_t stage, MbufSpan kept, MbufSpan stopped) {
   for (rte_mbuf* mbuf : kept)
-    if (packet(mbuf).story != 0) tell_kept(ctx, stage, mbuf);
+    if (packet(mbuf).story != 0) tell_kept(stage, mbuf);
   for (rte_mbuf* mbuf : stopped)
     if (packet(mbuf).story != 0) tell_stopped(ctx, stage, mbuf);
 }
@@ -147,25 +155,22 @@ void Narrator::tell_whole(std::string_view stage, rte_mbuf* mbuf) {
   say(p, "packet", text(p.tuple));
 }
 
-void Narrator::tell_kept(const Context& ctx, size_t stage, rte_mbuf* mbuf) {
+void Narrator::tell_kept(size_t stage, rte_mbuf* mbuf) {
   const Packet& p = packet(mbuf);
   const BurstStage run = function(stage);
   const std::string_view where = kEveryPacket[stage].name;
   const Before* was = before(mbuf);
   if (run == parse) {
     say(p, where, fmt::format("in by {}, {} bytes", name(p.in), p.ip_bytes));
-    say(p, "packet", text(p.tuple));
+    say(p, "packet", p.flags & kFragment ? wire_text(bytes(mbuf)) : text(p.tuple));
   } else if (run == reassemble) {
     tell_whole(where, mbuf);
   } else if (run == esp_input && was && !was->text.empty() && p.depth != was->record.depth) {
     say(p, where, was->text + ": authentic");
     say(p, "packet", text(p.tuple));
   } else if (run == esp_output && was && !was->text.empty()) {
-    const EspHeader* esp = esp_header(mbuf);
-    say(p, where,
-        fmt::format("{}: number {}, {} bytes", was->text, esp ? esp->sequence.host() : 0, p.ip_bytes));
+    say(p, where, fmt::format("{}: {}", was->text, made_esp(mbuf)));
   }
-  (void)ctx;
 }
 
 void Narrator::tell_stopped(const Context& ctx, size_t stage, rte_mbuf* mbuf) {
@@ -176,7 +181,7 @@ void Narrator::tell_stopped(const Context& ctx, size_t stage, rte_mbuf* mbuf) {
     case Exit::kAgain:
       return tell_again(stage, mbuf);
     case Exit::kToMain:
-      return tell_punted(ctx, p);
+      return tell_punted(p);
     case Exit::kToWorker:
       return say(p, "result", fmt::format("handed to worker {}, which goes on with it", p.to_worker.value));
     case Exit::kHeld:
@@ -186,8 +191,9 @@ void Narrator::tell_stopped(const Context& ctx, size_t stage, rte_mbuf* mbuf) {
     case Exit::kDrop:
       break;
   }
-  if (function(stage) == flow_lookup || p.reason == DropReason::kUsedFragment)
-    return;  // told, or tells itself
+  if (function(stage) == flow_lookup) return;  // told by decided()
+  if (p.reason == DropReason::kUsedFragment)
+    return say(p, "result", "a fragment: joins those of its datagram that wait");
   std::string why(info(p.reason).help);
   if (function(stage) == esp_output && is_of_route(p.reason) && was)
     if (const Sa* sa = ctx.sad->at(was->record.sa))
@@ -197,7 +203,7 @@ void Narrator::tell_stopped(const Context& ctx, size_t stage, rte_mbuf* mbuf) {
 }
 
 // To the main lcore.
-void Narrator::tell_punted(const Context&, const Packet& p) {
+void Narrator::tell_punted(const Packet& p) {
   switch (p.reason) {
     case DropReason::kUsedArp:
       return say(p, "result", "ARP, for the gateway's neighbour table");
@@ -221,7 +227,9 @@ void Narrator::tell_again(size_t stage, rte_mbuf* mbuf) {
   if (function(stage) == tunnel_output)
     say(p, where, fmt::format("{}: GRE is put around it, {} bytes", name(p.in), p.ip_bytes));
   else if (function(stage) == esp_output && was)
-    say(p, where, was->text + ": once more through the stages, as NAT may change it");
+    say(p, where,
+        fmt::format("{}: {}; it takes the way of the gateway's own packets, as NAT may change it", was->text,
+                    made_esp(mbuf)));
   else if (was && was->record.service == LocalService::kEsp)
     say(p, where, was->text + ": authentic");
   else
@@ -257,7 +265,8 @@ void Narrator::sent(rte_mbuf* frame, InterfaceIndex out) {
 
 void Narrator::ended(rte_mbuf* mbuf, DropReason reason) {
   const Packet& p = packet(mbuf);
-  if (p.story != 0 && p.exit != Exit::kHeld) say_dropped(p, reason);
+  const bool goes_on = p.exit == Exit::kHeld || reason == DropReason::kUsedFragment;  // in another packet
+  if (p.story != 0 && !goes_on) say_dropped(p, reason);
 }
 
 }  // namespace espalier::dataplane::story

@@ -73,10 +73,10 @@ class Narrator final : public Observer {
   void say_leaving(const Packet& p);
   const Before* before(const rte_mbuf* mbuf) const;
   void look_ahead(const Context& ctx, BurstStage stage, rte_mbuf* mbuf);
-  void tell_kept(const Context& ctx, size_t stage, rte_mbuf* mbuf);
+  void tell_kept(size_t stage, rte_mbuf* mbuf);
   void tell_whole(std::string_view stage, rte_mbuf* mbuf);
   void tell_stopped(const Context& ctx, size_t stage, rte_mbuf* mbuf);
-  void tell_punted(const Context& ctx, const Packet& p);
+  void tell_punted(const Packet& p);
   void tell_again(size_t stage, rte_mbuf* mbuf);
   std::string_view name(InterfaceIndex interface) const;
 

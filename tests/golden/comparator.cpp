@@ -98,21 +98,28 @@ std::vector<Fields> decode_packets(const std::vector<Bytes>& packets, const KeyR
   return decoded;
 }
 
+// What both sides' ESP is opened with.
+struct Keys {
+  const KeyRing& recorded;
+  const KeyRing& ours;
+};
+
 std::vector<Difference> compare_frames(const std::string& interface, const std::vector<Bytes>& recorded,
-                                       const std::vector<Bytes>& ours, const KeyRing& keys, FrameOrder order,
+                                       const std::vector<Bytes>& ours, const Keys& keys, FrameOrder order,
                                        Labels& labels) {
   if (recorded.size() != ours.size())
     return {count_difference(interface + ".count", recorded.size(), ours.size())};
   const Reassembled theirs = reassemble(recorded), mine = reassemble(ours);
-  std::vector<Difference> differences = compare_lists(interface, decode_all(recorded, theirs.parts, keys),
-                                                      decode_all(ours, mine.parts, keys), order, labels);
+  std::vector<Difference> differences =
+      compare_lists(interface, decode_all(recorded, theirs.parts, keys.recorded),
+                    decode_all(ours, mine.parts, keys.ours), order, labels);
   if (theirs.packets.size() != mine.packets.size()) {
     differences.push_back(
         count_difference(interface + ".whole.count", theirs.packets.size(), mine.packets.size()));
     return differences;
   }
-  append_all(differences, compare_lists(interface + ".whole", decode_packets(theirs.packets, keys),
-                                        decode_packets(mine.packets, keys), order, labels));
+  append_all(differences, compare_lists(interface + ".whole", decode_packets(theirs.packets, keys.recorded),
+                                        decode_packets(mine.packets, keys.ours), order, labels));
   return differences;
 }
 
@@ -189,8 +196,9 @@ std::string describe(const NamedCounts& drops) {
 }
 
 std::string describe(const Difference& difference) {
-  return fmt::format("step {}, {}: Linux {}, ours {}", difference.step, difference.field, difference.recorded,
-                     difference.ours);
+  const Difference& d = difference;
+  return fmt::format("step {}, {}: {} {}, {} {}", d.step, d.field, d.recorded_by, d.recorded, d.ours_by,
+                     d.ours);
 }
 
 bool drops_agree(const std::vector<ExpectedDrop>& expected, const NamedCounts& ours) {
@@ -204,6 +212,7 @@ bool drops_agree(const std::vector<ExpectedDrop>& expected, const NamedCounts& o
 std::vector<Difference> compare_step(const Scenario& scenario, const Step& step, const Expected& expected,
                                      const Observation& observed, FrameOrder order, Labels& labels) {
   std::vector<Difference> differences;
+  const Keys keys{scenario.keys, observed.keys ? *observed.keys : scenario.keys};
   labels.let_overtake(order == FrameOrder::kAny ? sequences_in(expected.output, scenario.keys)
                                                 : Labels::Sequences{});
   if (frames_in(observed.output) == 0 && frames_in(expected.output) != 0) {
@@ -211,9 +220,8 @@ std::vector<Difference> compare_step(const Scenario& scenario, const Step& step,
                            "nothing, drops " + describe(observed.drops)});
   } else {
     for (const auto& [interface, mac] : scenario.macs)
-      append_all(differences,
-                 compare_frames(interface, frames_of(expected.output, interface),
-                                frames_of(observed.output, interface), scenario.keys, order, labels));
+      append_all(differences, compare_frames(interface, frames_of(expected.output, interface),
+                                             frames_of(observed.output, interface), keys, order, labels));
     if (!drops_agree(expected.drops, observed.drops))
       differences.push_back({"", "drops", describe(expected.drops), describe(observed.drops)});
   }

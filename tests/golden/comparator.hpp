@@ -21,6 +21,7 @@ struct Difference {
   std::string field;
   std::string recorded;  // for people
   std::string ours;
+  std::string_view recorded_by = "Linux", ours_by = "ours";
 };
 
 std::string describe(const NamedCounts& drops);
@@ -31,6 +32,7 @@ struct Observation {
   FramesByInterface output;
   NamedCounts drops;
   std::vector<Datagram> to_host = {};
+  const KeyRing* keys = nullptr;  // what `output` is opened with; null: with the scenario's
 };
 
 // Whether the frames of a step must leave an interface in the recorded order. With several workers they may

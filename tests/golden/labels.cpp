@@ -31,6 +31,15 @@ bool Labels::bind(FieldKind kind, const Bytes& scope, uint32_t recorded, uint32_
   return forward->second == ours && backward->second == recorded;
 }
 
+void Labels::forget_ids() {
+  const auto is_id = [](const auto& bound) {
+    const FieldKind kind = std::get<FieldKind>(bound.first);
+    return kind == FieldKind::kIpId || kind == FieldKind::kFragmentId;
+  };
+  std::erase_if(ours_by_recorded_, is_id);
+  std::erase_if(recorded_by_ours_, is_id);
+}
+
 void Labels::let_overtake(Sequences sequences) {
   overtaking_ = std::move(sequences);
   recorded_by_our_sequence_.clear();

@@ -21,6 +21,8 @@ class Labels {
   bool is_random(FieldKind kind, uint32_t recorded) const { return find(kind, recorded) != nullptr; }
   // True if `ours` may stand for the random value `recorded`; from then on only it may.
   bool bind(FieldKind kind, const Bytes& scope, uint32_t recorded, uint32_t ours);
+  // The IP and fragment ids that stand for others are not known any more, and may all be bound anew.
+  void forget_ids();
   // What stands for `recorded`, or nothing if that is not random or did not come out yet.
   std::optional<uint16_t> ours(FieldKind kind, const Bytes& scope, uint16_t recorded) const;
   // Sequence numbers of a step's packets, by SPI, that may stand in for one another: several workers number

@@ -1,8 +1,10 @@
 #include "tests/golden/player.hpp"
 
+#include <numeric>
 #include <random>
 
 #include "tests/golden/host_model.hpp"
+#include "tests/golden/rehearsal_check.hpp"
 #include "tests/support/packet_builder.hpp"
 #include "tests/support/packet_rewriter.hpp"
 
@@ -62,7 +64,12 @@ class QueueChooser {
 class Player {
  public:
   Player(const Scenario& scenario, const Mode& mode, Testbed& bed)
-      : scenario_(scenario), mode_(mode), bed_(bed), queues_(mode), labels_(scenario.random) {}
+      : scenario_(scenario),
+        mode_(mode),
+        bed_(bed),
+        queues_(mode),
+        labels_(scenario.random),
+        rehearsal_(scenario, bed) {}
 
   Result<Playback> play() {
     if (auto done = configure(scenario_.config); !done) return std::unexpected(std::move(done).error());
@@ -99,14 +106,37 @@ class Player {
     const std::vector<Bytes> input = with_our_values(step);
     if (mode_.cache == Cache::kWarm && !scenario_.limited) run_in_vain(step);
     const DropCounts before = bed_.drops();
+    rehearsal_.rehearse(step.interface, input);
     inject(step, input);
     Observation observed;
     observed.to_host = take_to_host();
     if (step.wait.count() != 0) bed_.advance_time(step.wait);
     observed.output = take_output();
-    observed.drops = named_drops(before, bed_.drops());
+    const DropCounts after = bed_.drops();
+    observed.drops = named_drops(before, after);
     const FrameOrder order = mode_.workers == 1 ? FrameOrder::kRecorded : FrameOrder::kAny;
-    return judge(scenario_, step, observed, order, labels_);
+    const Labels labels = labels_;
+    Judgement judgement = judge(scenario_, step, observed, order, labels_);
+    auto differences = rehearsal_.judge(step, {judgement, before, after}, order, labels);
+    if (auto lost = find_lost(step)) differences.push_back(*std::move(lost));
+    for (Difference& each : differences) judgement.differences.push_back(std::move(each));
+    return judgement;
+  }
+
+  // Every packet left, ended for a reason, or waits (drop_reason.hpp).
+  std::optional<Difference> find_lost(const Step& step) const {
+    const auto counted = bed_.packets();
+    if (!counted) return std::nullopt;
+    const DropCounts drops = bed_.drops();
+    const uint64_t ended = std::accumulate(drops.begin(), drops.end(), uint64_t{0});
+    const uint64_t came = injected_ + counted->made, went = taken_ + ended + counted->waiting;
+    if (came == went) return std::nullopt;
+    return Difference{step.id,
+                      "packets",
+                      fmt::format("{} received, {} made", injected_, counted->made),
+                      fmt::format("{} sent, {} ended, {} waiting", taken_, ended, counted->waiting),
+                      "there came",
+                      "there went"};
   }
 
   std::vector<Bytes> with_our_values(const Step& step) const {
@@ -129,6 +159,7 @@ class Player {
     const Bytes state = bed_.sa_state();
     inject(step, twins);
     take_to_host();
+    rehearsal_.forget();
     take_output();
     bed_.restore_sa_state(state);
   }
@@ -138,7 +169,7 @@ class Player {
       if (step.is_local())
         bed_.inject_from_host(packet);
       else
-        bed_.inject(step.interface, queues_.next(), packet);
+        bed_.inject(step.interface, queues_.next(), packet), ++injected_;
       if (mode_.cache != Cache::kInvalidated) continue;
       bed_.run_until_idle();
       bed_.invalidate_flows();
@@ -150,6 +181,7 @@ class Player {
     FramesByInterface output;
     for (const auto& [interface, mac] : scenario_.macs) {
       auto frames = bed_.take_sent(interface);
+      taken_ += frames.size();
       std::erase_if(frames, is_housekeeping);
       if (!frames.empty()) output[interface] = std::move(frames);
     }
@@ -165,10 +197,15 @@ class Player {
       if (scenario_.host_ports.contains(datagram->port))
         received.push_back(*std::move(datagram));
       else if (auto answer = port_unreachable(packet))
-        bed_.inject_from_host(*answer);
+        answer_from_host(*answer);
     }
     bed_.run_until_idle();
     return received;
+  }
+
+  void answer_from_host(const Bytes& answer) {
+    rehearsal_.rehearse("local", {answer});
+    bed_.inject_from_host(answer);
   }
 
   const Scenario& scenario_;
@@ -176,6 +213,8 @@ class Player {
   Testbed& bed_;
   QueueChooser queues_;
   Labels labels_;
+  RehearsalCheck rehearsal_;
+  uint64_t injected_ = 0, taken_ = 0;  // frames since the start
 };
 
 }  // namespace

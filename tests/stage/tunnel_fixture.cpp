@@ -192,11 +192,21 @@ void TunnelTest::apply(const Configured& parts) {
   ASSERT_TRUE(done) << done.error().text;
 }
 
+Bytes TunnelTest::frame(std::string_view interface, const Bytes& packet) {
+  return ethernet(interface == "lan0" ? kLanMac : kWanMac, kHostMac, packet,
+                  layer_of(packet) == Layer::kIpv4 ? kEtherTypeIpv4 : kEtherTypeIpv6);
+}
+
 void TunnelTest::inject(std::string_view interface, const Bytes& packet) {
-  bed_->inject(interface, 0,
-               ethernet(interface == "lan0" ? kLanMac : kWanMac, kHostMac, packet,
-                        layer_of(packet) == Layer::kIpv4 ? kEtherTypeIpv4 : kEtherTypeIpv6));
+  bed_->inject(interface, 0, frame(interface, packet));
   bed_->run_until_idle();
+}
+
+Rehearsed TunnelTest::rehearse(std::string_view interface, const std::vector<Bytes>& packets) {
+  std::vector<Bytes> given;
+  for (const Bytes& packet : packets)
+    given.push_back(interface == "local" ? packet : frame(interface, packet));
+  return bed_->rehearse(interface, given, 0).value();
 }
 
 void TunnelTest::from_host(const Bytes& packet) {

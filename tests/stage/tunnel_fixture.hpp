@@ -60,6 +60,9 @@ class TunnelTest : public testing::Test {
   std::vector<Bytes> to_lan() { return sent("lan0"); }
   std::vector<Bytes> to_wan() { return sent("wan0"); }
   std::vector<Bytes> to_host() { return bed_->take_to_host(); }
+  // What the gateway says would become of IP packets that came in by lan0 or wan0, one after the other, or
+  // that its host sent ("local").
+  Rehearsed rehearse(std::string_view interface, const std::vector<Bytes>& packets);
   // The one packet of such a list; an empty one, and a failed test, if there are more or fewer.
   static Bytes only(const std::vector<Bytes>& packets);
 
@@ -78,6 +81,7 @@ class TunnelTest : public testing::Test {
   std::unique_ptr<Testbed> bed_;
 
  private:
+  static Bytes frame(std::string_view interface, const Bytes& packet);
   void inject(std::string_view interface, const Bytes& packet);
   std::vector<Bytes> sent(std::string_view interface);
 };

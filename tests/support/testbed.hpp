@@ -30,6 +30,21 @@ struct TestbedOptions {
   uint32_t largest_mtu_bytes = 1500;                    // that a configuration may ask for
 };
 
+// What the gateway says beforehand that would become of packets (dataplane/rehearsal.hpp).
+struct Rehearsed {
+  std::map<std::string, std::vector<Bytes>, std::less<>> output;  // by port, ESP not encrypted
+  DropCounts ended{};                                             // also what was used up
+  std::vector<Bytes> to_host;
+  uint64_t waiting = 0;
+  std::vector<std::string> lines;  // the story: "STAGE: TEXT"
+};
+
+// What a bed counts of its packets since the start.
+struct Packets {
+  uint64_t made = 0;     // by the gateway, and those of its host
+  uint64_t waiting = 0;  // now: for other fragments, or for a next hop's MAC address
+};
+
 // What the workers found in their flow caches since the start.
 struct FlowCounts {
   uint64_t hits = 0;    // an entry that served the packet
@@ -64,6 +79,14 @@ class Testbed {
   virtual std::vector<Bytes> take_to_host() { return {}; }
   // The packets that wanted an SA since the last call, as espalierd is told of them.
   virtual std::vector<message::Acquire> take_acquires() { return {}; }
+  // What would become of the frames, or of IP packets of the host ("local"), one after the other; nothing is
+  // changed. Of the first `untold`, fragments that came before, nothing is told. Nothing if this bed cannot
+  // tell.
+  virtual std::optional<Rehearsed> rehearse(std::string_view /* interface */,
+                                            const std::vector<Bytes>& /* frames */, size_t /* untold */) {
+    return std::nullopt;
+  }
+  virtual std::optional<Packets> packets() const { return std::nullopt; }
   // Sums over workers and interfaces since the start.
   virtual DropCounts drops() const = 0;
   virtual FlowCounts flow_counts() const = 0;

@@ -126,6 +126,9 @@ class DataplaneTestbed : public Testbed {
   void inject_from_host(ByteView packet) override { gateway_->from_host(packet, kNoInterface); }
   std::vector<Bytes> take_to_host() override { return std::exchange(to_host_, {}); }
   std::vector<message::Acquire> take_acquires() override;
+  std::optional<Rehearsed> rehearse(std::string_view interface, const std::vector<Bytes>& frames,
+                                    size_t untold) override;
+  std::optional<Packets> packets() const override;
   DropCounts drops() const override;
   FlowCounts flow_counts() const override;
   void advance_time(std::chrono::milliseconds step) override;
@@ -141,6 +144,8 @@ class DataplaneTestbed : public Testbed {
   Result<void> name_devices(Configuration& configuration) const;
   Result<dataplane::Port> open_port(std::string_view device, const dataplane::PortOptions& options);
   RingPort& port(std::string_view interface);
+  InterfaceIndex index_of(std::string_view interface) const;
+  std::string port_of(InterfaceIndex interface) const;
   std::vector<std::atomic<uint64_t>*> sa_numbers() const;
   statistics::Segment& statistics() const { return *statistics_memory_.as<statistics::Segment>(); }
 
@@ -279,6 +284,39 @@ std::optional<std::vector<TappedPacket>> DataplaneTestbed::read_tap(uint64_t id,
   }
   if (lost) *lost = tap->lost();
   return packets;
+}
+
+InterfaceIndex DataplaneTestbed::index_of(std::string_view interface) const {
+  for (const auto& each : *gateway_->tables().interfaces)
+    if (each.name.view() == interface) return each.index;
+  throw std::out_of_range("no interface " + std::string(interface));
+}
+
+// The name of the untagged interface of the same port.
+std::string DataplaneTestbed::port_of(InterfaceIndex interface) const {
+  const auto& interfaces = *gateway_->tables().interfaces;
+  return std::string(interfaces[interfaces.by_wire(interfaces[interface].port, 0)].name.view());
+}
+
+std::optional<Rehearsed> DataplaneTestbed::rehearse(std::string_view interface,
+                                                    const std::vector<Bytes>& frames, size_t untold) {
+  std::vector<std::span<const uint8_t>> views(frames.begin(), frames.end());
+  auto done = gateway_->rehearse(interface == "local" ? kNoInterface : index_of(interface), views, untold);
+  if (!done) throw std::runtime_error(done.error().text);
+  Rehearsed rehearsed{.output = {},
+                      .ended = done->ended,
+                      .to_host = std::move(done->to_host),
+                      .waiting = done->waiting,
+                      .lines = {}};
+  for (auto& frame : done->frames) rehearsed.output[port_of(frame.out)].push_back(std::move(frame.bytes));
+  for (const auto& line : done->lines) rehearsed.lines.push_back(line.stage + ": " + line.text);
+  return rehearsed;
+}
+
+std::optional<Packets> DataplaneTestbed::packets() const {
+  Packets sums{.made = 0, .waiting = gateway_->waiting()};
+  for (const statistics::Block& block : statistics().blocks) sums.made += block.made.get();
+  return sums;
 }
 
 DropCounts DataplaneTestbed::drops() const {

@@ -275,7 +275,7 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   for (int i = 0; i < kTries; ++i) {
     size_t stopped_at = 0;
     const bool goes_on = walk(ctx, mbuf, d, &stopped_at);
-    if (ctx.observer) [[unlikely]]
+    if (ctx.observer && ctx.observer->follows()) [[unlikely]]
       ctx.observer->decided(ctx, mbuf, d, stopped_at);
     if (!goes_on) {
       if (packet(mbuf).reason == DropReason::kNatMoved && !ctx.scratch) ctx.sessions->erase(*d.session);

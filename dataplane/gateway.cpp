@@ -93,6 +93,7 @@ Result<std::unique_ptr<Gateway>> Gateway::create(const GatewayOptions& options, 
   TRY(gateway->make_pools());
   TRY(gateway->make_sessions());
   gateway->sas_ = TRY(SaStore::open(memory.vault, memory.cells, options.workers));
+  gateway->taps_ = std::make_unique<Taps>(gateway->sas_->sad(), static_cast<uint16_t>(options.workers + 1));
   gateway->sequence_service_ = std::make_unique<SequenceService>(gateway->sas_->reserver());
   gateway->name_stages();
   TRY(gateway->make_workers());

@@ -18,6 +18,7 @@
 #include "dataplane/sa_store.hpp"
 #include "dataplane/sa_watch.hpp"
 #include "dataplane/sequence_service.hpp"
+#include "dataplane/tap/taps.hpp"
 #include "dataplane/worker.hpp"
 
 namespace espalier::dataplane {
@@ -108,6 +109,12 @@ class Gateway {
   // The same for a synthetic packet: the story of its way, one line or more for each stage.
   Result<std::vector<message::TextRow>> explain(const message::Explain& question);
 
+  // Taps (tap/taps.hpp): packets for `capture` and `trace`. Errors are Taps::start()'s. find_tap() is null
+  // and end_tap() false for one that ended; finding one counts as reading it.
+  Result<uint64_t> start_tap(TapOptions options);
+  PacketTap* find_tap(uint64_t id);
+  bool end_tap(uint64_t id);
+
   // A packet of the host's. `out`: the interface that it leaves by as it is; kNoInterface: routes decide.
   void from_host(std::span<const uint8_t> sent, InterfaceIndex out);
 
@@ -180,6 +187,10 @@ class Gateway {
   uint32_t poll_host();
   void follow_kernel_routes();
 
+  // gateway_taps.cpp
+  void publish_taps();
+  void end_unread_taps();
+
   // gateway_rows.cpp
   message::InterfaceRow interface_row(const Interface& interface) const;
   message::RouteRow route_row(const RouteEntry& entry) const;
@@ -197,6 +208,7 @@ class Gateway {
   std::unique_ptr<rte_mempool, FreePool> jumbo_pool_;
   std::unique_ptr<nat::SessionTable> sessions_;
   std::unique_ptr<SaStore> sas_;
+  std::unique_ptr<Taps> taps_;
   NeighborTable neighbors_;
   NeighborResolver resolver_;
   std::unique_ptr<Mailbox> arp_mailbox_;

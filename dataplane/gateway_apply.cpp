@@ -136,6 +136,7 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   next.spd = same_bytes(running_.policies, wanted.policies) ? tables_->spd
                                                             : std::make_shared<const Spd>(wanted.policies);
   next.policy_sas = std::make_shared<PolicySas>(wanted.policies.size());
+  next.observers = tables_->observers;
   plan.sas = TRY(sas_->plan(wanted.sas));
   if (!give_to_host_ && (next.host_path || host_path_)) plan.host = TRY(plan_host(wanted, *next.interfaces));
   const std::vector<ChangedRegion> everything{kEverything};
@@ -180,6 +181,7 @@ void Gateway::carry_out(Plan plan) {
   // tables.
   sas_->sad().assign_policies(plan.tables->spd->policies(), *plan.tables->policy_sas, plan.sas.removed);
   publish(std::move(plan.tables));
+  taps_->follow_sas();
   imported_routes_ = std::move(plan.imported);
   if (plan.host) host_path_->carry_out(std::move(*plan.host));
   const SaStore::Retired removed = sas_->remove(plan.sas);

@@ -24,10 +24,14 @@ std::pair<IpAddress, IpAddress> addresses_on_wire(rte_mbuf* mbuf) {
 void Gateway::begin_round() {
   transmitter_.use(tables_->ports->transmit.back());
   context_.tables = tables_.get();
+  context_.observer = tables_->observer(context_.worker);
+  transmitter_.observe(context_.observer);
+  if (context_.observer) context_.observer->received(context_, {});  // nothing; with these tables from now on
   context_.now_ms = clock_.now_ms();
 }
 
 void Gateway::drop_by_main(rte_mbuf* mbuf, DropReason reason) {
+  if (Observer* observer = tables_->observer(context_.worker)) observer->ended(mbuf, reason);
   const InterfaceIndex in = packet(mbuf).in;
   main_statistics().drops[in == kNoInterface ? 0 : in.value][static_cast<size_t>(reason)].add(1);
   rte_pktmbuf_free(mbuf);
@@ -189,6 +193,7 @@ uint32_t Gateway::poll_main() {
     main_statistics().heartbeat.add(1);
     follow_sas();
     follow_links();
+    end_unread_taps();
     resolver_.tick(now, output);
   }
   handled += poll_host();

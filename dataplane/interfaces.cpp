@@ -52,7 +52,7 @@ IpAddress ipv6_towards(const std::vector<OwnAddress>& addresses, IpAddress desti
   for (const OwnAddress& own : addresses) {
     if (own.address().is_v4() || !own.is_usable()) continue;
     const SourceRank its = rank(own.prefix, destination);
-    if (best != nullptr && its < best_rank) continue;
+    if (best != nullptr && its < best_rank) continue;  // as in Linux the last of equals
     best = &own;
     best_rank = its;
   }

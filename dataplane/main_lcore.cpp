@@ -15,6 +15,7 @@ namespace {
 constexpr int kSleepMs = 20;
 constexpr int kMessagesPerRound = 256;
 constexpr uint32_t kRowsPerQuery = 256;
+constexpr uint32_t kMessagesPerRead = 1024;  // of a tap, and what its last packet takes beyond
 
 handover::Layouts layouts() {
   return {.vault = Vault::kLayout,
@@ -175,6 +176,14 @@ void MainLcore::take(const message::Slot& slot) {
     answer_query(*query, slot.header);
   else if (const auto* question = std::get_if<message::Explain>(&*decoded))
     answer_explain(*question, slot.header);
+  else if (const auto* filter = std::get_if<message::TapFilter>(&*decoded))
+    tap_request_.add(*filter, slot.header.request_id);
+  else if (const auto* start = std::get_if<message::TapStart>(&*decoded))
+    start_tap(*start, slot.header);
+  else if (const auto* read = std::get_if<message::TapRead>(&*decoded))
+    answer_read(*read, slot.header);
+  else if (const auto* stop = std::get_if<message::TapStop>(&*decoded))
+    stop_tap(*stop, slot.header);
   else if (!transaction_.add(*decoded))
     gateway_->main_statistics().refused_messages.add(1);
   if (auto* sa = std::get_if<message::Sa>(&*decoded)) crypto::wipe(*sa);
@@ -227,6 +236,46 @@ void MainLcore::answer_explain(const message::Explain& question, const message::
   const auto lines = gateway_->explain(question);
   if (lines) send_rows(std::span<const message::TextRow>(*lines), header);
   acknowledge(header, lines ? Result<void>{} : std::unexpected(lines.error()));
+}
+
+void MainLcore::start_tap(const message::TapStart& start, const message::Header& header) {
+  const auto id = [&]() -> Result<uint64_t> {
+    return gateway_->start_tap(TRY(tap_request_.finish(start, header.request_id)));
+  }();
+  acknowledge(header, id ? Result<void>{} : std::unexpected(id.error()), id.value_or(0));
+}
+
+// A packet and its bytes; returns how many messages they are.
+uint32_t MainLcore::send_captured(std::span<const uint8_t> record, const message::Header& header) {
+  message::TapPacket packet;
+  std::memcpy(&packet, record.data(), sizeof packet);
+  send(message::make(packet, header.request_id, header.generation));
+  uint32_t messages = 1;
+  for (auto left = record.subspan(sizeof packet); !left.empty(); ++messages) {
+    message::TapData piece;
+    piece.bytes = static_cast<uint16_t>(std::min<size_t>(left.size(), message::TapData::kMost));
+    std::memcpy(piece.data, left.data(), piece.bytes);
+    send(message::make(piece, header.request_id, header.generation));
+    left = left.subspan(piece.bytes);
+  }
+  return messages;
+}
+
+void MainLcore::answer_read(const message::TapRead& read, const message::Header& header) {
+  PacketTap* tap = gateway_->find_tap(read.id);
+  if (!tap) return acknowledge(header, fail("it has ended: nobody read it, or the dataplane was restarted"));
+  uint32_t messages = 0;
+  std::span<const uint8_t> record;
+  while (!(record = tap->front()).empty() && messages < kMessagesPerRead) {
+    messages += send_captured(record, header);
+    tap->pop();
+  }
+  acknowledge(header, {}, record.empty() ? 0 : 1, tap->lost());
+}
+
+void MainLcore::stop_tap(const message::TapStop& stop, const message::Header& header) {
+  if (gateway_->end_tap(stop.id)) return acknowledge(header, {});
+  acknowledge(header, fail("it has ended already"));
 }
 
 void MainLcore::acknowledge(const message::Header& header, const Result<void>& result, uint64_t cursor,

@@ -8,6 +8,7 @@
 #include "control/shared/handover.hpp"
 #include "control/shared/vault.hpp"
 #include "dataplane/gateway.hpp"
+#include "dataplane/tap/tap_request.hpp"
 #include "dataplane/transaction.hpp"
 
 namespace espalier::dataplane {
@@ -41,6 +42,10 @@ class MainLcore {
   void commit(const message::ConfigCommit& commit, const message::Header& header);
   void answer_query(const message::Query& query, const message::Header& header);
   void answer_explain(const message::Explain& question, const message::Header& header);
+  void start_tap(const message::TapStart& start, const message::Header& header);
+  void answer_read(const message::TapRead& read, const message::Header& header);
+  void stop_tap(const message::TapStop& stop, const message::Header& header);
+  uint32_t send_captured(std::span<const uint8_t> record, const message::Header& header);
   template <class Row>
   void send_rows(std::span<const Row> rows, const message::Header& header);
   void acknowledge(const message::Header& header, const Result<void>& result, uint64_t cursor = 0,
@@ -56,6 +61,7 @@ class MainLcore {
   std::unique_ptr<Gateway> gateway_;
   std::optional<Channel> channel_;
   Transaction transaction_;
+  TapRequest tap_request_;
   std::vector<message::Slot> outbox_;  // answers that the ring had no room for
   size_t outbox_sent_ = 0;
 };

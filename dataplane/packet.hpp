@@ -111,7 +111,9 @@ struct alignas(64) Packet {
   LocalService service{};          // set by flow_lookup
   bool into_tunnel = false;        // `out` is a vti or gre interface that takes the packet
   uint8_t story = 0;               // the observer's story that it is part of, with kAnswerStory; 0: none
-  uint8_t reserved[24] = {};
+  bool is_frame = false;           // the data begins with the Ethernet header: dropped by parse, or when sent
+  SaIndex last_sa = kNoSa;         // that it came out of or went into last
+  uint8_t reserved[16] = {};
 };
 static_assert(sizeof(Packet) == 128 && offsetof(Packet, next_hop) == 64);
 static_assert(offsetof(Packet, path) == 40 && offsetof(Packet, in) == 44);
@@ -125,6 +127,11 @@ inline constexpr uint8_t kMaxDepth = 8;           // tunnels within tunnels
 // What a record begins with. Copied: GCC makes a string instruction of assigning Packet{}, which costs as
 // much as half of parsing.
 inline constexpr Packet kFreshPacket{};
+
+// Made by the dataplane itself, not by the gateway's host.
+inline bool is_made_here(const Packet& p) {
+  return (p.flags & (kFromGateway | kFromHost)) == kFromGateway;
+}
 
 // The record of `mbuf`. Mempools must be made with sizeof(Packet) private bytes, 64-byte aligned.
 inline Packet& packet(rte_mbuf* mbuf) {

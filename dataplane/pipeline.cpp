@@ -29,13 +29,14 @@ static_assert(kEveryPacket.size() + kFirstPacket.size() <= statistics::kMaxStage
 
 void run_stages(Context& ctx, MbufSpan burst, Entry entry) {
   const bool sampled = is_sampled(ctx);
+  Observer* const follower = ctx.observer && ctx.observer->follows() ? ctx.observer : nullptr;
   for (size_t i = first_stage(entry); i < kEveryPacket.size() && !burst.empty(); ++i) {
-    if (ctx.observer) [[unlikely]]
-      ctx.observer->entering(ctx, i, burst);
+    if (follower) [[unlikely]]
+      follower->entering(ctx, i, burst);
     const uint16_t kept =
         measure(ctx.stats->stages[i], burst.size(), sampled, [&] { return kEveryPacket[i].run(ctx, burst); });
-    if (ctx.observer) [[unlikely]]
-      ctx.observer->passed(ctx, i, burst.first(kept), burst.subspan(kept));
+    if (follower) [[unlikely]]
+      follower->passed(ctx, i, burst.first(kept), burst.subspan(kept));
     for (rte_mbuf* mbuf : burst.subspan(kept)) leave(ctx, mbuf);
     burst = burst.first(kept);
   }

@@ -26,7 +26,21 @@ struct Scratch {
     return uses[i];
   }
 
+  // Notes an inbound number that the SA's window would accept. False: a packet before had it.
+  bool accept(SaIndex sa, uint64_t number) {
+    for (size_t i = 0; i < accepted_count; ++i)
+      if (accepted[i].sa == sa && accepted[i].number == number) return false;
+    if (accepted_count < accepted.size()) accepted[accepted_count++] = {sa, number};
+    return true;
+  }
+
+  struct Number {
+    SaIndex sa;
+    uint64_t number = 0;
+  };
   std::array<Use, kMostUses> uses{};
+  std::array<Number, 256> accepted{};  // those beyond are not noted
+  size_t accepted_count = 0;
 };
 
 }  // namespace espalier::dataplane

@@ -8,6 +8,7 @@
 #include "dataplane/change_log.hpp"
 #include "dataplane/fib.hpp"
 #include "dataplane/interfaces.hpp"
+#include "dataplane/observer.hpp"
 #include "dataplane/port_set.hpp"
 #include "dataplane/sad.hpp"
 #include "dataplane/spd.hpp"
@@ -57,6 +58,10 @@ struct Snapshot {
   std::shared_ptr<const TunnelTable> tunnels;
   EncapPorts encap_ports;  // where ESP in UDP comes in
   std::shared_ptr<const nat::RuleSet> rules;
+  std::shared_ptr<const Observers> observers;  // null: nobody looks on
+
+  // Of a worker, or of the main lcore, whose number is that of workers.
+  Observer* observer(WorkerId thread) const { return observers ? (*observers)[thread.value] : nullptr; }
 
   const OuterRoute& outer_route(const Sa& sa) const { return outer_routes[sa.index().value]; }
   bool tracks(Family family) const { return track_sessions[static_cast<size_t>(family)]; }

@@ -52,7 +52,7 @@ void Transmitter::send_frame(rte_mbuf* mbuf, const Interface& out, const MacAddr
     return drop(mbuf, DropReason::kEgressDown);
   if (rte_pktmbuf_headroom(mbuf) < kMaxL2Bytes) return drop(mbuf, DropReason::kEspTooLong);
   put_ethernet(mbuf, out, destination, ether_type);
-  if (observer_) [[unlikely]]
+  if (observer_ && observer_->wants_sent()) [[unlikely]]
     observer_->sent(mbuf, out.index);
   Buffer& buffer = buffers_[out.port];
   buffer.packets[buffer.count] = mbuf;
@@ -86,7 +86,10 @@ void Transmitter::flush(uint16_t port) {
   Buffer& buffer = buffers_[port];
   const uint16_t sent = give_to_device(port, buffer);
   count_sent({buffer.sent, sent});
-  for (uint16_t i = sent; i < buffer.count; ++i) drop(buffer.packets[i], DropReason::kTransmitFull);
+  for (uint16_t i = sent; i < buffer.count; ++i) {
+    packet(buffer.packets[i]).is_frame = true;
+    drop(buffer.packets[i], DropReason::kTransmitFull);
+  }
   buffer.count = 0;
   waiting_ &= ~(uint64_t{1} << port);
 }

@@ -25,7 +25,9 @@ Worker::Worker(const Context& context, Parts parts, const WorkerShared& shared)
 void Worker::begin_burst() {
   context_.tables = shared_.snapshot.load(std::memory_order_acquire);
   context_.now_ms = shared_.clock.now_ms();
+  context_.observer = context_.tables->observer(context_.worker);
   transmitter_.use(context_.tables->ports->transmit[context_.worker.value]);
+  transmitter_.observe(context_.observer);
 }
 
 uint32_t Worker::receive() {

@@ -39,7 +39,8 @@ struct Plan {
   }
   IpAddress host_b(uint32_t tunnel, uint32_t n) const {
     return family == Family::kIpv4
-               ? IpAddress(ip(10, 10, static_cast<uint8_t>(tunnel), static_cast<uint8_t>(2 + n)))
+               ? IpAddress(ip(10, static_cast<uint8_t>(10 + tunnel / 256), static_cast<uint8_t>(tunnel),
+                              static_cast<uint8_t>(2 + n)))
                : IpAddress(be64::from_host(0x20010db8000b0000 | tunnel), be64::from_host(2 + n));
   }
   IpPrefix lan_a() const { return network(lan_a_gateway, lan_a_bits); }
@@ -49,7 +50,7 @@ struct Plan {
   }
 };
 constexpr Plan kIpv4Plan{
-    ip(203, 0, 113, 1), ip(203, 0, 113, 2), ip(192, 168, 10, 1), ip(10, 10, 0, 1), 24, 24, 16, 24,
+    ip(203, 0, 113, 1), ip(203, 0, 113, 2), ip(192, 168, 10, 1), ip(10, 10, 0, 1), 24, 24, 13, 24,
     Family::kIpv4};
 constexpr Plan kIpv6Plan{ip6(0xff, 1), ip6(0xff, 2), ip6(0xa, 1), ip6(0xb, 1), 64, 64, 48, 64, Family::kIpv6};
 constexpr const Plan& plan_of(const Shape& shape) {
@@ -270,8 +271,9 @@ Result<std::unique_ptr<Side>> Side::create(const std::string& name, const Shape&
   auto side = std::make_unique<Side>();
   side->folder_ = folder;
   side->statistics_ = TRY(Segment::create("perf-statistics", sizeof(statistics::Segment)));
-  side->vault_ = TRY(Vault::create(256));
-  side->cells_ = TRY(SaCells::open(folder, folder, {.capacity = 256, .window_words = 256 * 40}));
+  const uint32_t sas = std::max(256u, shape.tunnels + 1);
+  side->vault_ = TRY(Vault::create(sas));
+  side->cells_ = TRY(SaCells::open(folder, folder, {.capacity = sas, .window_words = sas * 40}));
   std::filesystem::remove_all(folder);  // the files live on as long as they are open
   side->lan_device_ = TRY(make_device(lan));
   side->wan_device_ = TRY(make_device(wan));

@@ -32,7 +32,7 @@ struct Shape {
   bool source_nat = false;  // SNAT into the policy's selector, a session per flow; IPv4 and policies only
   uint32_t flows = 64;      // UDP flows, spread over the workers' queues
   uint16_t ip_bytes = 64;   // inner packet, before encapsulation
-  uint32_t tunnels = 1;     // SAs and policies; flow i belongs to tunnel i % tunnels; kVti has one
+  uint32_t tunnels = 1;  // SAs and policies, at most 1500; flow i belongs to tunnel i % tunnels; kVti has one
   bool operator==(const Shape&) const = default;
 };
 

@@ -29,7 +29,7 @@ struct Invocation {
 
 struct Command {
   std::string_view name;      // "show nat rules"
-  std::string_view operands;  // "FILE"
+  std::string_view operands;  // "FILE"; with FILTER any number of words, the last of which may be FILE
   std::string_view summary;   // half a line for the overview
   std::string_view help;      // some lines: what it shows or does, and what the words mean
   std::string_view example;
@@ -67,11 +67,15 @@ uint64_t number_of(const Json& object, const char* key);
 bool flag_of(const Json& object, const char* key);
 
 int run_check(const Invocation& invocation);
+int run_capture(const Invocation& invocation);
+int run_trace(const Invocation& invocation);
 int run_apply(const Invocation& invocation);
 int run_diff(const Invocation& invocation);
 int run_explain(const Invocation& invocation);
 int run_show_drops(const Invocation& invocation);
 int run_show_translations(const Invocation& invocation);
+void describe_capture(po::options_description& options);
+void describe_trace(po::options_description& options);
 void describe_apply(po::options_description& options);
 void describe_explain(po::options_description& options);
 void describe_drops(po::options_description& options);

@@ -102,9 +102,8 @@ Message usage(std::string_view what, std::string_view command) {
 }
 
 // Commands of later versions: refused by name rather than as typing errors.
-constexpr std::string_view kLater[] = {"show ike sa", "show connections", "trace", "capture",
-                                       "initiate",    "terminate",        "rekey", "top",
-                                       "metrics",     "import vyos"};
+constexpr std::string_view kLater[] = {"show ike sa", "show connections", "initiate",   "terminate", "rekey",
+                                       "top",         "metrics",          "import vyos"};
 constexpr std::string_view kLaterWaysBack[] = {"apply --confirm", "confirm", "rollback"};
 
 std::optional<Message> refuse_missing(const Global& global) {
@@ -137,14 +136,25 @@ Message no_command(const Words& words, bool help) {
   return usage(fmt::format("{} goes on: {}", typed, fmt::join(longer, ", ")), "");
 }
 
+// FILE, or the words of a filter with or without a FILE behind them.
+void add_operands(const Command& command, po::options_description& options,
+                  po::positional_options_description& operands) {
+  if (command.operands.starts_with("[FILTER]")) {
+    auto* words = po::value<Words>();
+    command.operands.ends_with("[FILTER]") ? words->default_value({}, "") : words->required();
+    options.add_options()("words", words);
+    operands.add("words", -1);
+  } else if (!command.operands.empty()) {
+    options.add_options()("FILE", po::value<std::string>()->required());
+    operands.add("FILE", 1);
+  }
+}
+
 std::variant<Parsed, Message> parse_arguments(const Command& command, const Words& words,
                                               Invocation invocation) {
   auto options = options_of(command);
   po::positional_options_description operands;
-  if (!command.operands.empty()) {
-    options.add_options()("FILE", po::value<std::string>()->required());
-    operands.add("FILE", 1);
-  }
+  add_operands(command, options, operands);
   try {
     po::store(po::command_line_parser(words).options(options).positional(operands).run(), invocation.values);
     po::notify(invocation.values);

@@ -101,6 +101,20 @@ constexpr Command kCommands[] = {
      "which rule, policy and SA decide, and what would leave.",
      "espalier explain --in eth0 --src 192.168.0.10 --dst 10.30.0.5 --protocol tcp --dport 443",
      describe_explain, run_explain},
+    {"trace", "[FILTER]", "what happens to the next packets that come in, stage by stage",
+     "Follows packets that FILTER takes, in tcpdump's words and as they are received, through the running "
+     "gateway:\n"
+     "which rule, policy and SA decide, and how they end. At most some hundred a second are followed.",
+     "espalier trace --count 3 host 10.30.0.5 and icmp", describe_trace, run_trace},
+    {"capture", "[FILTER] FILE|-", "writes packets to a pcapng file, with the reason of each drop",
+     "FILTER is in tcpdump's words. A packet is written at each point that it passes: as received (rx) and "
+     "sent\n"
+     "(tx), inside of tunnels (plain), and where it was dropped (drop), with the reason as its comment. "
+     "Ends with\n"
+     "Ctrl-C or --count. FILE is for its owner alone, since plain shows what tunnels hide; - is stdout. "
+     "Nothing\n"
+     "waits for a capture: what comes faster than it is read is lost to it, and counted.",
+     "espalier capture --tunnel B --point plain,drop host 10.30.0.5 b.pcapng", describe_capture, run_capture},
 };
 
 }  // namespace

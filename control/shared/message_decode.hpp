@@ -9,15 +9,16 @@
 #include <string_view>
 #include <variant>
 
-#include "control/shared/messages.hpp"
+#include "control/shared/messages_tap.hpp"
 
 namespace espalier::message {
 
 // An Sa carries keys: whoever holds a FromDaemon wipes it after use.
-using FromDaemon = std::variant<ConfigBegin, Interface, Address, Route, Neighbor, NatRule, Policy, Sa,
-                                ConfigCommit, ConfigAbort, Query, Explain>;
-using FromDataplane =
-    std::variant<Ack, InterfaceRow, RouteRow, NeighborRow, SessionRow, TextRow, Acquire, Expire, Mapping>;
+using FromDaemon =
+    std::variant<ConfigBegin, Interface, Address, Route, Neighbor, NatRule, Policy, Sa, ConfigCommit,
+                 ConfigAbort, Query, Explain, TapFilter, TapStart, TapRead, TapStop>;
+using FromDataplane = std::variant<Ack, InterfaceRow, RouteRow, NeighborRow, SessionRow, TextRow, TapPacket,
+                                   TapData, Acquire, Expire, Mapping>;
 
 std::expected<FromDaemon, std::string_view> decode_from_daemon(const Slot& slot);
 std::expected<FromDataplane, std::string_view> decode_from_dataplane(const Slot& slot);

@@ -12,7 +12,7 @@
 
 namespace espalier::message {
 
-inline constexpr uint16_t kVersion = 2;
+inline constexpr uint16_t kVersion = 3;
 inline constexpr size_t kSlotBytes = 512;
 
 enum class Type : uint16_t {
@@ -29,6 +29,10 @@ enum class Type : uint16_t {
   kConfigAbort = 10,
   kQuery = 11,
   kExplain = 12,
+  kTapFilter = 13,  // messages_tap.hpp
+  kTapStart = 14,
+  kTapRead = 15,
+  kTapStop = 16,
   // dataplane -> espalierd
   kAck = 64,
   kInterfaceRow = 65,
@@ -36,6 +40,8 @@ enum class Type : uint16_t {
   kNeighborRow = 67,
   kSessionRow = 68,
   kTextRow = 69,
+  kTapPacket = 70,
+  kTapData = 71,
   // dataplane -> espalierd, events that nobody asked for: request id 0, no Ack
   kAcquire = 80,
   kExpire = 81,

@@ -366,6 +366,52 @@ Finding check(const message::Explain& e) {
   return {};
 }
 
+// A filter ends and does what it can: no jump leads back, no code is one that bpf_filter() aborts at.
+// libpcap's own check lets both pass.
+Finding check(const message::TapFilter& f) {
+  constexpr uint16_t kJumpAlways = 0x05;  // BPF_JMP | BPF_JA
+  constexpr auto kCodes = std::to_array<uint16_t>({
+      0x00,        0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0x60, 0x80,  // LD: IMM, ABS, IND, MEM, LEN
+      0x01,        0x61, 0x81, 0xb1, 0x02, 0x03,                    // LDX: IMM, MEM, LEN, MSH; ST, STX
+      0x04,        0x14, 0x24, 0x34, 0x44, 0x54, 0x64, 0x74, 0x94, 0xa4, 0x84,  // ALU with K; NEG
+      0x0c,        0x1c, 0x2c, 0x3c, 0x4c, 0x5c, 0x6c, 0x7c, 0x9c, 0xac,        // ALU with X
+      kJumpAlways, 0x15, 0x25, 0x35, 0x45, 0x1d, 0x2d, 0x3d, 0x4d,              // JMP with K, X
+      0x06,        0x16, 0x07, 0x87,                                            // RET; TAX, TXA
+  });
+  if (f.link != message::TapLink::kEthernet && f.link != message::TapLink::kIp)
+    return "filter for no kind of link";
+  if (f.count == 0 || f.count > message::TapFilter::kMost) return "filter without instructions, or too many";
+  if (f.first + f.count > message::kMaxTapInstructions) return "filter longer than any may be";
+  for (uint16_t i = 0; i < f.count; ++i) {
+    const message::TapInstruction& step = f.instructions[i];
+    if (std::ranges::find(kCodes, step.code) == kCodes.end()) return "filter with an unknown instruction";
+    if (step.code == kJumpAlways && step.k >= message::kMaxTapInstructions)
+      return "filter with a jump that leads out of it or back";
+  }
+  return {};
+}
+
+Finding check(const message::TapStart& s) {
+  constexpr uint8_t kAllPoints = (1u << message::kTapPoints) - 1;
+  if (!is_flag(s.trace) || !is_flag(s.has_tunnel)) return "flag is neither 0 nor 1";
+  if (s.points > kAllPoints || (s.points == 0) != (s.trace == 1)) return "tap of no points";
+  if (s.ethernet_instructions > message::kMaxTapInstructions ||
+      s.ip_instructions > message::kMaxTapInstructions)
+    return "filter longer than any may be";
+  if (s.snap_bytes == 0 || s.snap_bytes > message::kMaxTapBytes) return "snap length out of range";
+  if (!is_text(s.tunnel)) return "bad tunnel name";
+  if (s.has_tunnel && s.spi.value < kMinSpi && s.tunnel.length == 0) return "tunnel without name and SPI";
+  return {};
+}
+
+Finding check(const message::TapRead& r) {
+  return r.id == 0 ? Finding("tap without id") : std::nullopt;
+}
+
+Finding check(const message::TapStop& s) {
+  return s.id == 0 ? Finding("tap without id") : std::nullopt;
+}
+
 Finding check(const message::Ack& a) {
   if (!is_flag(a.ok)) return "ok is neither 0 nor 1";
   if (!is_text(a.text)) return "bad text";
@@ -398,6 +444,23 @@ Finding check(const message::SessionRow& r) {
 
 Finding check(const message::TextRow& r) {
   if (!is_text(r.stage) || !is_text(r.text)) return "bad text";
+  return {};
+}
+
+Finding check(const message::TapPacket& p) {
+  if (!in_range(p.point, message::TapPoint::kStory)) return "tap: unknown point";
+  if (!in_range(p.link, message::TapLink::kText)) return "tap: unknown link";
+  if (!in_range(p.direction, Direction::kIn)) return "tap: direction is neither out nor in";
+  if (p.reason >= DropReason::kCount) return "tap: unknown drop reason";
+  if (p.captured_bytes > p.packet_bytes || p.captured_bytes > message::kMaxTapBytes)
+    return "tap: more bytes than the packet has";
+  if (!is_interface_or_none(p.interface)) return "tap: no such interface";
+  if (!is_text(p.tunnel)) return "bad SA name";
+  return {};
+}
+
+Finding check(const message::TapData& d) {
+  if (d.bytes == 0 || d.bytes > message::TapData::kMost) return "tap: a piece of no bytes, or too many";
   return {};
 }
 

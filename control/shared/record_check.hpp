@@ -10,7 +10,7 @@
 #include <optional>
 #include <string_view>
 
-#include "control/shared/messages.hpp"
+#include "control/shared/messages_tap.hpp"
 
 namespace espalier::record_check {
 
@@ -31,6 +31,11 @@ Finding check(const PolicyRecord& record);
 Finding check(const SaRecord& record);
 Finding check(const message::Query& query);
 Finding check(const message::Explain& explain);
+// Of a filter's piece only that its jumps lead forwards; the whole is checked by who runs it.
+Finding check(const message::TapFilter& filter);
+Finding check(const message::TapStart& start);
+Finding check(const message::TapRead& read);
+Finding check(const message::TapStop& stop);
 
 // The other direction: what espalierd shows to the operator.
 Finding check(const message::Ack& ack);
@@ -39,6 +44,8 @@ Finding check(const message::RouteRow& row);
 Finding check(const message::NeighborRow& row);
 Finding check(const message::SessionRow& row);
 Finding check(const message::TextRow& row);
+Finding check(const message::TapPacket& packet);
+Finding check(const message::TapData& data);
 Finding check(const message::Acquire& event);
 Finding check(const message::Expire& event);
 Finding check(const message::Mapping& event);

@@ -82,25 +82,12 @@ IpAddress masquerade(const Context& ctx, const Decision& d, InterfaceIndex out) 
 // nf_nat_oif_changed(): a masqueraded flow must not leave by another interface with the first one's address.
 // Linux compares the interfaces, which would end flows here when the list of them changes.
 bool has_moved(const Context& ctx, const Decision& d) {
-  if (!d.session || d.is_related_error || d.session->direction != nat::FlowDirection::kOriginal) return false;
+  if (!d.session || d.is_related_error || d.way == Way::kToGateway) return false;
+  if (d.session->direction != nat::FlowDirection::kOriginal) return false;
   const InterfaceIndex out = interface_for_nat(ctx, d);
   if (!ctx.is_interface(out) || !ctx.sessions->is_masqueraded(*d.session)) return false;
   const IpAddress source = d.as_sent.source;
   return !ctx.interface(out).has_address(source) && masquerade(ctx, d, out) != source;
-}
-
-bool end_moved(Context& ctx, rte_mbuf* mbuf, const Decision& d) {
-  if (!ctx.scratch) ctx.sessions->erase(*d.session);
-  return stop(mbuf, DropReason::kNatMoved);
-}
-
-// What is for the gateway meets no source rule, but a flow whose answers would look like another's gets
-// another source port, as those that are forwarded do (Linux: nat INPUT).
-bool solve_clash(Context& ctx, rte_mbuf* mbuf, Decision& d) {
-  if (!d.pending) return true;
-  const DropReason reason = nat::translate_source(nullptr, {}, *d.pending, tuple_search(ctx));
-  d.as_sent = d.pending->packet_tuple();
-  return reason == DropReason::kNone || stop(mbuf, reason);
 }
 
 }  // namespace
@@ -111,9 +98,8 @@ bool conntrack(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (!ctx.tables->tracks(p.tuple.family())) return true;
   if (p.flags & kIcmpError) {
     // An error that the gateway made quotes the packet as its sender knows it: nothing is left to translate.
-    // Its host knows packets as destination NAT made them.
-    const bool as_sender_knows = d.way == Way::kFromGateway && !(p.flags & kFromHost);
-    return as_sender_knows || join_quoted_session(ctx, mbuf, d);
+    // Its host quotes what it got.
+    return is_made_here(p) || join_quoted_session(ctx, mbuf, d);
   }
   if (const auto session = find_session(ctx, p)) {
     if (!join_session(ctx, mbuf, d, *session)) return false;
@@ -140,14 +126,16 @@ bool destination_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   return true;
 }
 
+// No rules are asked about what is for the gateway, but a clash is solved for it as well (Linux: nat INPUT).
 bool source_nat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
-  if (d.way == Way::kToGateway) return solve_clash(ctx, mbuf, d);
-  if (!d.pending) return !has_moved(ctx, d) || end_moved(ctx, mbuf, d);
+  if (!d.pending) return !has_moved(ctx, d) || stop(mbuf, DropReason::kNatMoved);
   const bool is_protected = d.first_sa != nullptr || (packet(mbuf).flags & kEncrypted);
+  const bool asks_rules = d.way != Way::kToGateway;
   const InterfaceIndex out = interface_for_nat(ctx, d);
-  const NatRuleRecord* rule = ctx.tables->rules->match_source(d.before_snat, out, is_protected);
-  const DropReason reason =
-      nat::translate_source(rule, masquerade(ctx, d, out), *d.pending, tuple_search(ctx));
+  const NatRuleRecord* rule =
+      asks_rules ? ctx.tables->rules->match_source(d.before_snat, out, is_protected) : nullptr;
+  const IpAddress own = asks_rules ? masquerade(ctx, d, out) : IpAddress{};
+  const DropReason reason = nat::translate_source(rule, own, *d.pending, tuple_search(ctx));
   d.as_sent = d.pending->packet_tuple();
   return reason == DropReason::kNone || stop(mbuf, reason);
 }

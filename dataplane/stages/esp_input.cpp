@@ -123,6 +123,7 @@ bool is_malformed(const Context& ctx, const Sa& sa, rte_mbuf* mbuf) {
 // The record of what came out of `sa`.
 void note_path(const Context& ctx, const Sa& sa, Packet& p) {
   p.path = ctx.sad->path_after(p.path, sa);
+  p.last_sa = sa.index();
   p.flags |= kCameProtected;
   p.flags &= ~kReassembled;
   p.fragment_limit = 0;
@@ -233,6 +234,8 @@ void accept(Context& ctx, Run& run, std::span<const crypto::Verdict> verdicts) {
     }
     note_peer(ctx, run.sa, p);
     if (!decapsulate(ctx, run.sa, mbuf, run.jobs[i])) continue;
+    if (ctx.observer && ctx.observer->wants(run.sa.index())) [[unlikely]]
+      ctx.observer->decrypted(run.sa, mbuf);
     ++packets;
     bytes += p.ip_bytes;
   }

@@ -165,6 +165,7 @@ void become_outer(const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
                                   ~(kReassembled | kFromHost | kAboutProtected | kMustProtect));
   p.fragment_limit = 0;
   p.into_tunnel = false;
+  p.last_sa = sa.index();
   take_outer_tuple(sa, mbuf);
   // Linux cuts what the host sent to what fits inside, since it looks at the inner packet's path; what went
   // through a vti was forwarded to it.
@@ -218,6 +219,9 @@ void encrypt_run(Context& ctx, const Sa& sa, MbufSpan run) {
   if (numbers.stop == SequenceStop::kNotReserved)
     count(ctx, sa.counters().no_reserve, ready - numbers.granted);
   refuse(run.subspan(numbers.granted, ready - numbers.granted), why_no_number(numbers.stop));
+
+  if (ctx.observer && ctx.observer->wants(sa.index())) [[unlikely]]
+    ctx.observer->encrypting(sa, run.first(numbers.granted));
 
   std::array<crypto::EspJob, kBurst * 2> jobs;
   uint64_t bytes = 0;

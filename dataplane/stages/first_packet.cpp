@@ -18,6 +18,15 @@ void count_rules(const Context& ctx, const nat::PendingSession& pending, uint32_
     rules[static_cast<size_t>(NatKind::kDestination)][pending.destination_rule_index].add(1, bytes);
 }
 
+// nf_nat_ipv4_local_in(): where the answers to what came for the gateway would be another session's packets,
+// as of ESP in UDP beside one that masquerade changed, the session knows the packet by another source port.
+void make_answerable(Context& ctx, nat::PendingSession& pending) {
+  const nat::TupleSearch search{
+      .sessions = *ctx.sessions, .random = ctx.random, .worker = ctx.worker, .now_ms = ctx.now_ms};
+  // Where there is no other one confirm() says so.
+  static_cast<void>(nat::translate_source(nullptr, {}, pending, search));
+}
+
 // What settle_session() would say, as far as one can without touching a session.
 DropReason rehearse_session(const Context& ctx, const Packet& p, const Decision& d) {
   if (d.pending) {
@@ -36,6 +45,7 @@ DropReason rehearse_session(const Context& ctx, const Packet& p, const Decision&
 // the session that was found is over, the packet has to be decided anew.
 DropReason settle_session(Context& ctx, rte_mbuf* mbuf, Decision& d, bool& again) {
   const Packet& p = packet(mbuf);
+  if (d.pending && d.way == Way::kToGateway) make_answerable(ctx, *d.pending);
   if (ctx.scratch) return rehearse_session(ctx, p, d);
   const nat::PacketFacts facts{.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags};
   if (d.pending) {
@@ -168,11 +178,11 @@ IpAddress error_source(const Context& ctx, const Packet& p, const Decision& d) {
   const RouteResult back = about.is_link_local() ? ctx.route_on_link(about, p.in)
                                                  : ctx.tables->fib->lookup(about, flow_hash(p.tuple));
   if (back.verdict == RouteVerdict::kLocal) return about;  // translated to an address of the gateway
-  // icmp6_send() prefers the interface that the packet came in by to the one that the error leaves by.
-  if (!about.is_v4() && ctx.is_interface(p.in)) return ctx.tables->interfaces->address_towards(p.in, about);
-  const InterfaceIndex interface = back.verdict == RouteVerdict::kForward ? back.interface : p.in;
-  return ctx.is_interface(interface) ? ctx.tables->interfaces->address_towards(
-                                           interface, back.next_hop.is_unspecified() ? about : back.next_hop)
+  // Of IPv4 the interface that the error leaves by names it, of IPv6 the one that the packet came in by.
+  const bool by_route = (about.is_v4() || !ctx.is_interface(p.in)) && back.verdict == RouteVerdict::kForward;
+  const InterfaceIndex interface = by_route ? back.interface : p.in;
+  const IpAddress target = by_route && !back.next_hop.is_unspecified() ? back.next_hop : about;
+  return ctx.is_interface(interface) ? ctx.tables->interfaces->address_towards(interface, target)
                                      : IpAddress{};
 }
 
@@ -265,9 +275,10 @@ bool first_packet(Context& ctx, rte_mbuf* mbuf) {
   for (int i = 0; i < kTries; ++i) {
     size_t stopped_at = 0;
     const bool goes_on = walk(ctx, mbuf, d, &stopped_at);
-    if (ctx.observer) [[unlikely]]
+    if (ctx.observer && ctx.observer->follows()) [[unlikely]]
       ctx.observer->decided(ctx, mbuf, d, stopped_at);
     if (!goes_on) {
+      if (packet(mbuf).reason == DropReason::kNatMoved && !ctx.scratch) ctx.sessions->erase(*d.session);
       count_discarded(ctx, packet(mbuf), d);
       ask_for_sa(ctx, mbuf, d.route.interface, index_of(d.policy));
       answer_with_icmp_error(ctx, mbuf, d);

@@ -141,7 +141,7 @@ bool may_be_group(uint16_t ether_type, const MacAddress& mac) {
 }
 
 // Takes the Ethernet header and a VLAN tag off. Returns false when the frame goes no further.
-bool parse_ethernet(Context& ctx, rte_mbuf* mbuf, uint16_t& ether_type) {
+bool parse_ethernet(Context& ctx, rte_mbuf* mbuf, uint16_t& ether_type, uint16_t& l2_taken) {
   if (mbuf->data_len < sizeof(EthernetHeader)) return stop(mbuf, DropReason::kEthernetTruncated);
   const auto& ethernet = *rte_pktmbuf_mtod(mbuf, const EthernetHeader*);
   const MacAddress destination = ethernet.destination;
@@ -163,6 +163,7 @@ bool parse_ethernet(Context& ctx, rte_mbuf* mbuf, uint16_t& ether_type) {
   if (destination != in.mac && !(is_group(destination) && may_be_group(ether_type, destination)))
     return stop(mbuf, is_group(destination) ? DropReason::kIpMulticast : DropReason::kEthernetNotForUs);
   rte_pktmbuf_adj(mbuf, l2_bytes);
+  l2_taken = l2_bytes;
   return true;
 }
 
@@ -222,24 +223,41 @@ bool gather(Context& ctx, rte_mbuf*& mbuf) {
   return true;
 }
 
-bool parse_frame(Context& ctx, rte_mbuf*& mbuf, ReceivedCount& received) {
-  const uint8_t story = ctx.observer ? packet(mbuf).story : 0;
-  make_fresh(mbuf).in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
-  if (story) [[unlikely]]
-    packet(mbuf).story = story;
-  if (mbuf->nb_segs != 1 && !gather(ctx, mbuf)) return false;
-  Packet& p = packet(mbuf);
-  uint16_t ether_type = 0;
-  const uint32_t frame_bytes = mbuf->pkt_len;
-  const bool goes_on = parse_ethernet(ctx, mbuf, ether_type);
-  if (p.in != kNoInterface) received.add(p.in, frame_bytes);
-  if (!goes_on) return false;
+// What is inside of a frame that had its header taken off.
+bool parse_payload(rte_mbuf* mbuf, uint16_t ether_type) {
   if (ether_type == kEtherTypeArp) return stop_for_main(mbuf, DropReason::kUsedArp);
   if (ether_type == kEtherTypeIpv6)
     return parse_ip(mbuf, Family::kIpv6, false) && !is_for_neighbor_discovery(mbuf);
   if (ether_type != kEtherTypeIpv4) return stop(mbuf, DropReason::kEthernetUnknownType);
   const bool by_device = (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
   return parse_ip(mbuf, Family::kIpv4, !by_device);
+}
+
+// What is dropped here ends as the frame that it was, whose header still lies in front: who looks at drops
+// may want to know the station.
+void put_frame_back(rte_mbuf* mbuf, uint16_t l2_taken) {
+  if (packet(mbuf).exit != Exit::kDrop) return;
+  rte_pktmbuf_prepend(mbuf, l2_taken);
+  packet(mbuf).is_frame = true;
+}
+
+bool parse_frame(Context& ctx, rte_mbuf*& mbuf, ReceivedCount& received) {
+  const uint8_t story = ctx.observer && ctx.observer->follows() ? packet(mbuf).story : 0;
+  make_fresh(mbuf).in = ctx.tables->interfaces->by_wire(mbuf->port, 0);  // until a VLAN tag says otherwise
+  if (story) [[unlikely]]
+    packet(mbuf).story = story;
+  if (mbuf->nb_segs != 1 && !gather(ctx, mbuf)) {
+    put_frame_back(mbuf, 0);
+    return false;
+  }
+  Packet& p = packet(mbuf);
+  uint16_t ether_type = 0, l2_taken = 0;
+  const uint32_t frame_bytes = mbuf->pkt_len;
+  const bool is_for_us = parse_ethernet(ctx, mbuf, ether_type, l2_taken);
+  if (p.in != kNoInterface) received.add(p.in, frame_bytes);
+  if (is_for_us && parse_payload(mbuf, ether_type)) return true;
+  put_frame_back(mbuf, l2_taken);
+  return false;
 }
 
 }  // namespace

@@ -51,17 +51,13 @@ void clamp_mss(rte_mbuf* mbuf, uint16_t mss_bytes) {
   std::memcpy(option, &clamped, sizeof clamped);
 }
 
-// An ICMP error that quotes a packet as NAT made it; the gateway's own quote it as its sender knows it.
-bool quotes_as_translated(const Packet& p) {
-  return (p.flags & kIcmpError) && (!(p.flags & kFromGateway) || (p.flags & kFromHost));
-}
-
 bool rewrite_one(Context& ctx, rte_mbuf* mbuf) {
   const Packet& p = packet(mbuf);
   const FlowDecision& d = (*ctx.flows)[p.flow].decision;
   if (d.flags & kDecidedRewrite)
     nat::apply(d.rewrite, bytes(mbuf).data(), l4_header(mbuf), p.ip_bytes - p.l4_offset);
-  else if (quotes_as_translated(p) && (d.flags & kDecidedTracked) && !translate_error(ctx, mbuf, d.session))
+  else if ((p.flags & kIcmpError) && !is_made_here(p) && (d.flags & kDecidedTracked) &&
+           !translate_error(ctx, mbuf, d.session))
     return stop(mbuf, DropReason::kSessionInvalid);
   if (d.mss_bytes != 0 && (p.tcp_flags & kTcpSyn)) clamp_mss(mbuf, d.mss_bytes);
   if (!(p.flags & kFromGateway)) lower_hop_limit(mbuf);

@@ -35,20 +35,22 @@ inline void note_peer(const Context& ctx, const Sa& sa, const Packet& p) {
   if (sa.has(kSaEncap) && !ctx.scratch) sa.peer_watch().see({p.tuple.source, p.tuple.source_port});
 }
 
-// Commits what is authentic to the SA's replay window, in one run under its lock; a rehearsal was told by
-// ReplayWindow::check() already.
+// Commits what is authentic to the SA's replay window, in one run under its lock; in a rehearsal to its
+// notes.
 class WindowRun {
  public:
-  WindowRun(const Context& ctx, const Sa& sa) {
-    if (!ctx.scratch) [[likely]]
+  WindowRun(const Context& ctx, const Sa& sa) : scratch_(ctx.scratch), sa_(sa.index()) {
+    if (!scratch_) [[likely]]
       run_.emplace(sa.window());
   }
   [[nodiscard]] bool commit(ReplayWindow::Ticket&& ticket, const crypto::Authenticated& proof) {
-    return !run_ || run_->commit(std::move(ticket), proof);
+    return run_ ? run_->commit(std::move(ticket), proof) : scratch_->accept(sa_, ticket.number().value);
   }
 
  private:
   std::optional<ReplayWindow::Run> run_;
+  Scratch* const scratch_;
+  const SaIndex sa_;
 };
 
 }  // namespace espalier::dataplane

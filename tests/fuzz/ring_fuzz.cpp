@@ -39,12 +39,22 @@ void check_accepted(const message::FromDaemon& decoded) {
   }
   if (const auto* policy = std::get_if<message::Policy>(&decoded))
     require(policy->record.templates <= PolicyRecord::kMaxTemplates);
+  if (const auto* filter = std::get_if<message::TapFilter>(&decoded)) {
+    require(filter->count <= message::TapFilter::kMost);
+    require(filter->first + filter->count <= message::kMaxTapInstructions);
+    for (uint16_t i = 0; i < filter->count; ++i)
+      require(filter->instructions[i].code != 5 || filter->instructions[i].k < message::kMaxTapInstructions);
+  }
   if (const auto* explain = std::get_if<message::Explain>(&decoded)) require(explain->size_bytes >= 28);
 }
 
 void check_accepted(const message::FromDataplane& decoded) {
   if (const auto* route = std::get_if<message::RouteRow>(&decoded))
     require(route->record.next_hop_count <= RouteRecord::kMaxNextHops);
+  if (const auto* piece = std::get_if<message::TapData>(&decoded))
+    require(piece->bytes <= sizeof piece->data);
+  if (const auto* packet = std::get_if<message::TapPacket>(&decoded))
+    require(packet->captured_bytes <= message::kMaxTapBytes && packet->reason < DropReason::kCount);
   if (const auto* expire = std::get_if<message::Expire>(&decoded))
     require(expire->direction != Direction::kFwd && expire->name.length <= sizeof expire->name.bytes);
 }

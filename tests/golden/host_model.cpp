@@ -11,9 +11,8 @@ namespace espalier::test {
 namespace {
 
 constexpr uint8_t kTosOfErrors = 0xc0, kTosKept = 0x1e;  // precedence: internetwork control; RT_TOS
-constexpr size_t kQuoteBytes = 548;
+constexpr size_t kQuoteBytes = 548, kTcpHeaderBytes = 20;
 constexpr size_t kHeader6Bytes = 40, kQuote6Bytes = 1280 - kHeader6Bytes - 8;  // RFC 4443 section 2.4 (c)
-constexpr size_t kTcpHeaderBytes = 20;
 constexpr uint8_t kTcpFin = 1, kTcpSyn = 2, kTcpRst = 4, kTcpAck = 16;
 
 std::string address_text(ByteView address) {
@@ -41,8 +40,7 @@ Bytes port_unreachable6(ByteView packet) {
   return answer;
 }
 
-// RFC 792, code 3.
-Bytes port_unreachable4(ByteView packet, uint16_t ip_id) {
+Bytes port_unreachable(ByteView packet, uint16_t ip_id) {
   const ByteView quote = packet.first(std::min(packet.size(), kQuoteBytes));
   return icmp(3, 3, 0, address_text(packet.subspan(16, 4)), address_text(packet.subspan(12, 4)), quote)
       .tos(kTosOfErrors | (packet[1] & kTosKept))
@@ -90,8 +88,9 @@ std::optional<Bytes> refusal_of(ByteView packet, uint16_t ip_id) {
   const auto view = view_ip(packet);
   if (!view || view->is_fragment()) return std::nullopt;
   if (view->protocol == kProtoUdp)
-    return view->v6 ? port_unreachable6(packet) : port_unreachable4(packet, ip_id);
-  return view->protocol == kProtoTcp && !view->v6 ? reset(packet, *view) : std::nullopt;
+    return view->v6 ? port_unreachable6(packet) : port_unreachable(packet, ip_id);
+  if (view->protocol == kProtoTcp && !view->v6) return reset(packet, *view);
+  return std::nullopt;
 }
 
 }  // namespace espalier::test

@@ -9,9 +9,9 @@ namespace espalier::test {
 // The UDP datagram in an IPv4 or IPv6 packet; nothing for other packets and for fragments.
 std::optional<Datagram> datagram_of(ByteView packet);
 
-// What Linux answers for ports that nobody listens on: ICMP port unreachable, up to 576 bytes (RFC 1812
-// section 4.3.2.3), of IPv6 up to 1280, or a TCP reset, of IPv4 only; nothing for others. `ip_id` is the
-// error's, if it is of IPv4.
+// What Linux answers to packets for ports that nobody listens on: to UDP ICMP port unreachable, of up to 576
+// bytes (RFC 1812 section 4.3.2.3), of IPv6 up to 1280; to TCP over IPv4 a reset. Nothing for others. `ip_id`
+// is the answer's, if it is ICMP.
 std::optional<Bytes> refusal_of(ByteView packet, uint16_t ip_id);
 
 }  // namespace espalier::test

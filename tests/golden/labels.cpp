@@ -1,5 +1,7 @@
 #include "tests/golden/labels.hpp"
 
+#include <algorithm>
+
 namespace espalier::test {
 namespace {
 
@@ -31,13 +33,20 @@ bool Labels::bind(FieldKind kind, const Bytes& scope, uint32_t recorded, uint32_
   return forward->second == ours && backward->second == recorded;
 }
 
-void Labels::forget_ids() {
-  const auto is_id = [](const auto& bound) {
-    const FieldKind kind = std::get<FieldKind>(bound.first);
-    return kind == FieldKind::kIpId || kind == FieldKind::kFragmentId;
+void Labels::forget(std::initializer_list<FieldKind> kinds) {
+  const auto is_one = [&](const auto& bound) {
+    return std::find(kinds.begin(), kinds.end(), std::get<FieldKind>(bound.first)) != kinds.end();
   };
-  std::erase_if(ours_by_recorded_, is_id);
-  std::erase_if(recorded_by_ours_, is_id);
+  std::erase_if(ours_by_recorded_, is_one);
+  std::erase_if(recorded_by_ours_, is_one);
+}
+
+void Labels::forget_ids() {
+  forget({FieldKind::kIpId, FieldKind::kFragmentId});
+}
+
+void Labels::forget_ports() {
+  forget({FieldKind::kPort, FieldKind::kIcmpId});
 }
 
 void Labels::let_overtake(Sequences sequences) {

@@ -23,6 +23,7 @@ class Labels {
   bool bind(FieldKind kind, const Bytes& scope, uint32_t recorded, uint32_t ours);
   // The IP and fragment ids that stand for others are not known any more, and may all be bound anew.
   void forget_ids();
+  void forget_ports();  // and ICMP ids
   // What stands for `recorded`, or nothing if that is not random or did not come out yet.
   std::optional<uint16_t> ours(FieldKind kind, const Bytes& scope, uint16_t recorded) const;
   // Sequence numbers of a step's packets, by SPI, that may stand in for one another: several workers number
@@ -37,6 +38,7 @@ class Labels {
  private:
   using Key = std::tuple<FieldKind, Bytes, uint32_t>;
   const RandomValue* find(FieldKind kind, uint32_t recorded) const;
+  void forget(std::initializer_list<FieldKind> kinds);
 
   std::vector<RandomValue> random_;
   std::map<Key, uint32_t> ours_by_recorded_;

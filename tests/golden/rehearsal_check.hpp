@@ -33,6 +33,7 @@ class RehearsalCheck {
   std::optional<Rehearsed> said_;
   // What came in while the gateway held fragments, which a rehearsal knows from here only; by interface.
   std::map<std::string, std::vector<Bytes>> held_;
+  Bytes state_;  // of the SAs before those
 };
 
 }  // namespace espalier::test

@@ -6,17 +6,19 @@ from collections import Counter
 from compare import references
 
 RULE = re.compile(r"\[(\d+):\d+\] -A (\w+) (.*)")
+FEW_PACKETS = 30
 FORWARDED = ("IpForwDatagrams", "Ip6OutForwDatagrams")
 
 
 class Coverage:
     def __init__(self):
-        self.scenarios = self.packets = 0
+        self.scenarios = self.packets = self.short = 0
         self.outcomes, self.counters, self.rules, self.deviations, self.inputs = (Counter() for _ in range(5))
 
     def add(self, outcome):
         self.scenarios += 1
         self.packets += outcome.packets
+        self.short += outcome.packets < FEW_PACKETS
         for given, step in zip(outcome.scenario["packet"], outcome.summary.get("steps", [])):
             if step["sent"]:
                 self._add_step(given, step)
@@ -45,7 +47,8 @@ class Coverage:
     def text(self):
         parts = (("outcomes", self.outcomes), ("packets", self.inputs), ("nat rules hit", self.rules),
                  ("Linux counted (steps)", self.counters), ("deviations", self.deviations))
-        return "\n".join(f"{name}: " + ", ".join(f"{key} {count}" for key, count in sorted(found.items()))
+        short = f"scenarios with fewer than {FEW_PACKETS} packets: {self.short}\n"
+        return short + "\n".join(f"{name}: " + ", ".join(f"{key} {count}" for key, count in sorted(found.items()))
                          for name, found in parts)
 
 

@@ -181,9 +181,8 @@ size_t Suite::esp_bytes(size_t payload_bytes) const {
 }
 
 void TunnelTest::SetUp() {
-  TestbedOptions options;
-  options.macs = {{"lan0", kLanMac}, {"wan0", kWanMac}};
-  auto made = make_testbed(options);
+  options_.macs = {{"lan0", kLanMac}, {"wan0", kWanMac}};
+  auto made = make_testbed(options_);
   ASSERT_TRUE(made) << made.error().text;
   bed_ = *std::move(made);
 }

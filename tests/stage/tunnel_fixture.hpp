@@ -77,6 +77,7 @@ class TunnelTest : public testing::Test {
     EXPECT_EQ(to_wan().size(), 0u);
   }
 
+  TestbedOptions options_;  // of the bed that SetUp() makes; a test may change them and call it once more
   std::unique_ptr<Testbed> bed_;
 
  private:

@@ -15,7 +15,7 @@
 
 #include "control/shared/drop_reason.hpp"
 #include "control/shared/error.hpp"
-#include "control/shared/messages.hpp"
+#include "control/shared/messages_tap.hpp"
 #include "tests/support/bytes.hpp"
 
 namespace espalier::test {
@@ -49,6 +49,12 @@ struct Packets {
 struct FlowCounts {
   uint64_t hits = 0;    // an entry that served the packet
   uint64_t misses = 0;  // none, or a stale one: decided anew
+};
+
+// A packet as a tap saw it.
+struct TappedPacket {
+  message::TapPacket seen;
+  Bytes bytes;
 };
 
 class Testbed {
@@ -88,6 +94,18 @@ class Testbed {
   virtual void advance_time(std::chrono::milliseconds step) = 0;
   // Makes every flow entry stale: the next packet of each flow is decided anew. Sessions stay.
   virtual void invalidate_flows() = 0;
+  // Taps as espalierd asks for them, the filters as they come through the ring. Throw std::logic_error where
+  // this bed has none. read_tap(): what was seen since the last call, or nothing if the tap has ended.
+  struct TapFilters {
+    std::vector<message::TapInstruction> ethernet, ip;
+  };
+  virtual Result<uint64_t> start_tap(message::TapStart, const TapFilters&) {
+    throw std::logic_error("this bed has no taps");
+  }
+  virtual std::optional<std::vector<TappedPacket>> read_tap(uint64_t, uint64_t* /*lost*/ = nullptr) {
+    throw std::logic_error("this bed has no taps");
+  }
+  virtual bool end_tap(uint64_t) { throw std::logic_error("this bed has no taps"); }
   // Sequence numbers and replay windows of all SAs, to be put back later; the content is the bed's own.
   virtual Bytes sa_state() const = 0;
   virtual void restore_sa_state(const Bytes& state) = 0;

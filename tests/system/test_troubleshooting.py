@@ -198,7 +198,8 @@ VARIES = [
     (r"(?<= )[-\d]+/\d+(?= |$)", "N/N"),  # packets and bytes, numbers of both directions
     (r"(?<= )\d+s?(?= |$)", "N"),     # numbers that stand alone, as counts and ages do
     (r":5000[01]\b", ":50000"),        # the port that NAT chose
-    (r"(?<=number )\d+", "N"),         # sequence numbers
+    (r"(?<=number )\d+|(?<=so far )\d+", "N"),  # sequence numbers
+    (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "MAC"),
     (r" +", " "),                      # columns are as wide as their widest cell
 ]
 
@@ -291,3 +292,12 @@ def update(lines, seen):
     for transcript, printed in reversed(seen.items()):
         lines[transcript.begin:transcript.end] = ["    " + line for line in printed]
     PAGE.write_text("\n".join(lines) + "\n")
+
+
+def test_every_set_up_is_counted_and_explained(folder):
+    """Each section of the page shows `show drops`, and before it a command that names the cause."""
+    del folder
+    for title in SET_UPS:
+        commands = [t.command for t in transcripts(PAGE.read_text().splitlines()) if t.title == title]
+        expect.equal(any(c.startswith("show drops | grep ") for c in commands), True, f"show drops in {title}")
+        expect.equal(any(c.startswith(("explain", "trace")) for c in commands), True, f"explain or trace in {title}")

@@ -37,6 +37,10 @@ Result<void> show_interfaces(Context& context, Request& request, const Reply& re
 Result<void> show_route(Context& context, Request& request, const Reply& reply);
 Result<void> show_neighbors(Context& context, Request& request, const Reply& reply);
 Result<void> show_nat_translations(Context& context, Request& request, const Reply& reply);
+Result<void> capture_start(Context& context, Request& request, const Reply& reply);
+Result<void> capture_read(Context& context, Request& request, const Reply& reply);
+Result<void> capture_stop(Context& context, Request& request, const Reply& reply);
+Result<void> trace_start(Context& context, Request& request, const Reply& reply);
 Result<void> explain(Context& context, Request& request, const Reply& reply);
 
 }  // namespace espalier::daemon::commands

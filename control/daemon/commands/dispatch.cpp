@@ -15,6 +15,9 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"apply", apply},
+    {"capture read", capture_read},
+    {"capture start", capture_start},
+    {"capture stop", capture_stop},
     {"diff", diff},
     {"explain", explain},
     {"show drops", show_drops},
@@ -28,6 +31,7 @@ constexpr Command kCommands[] = {
     {"show route", show_route},
     {"show status", show_status},
     {"show workers", show_workers},
+    {"trace start", trace_start},
 };
 
 void run(const Command& command, Context& context, Request& request, const Reply& reply) {

@@ -1,6 +1,5 @@
 // "explain": one synthetic packet through the live tables; the dataplane's own stages answer.
 #include <algorithm>
-#include <charconv>
 
 #include "control/config/address.hpp"
 #include "control/daemon/commands/page.hpp"
@@ -31,15 +30,6 @@ Result<uint8_t> protocol(Request& request) {
   return *found;
 }
 
-// "0x1001", to the end.
-std::optional<uint32_t> spi_of(std::string_view tunnel) {
-  uint32_t spi = 0;
-  if (!tunnel.starts_with("0x")) return std::nullopt;
-  const char* const end = tunnel.data() + tunnel.size();
-  const auto [at, failure] = std::from_chars(tunnel.data() + 2, end, spi, 16);
-  return failure == std::errc() && at == end ? std::optional(spi) : std::nullopt;
-}
-
 // The dataplane finds the SA by its SPI alone: that has to stand for one SA.
 Result<Spi> inbound_spi(std::string_view tunnel, const SharedMemory* memory) {
   if (memory == nullptr) return fail("no SA is installed");
@@ -48,7 +38,7 @@ Result<Spi> inbound_spi(std::string_view tunnel, const SharedMemory* memory) {
   for (const auto& [index, sa] : installed_sas(*memory).sas) {
     if (sa.direction != Direction::kIn) continue;
     spis.push_back(sa.spi);
-    if (number ? sa.spi.value == *number : sa.name.view() == tunnel) found.push_back(sa.spi);
+    if (number ? sa.spi == *number : sa.name.view() == tunnel) found.push_back(sa.spi);
   }
   if (found.empty()) return fail("no inbound SA {}; show ipsec sa lists them", config::quoted(tunnel));
   if (found.size() > 1 || std::count(spis.begin(), spis.end(), found[0]) > 1)

@@ -22,12 +22,17 @@ void ask(Context& context, std::function<message::Slot(uint64_t)> message, const
     if (position != 0) return std::nullopt;
     return message(id);
   };
+  ask_all(context, source, reply, std::move(on_answer));
+}
+
+void ask_all(Context& context, DataplaneLink::Source messages, const Reply& reply,
+             std::function<Json(const DataplaneLink::Answer&)> on_answer) {
   const auto done = [reply, on_answer = std::move(on_answer)](const Result<DataplaneLink::Answer>& answer) {
     if (!answer) return reply(error_reply(answer.error()));
     if (!answer->ack.ok) return reply(error_reply({std::string(answer->ack.text.view())}));
     reply(ok_reply(on_answer(*answer)));
   };
-  context.supervisor.link().request(source, kPatience, done);
+  context.supervisor.link().request(std::move(messages), kPatience, done);
 }
 
 }  // namespace espalier::daemon::commands

@@ -42,6 +42,10 @@ void query(Context& context, const message::Query& query, const char* name, RowT
 void ask(Context& context, std::function<message::Slot(uint64_t request_id)> message, const Reply& reply,
          std::function<Json(const DataplaneLink::Answer&)> on_answer);
 
+// The same for a request of several messages.
+void ask_all(Context& context, DataplaneLink::Source messages, const Reply& reply,
+             std::function<Json(const DataplaneLink::Answer&)> on_answer);
+
 template <class Row>
 void query(Context& context, const message::Query& query, const char* name, RowToJson<Row> to_json,
            const Reply& reply) {

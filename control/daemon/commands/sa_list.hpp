@@ -19,4 +19,7 @@ struct SaList {
 };
 SaList installed_sas(const SharedMemory& memory);
 
+// How an operator names an SA that is not named by its name: "0x1001". Nothing for other text.
+std::optional<Spi> spi_of(std::string_view text);
+
 }  // namespace espalier::daemon::commands

@@ -12,8 +12,8 @@ from oraclelib import scenario as scenarios
 from . import expectations, ip_batch, random_values, render, rule_sets, settings
 from .model import Gateway, Unsupported
 
-SOCKET = re.compile(r"udp socket (\d+) from \[?([^\s\]]+)\]?:(\d+): ([0-9a-f]*)")
 RULES = {"iptables": 4, "ip6tables": 6}  # families
+SOCKET = re.compile(r"udp socket (\d+) from \[?([^\s\]]+)\]?:(\d+): ([0-9a-f]*)")
 HOST_IP_ID = 0x7000  # what the host's own packets get, so that no two of them have the same
 
 
@@ -108,7 +108,7 @@ class Translation:
         step = {"id": recorded["id"], "note": recorded.get("note", ""), "in": recorded["in"],
                 "linux": recorded["counters"], "drops": expectations.drops(recorded, self.settings.host_path, self._waits(number, recorded)),
                 "wait_ms": int(1000 * given.get("wait", 0))}
-        if not self.lost and (given.get("ip") or any(key in given for key in RULES)):
+        if (given.get("ip") or any(key in given for key in RULES)) and not self.lost:
             self._change(given, step)
         if recorded["in"] == "local":
             step["from_host"] = self._local_packet(number, given).hex()

@@ -104,6 +104,8 @@ class Packets:
         error = {"of": name, "type": kind, "code": code}
         if (kind, code) in ((3, 4), (2, 0)):
             error["mtu"] = self.source.choice((1280, 1300, 1400))
+            if flow.answered_by is None:  # Linux remembers it for its own packets, which are cut then
+                error |= {"code": 1, "mtu": 0}
         step = {"icmp_error": error, "optional": True, "in": self.world.wan.name}
         tunnel = flow.answered_by
         if tunnel is not None and (tunnel.kind == "gre" or self.source.chance(70)):  # one about GRE makes Linux doubt it

@@ -8,6 +8,7 @@
 #include "control/config/config.hpp"
 #include "dataplane/eal.hpp"
 #include "dataplane/gateway.hpp"
+#include "dataplane/tap/tap_request.hpp"
 #include "tests/support/testbed.hpp"
 #include "tests/support/testbed/ring_port.hpp"
 
@@ -132,6 +133,9 @@ class DataplaneTestbed : public Testbed {
   FlowCounts flow_counts() const override;
   void advance_time(std::chrono::milliseconds step) override;
   void invalidate_flows() override;
+  Result<uint64_t> start_tap(message::TapStart start, const TapFilters& filters) override;
+  std::optional<std::vector<TappedPacket>> read_tap(uint64_t id, uint64_t* lost) override;
+  bool end_tap(uint64_t id) override { return gateway_->end_tap(id); }
   Bytes sa_state() const override;
   void restore_sa_state(const Bytes& state) override;
 
@@ -246,6 +250,40 @@ std::vector<message::Acquire> DataplaneTestbed::take_acquires() {
   for (const message::Slot& event : gateway_->take_events())
     if (message::Acquire acquire; message::read(event, acquire)) acquires.push_back(acquire);
   return acquires;
+}
+
+Result<uint64_t> DataplaneTestbed::start_tap(message::TapStart start, const TapFilters& filters) {
+  start.ethernet_instructions = static_cast<uint16_t>(filters.ethernet.size());
+  start.ip_instructions = static_cast<uint16_t>(filters.ip.size());
+  dataplane::TapRequest request;
+  constexpr uint64_t kRequest = 1;
+  const auto add = [&](const auto& program, message::TapLink link) {
+    for (size_t at = 0; at < program.size(); at += message::TapFilter::kMost) {
+      message::TapFilter piece;
+      piece.link = link;
+      piece.first = static_cast<uint16_t>(at);
+      piece.count = static_cast<uint16_t>(std::min<size_t>(program.size() - at, message::TapFilter::kMost));
+      std::copy_n(program.begin() + static_cast<ptrdiff_t>(at), piece.count, piece.instructions);
+      request.add(piece, kRequest);
+    }
+  };
+  add(filters.ethernet, message::TapLink::kEthernet);
+  add(filters.ip, message::TapLink::kIp);
+  return gateway_->start_tap(TRY(request.finish(start, kRequest)));
+}
+
+std::optional<std::vector<TappedPacket>> DataplaneTestbed::read_tap(uint64_t id, uint64_t* lost) {
+  dataplane::PacketTap* tap = gateway_->find_tap(id);
+  if (!tap) return std::nullopt;
+  std::vector<TappedPacket> packets;
+  for (auto record = tap->front(); !record.empty(); record = tap->front()) {
+    TappedPacket& packet = packets.emplace_back();
+    std::memcpy(&packet.seen, record.data(), sizeof packet.seen);
+    packet.bytes.assign(record.begin() + sizeof packet.seen, record.end());
+    tap->pop();
+  }
+  if (lost) *lost = tap->lost();
+  return packets;
 }
 
 InterfaceIndex DataplaneTestbed::index_of(std::string_view interface) const {

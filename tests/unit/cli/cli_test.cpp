@@ -78,8 +78,6 @@ TEST(CommandLine, WhatIsNotThereYetIsRefusedByName) {
   EXPECT_EQ(message_of({"rollback"}).document, "");
   const std::pair<const char*, Words> later[] = {{"show ike sa", {"show", "ike", "sa"}},
                                                  {"show connections", {"show", "connections"}},
-                                                 {"trace", {"trace", "--count", "5"}},
-                                                 {"capture", {"capture", "icmp", "-"}},
                                                  {"initiate", {"initiate", "B"}},
                                                  {"terminate", {"terminate", "B", "0"}},
                                                  {"rekey", {"rekey", "B"}},

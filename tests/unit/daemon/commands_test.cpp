@@ -84,10 +84,12 @@ class CommandsTest : public DaemonTest {
 };
 
 TEST_F(CommandsTest, EveryCommandRefusesArgumentsThatItDoesNotKnow) {
-  for (const char* command : {"apply", "diff", "explain", "show drops", "show interfaces", "show ipsec sa",
-                              "show nat rules", "show nat translations", "show neighbors", "show pipeline",
-                              "show policy", "show route", "show status", "show workers"}) {
+  for (const char* command :
+       {"apply", "capture read", "capture start", "capture stop", "diff", "explain", "show drops",
+        "show interfaces", "show ipsec sa", "show nat rules", "show nat translations", "show neighbors",
+        "show pipeline", "show policy", "show route", "show status", "show workers", "trace start"}) {
     Json request{{"command", command}, {"surprise", 1}};
+    if (request["command"] == "capture read" || request["command"] == "capture stop") request["id"] = 1;
     if (request["command"] == "explain")
       request.update({{"in", "eth0"}, {"src", "1.2.3.4"}, {"dst", "5.6.7.8"}});
     if (request["command"] == "apply" || request["command"] == "diff") request["text"] = kConfig;

@@ -238,7 +238,7 @@ TEST_F(IcmpTest, AnMtuAbove16BitsIsToldWhole) {
 
 TEST_F(IcmpTest, TheRecordOfAnIcmpv6ErrorIsReadyForTheWayOut) {
   error6_about(test::ipv6(kProtoUdp, test::udp6(16)), {IcmpReason::kTooBig, 1400});
-  EXPECT_EQ(record_.flags, kFromGateway | kIcmpError);
+  EXPECT_EQ(record_.flags, kFromGateway | kDontFragment | kIcmpError);
   EXPECT_EQ(record_.tuple.source, test::address6(test::kGateway6));
   EXPECT_EQ(record_.tuple.destination, test::address6(test::kHost6));
   EXPECT_EQ(record_.tuple.source_port.host(), 0);
@@ -323,7 +323,7 @@ TEST_F(IcmpTest, TheIcmpv6ReplyIsTheOneThatLinuxSent) {
     ASSERT_EQ(request.size(), 1u);
     ASSERT_EQ(reply.size(), 1u);
     EXPECT_EQ(reply_to(request[0], 0), without_flow_label(reply[0])) << step;
-    EXPECT_EQ(record_.flags, kFromGateway);
+    EXPECT_EQ(record_.flags, kFromGateway | kDontFragment);
     EXPECT_EQ(record_.tuple.source, test::address6(test::kGateway6));
     EXPECT_EQ(record_.tuple.source_port.host(), 7);
     EXPECT_EQ(record_.tuple.destination_port.host(), 129 << 8);

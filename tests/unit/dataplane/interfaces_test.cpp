@@ -174,8 +174,7 @@ TEST(Interface, AddressesTowardsIpv6ByRfc6724) {
   EXPECT_EQ(from({prefix("2001:db8:3::2/64"), prefix("2001:db8:1::2/64")}, "2001:db8:1::1"),
             ip("2001:db8:1::2"));
   // Bits beyond the network's length do not count, so these are equal and the last one speaks.
-  EXPECT_EQ(from({prefix("2001:db8::1/64"), prefix("2001:db8::2:1/64")}, "2001:db8::2:2"),
-            ip("2001:db8::2:1"));
+  EXPECT_EQ(from({prefix("2001:db8::2:1/64"), prefix("2001:db8::1/64")}, "2001:db8::2:2"), ip("2001:db8::1"));
   EXPECT_EQ(from({prefix("fe80::1/64")}, "2001:db8::1"), ip("fe80::1"))
       << "better than nothing for who asks us";
 }

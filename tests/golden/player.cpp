@@ -216,7 +216,7 @@ class Player {
   Labels labels_;
   RehearsalCheck rehearsal_;
   uint64_t injected_ = 0, taken_ = 0;  // frames since the start
-  uint16_t answers_ = 0xe000;  // IP ids of the host's, apart from those of what it sends by itself
+  uint16_t answers_ = 0xe000;          // IP ids of the host's, apart from those of what it sends by itself
 };
 
 }  // namespace

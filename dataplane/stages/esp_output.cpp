@@ -171,7 +171,8 @@ void become_outer(const Sa& sa, const OuterWay& way, rte_mbuf* mbuf) {
   // through a vti was forwarded to it.
   const uint32_t kept_bytes = sa.mode() == EspMode::kTransport ? p.l4_offset : 0;
   const uint32_t way_mtu = sa.mode() == EspMode::kTransport ? p.mtu_bytes : way.mtu_bytes;
-  p.mtu_bytes = from_host ? sa.shape().inner_mtu(way_mtu, kept_bytes) : way_mtu;
+  const bool is_cut = from_host && p.ip_bytes > way_mtu;
+  p.mtu_bytes = is_cut ? sa.shape().inner_mtu(way_mtu, kept_bytes) : way_mtu;
   if (sa.mode() == EspMode::kTransport) return;
   p.l4_offset = sa.shape().outer_bytes;
   p.out = way.route.interface;

@@ -185,7 +185,7 @@ def test_deaths_inside_of_writes_to_shared_memory(folder):
         outages = Outages(lab)
         for point in kill_points():
             deaths = 0
-            for count in (1, 2, 5, 40):
+            for count in (1, 5, 40):
                 die_at(lab, point, count)
                 deaths += live_through(lab, 1.5)
             lab.a.stop()

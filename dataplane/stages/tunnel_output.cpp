@@ -89,6 +89,7 @@ bool wrap(Context& ctx, const GreTunnel& tunnel, rte_mbuf* mbuf) {
 // of IPv6 (Linux: __xfrm6_output); packets of IPv4 are cut behind that.
 bool is_cut_inside(const Context& ctx, const Packet& p) {
   if (p.sa == kNoSa || p.tuple.is_v4() || !(p.flags & kReassembled)) return false;
+  if (p.ip_bytes <= output_limit(p)) return false;  // its pieces would be no smaller, and come here again
   const Sa* sa = ctx.sad->at(p.sa);
   if (sa == nullptr || sa->mode() != EspMode::kTunnel) return false;
   return p.ip_bytes > protected_mtu(ctx, (*ctx.tables->spd)[p.policy], Family::kIpv6, p.mtu_bytes);

@@ -38,6 +38,7 @@ interfaces = {{
 routes = ( {} );
 neighbors = ( {} );
 icmp = {{ rate = 0; }};
+nat = {{ sessions = "{}"; }};
 xfrm = {{ state = ( {} ); policy = ( {} ); }};
 )",
       parts.lan, parts.wan_mtu, parts.wan, parts.interfaces,
@@ -46,7 +47,7 @@ xfrm = {{ state = ( {} ); policy = ( {} ); }};
       list({neighbor("lan0", "192.168.10.45"), neighbor("lan0", "2001:db8:a::45"),
             neighbor("wan0", "203.0.113.2"), neighbor("wan0", "203.0.113.254"),
             neighbor("wan0", "2001:db8:ff::2"), neighbor("wan0", "2001:db8:ff::fe")}),
-      parts.states, parts.policies);
+      parts.sessions, parts.states, parts.policies);
 }
 
 Bytes udp_packet(Layer layer, const char* source4, const char* destination4, const char* source6,

@@ -45,6 +45,7 @@ inline constexpr size_t kGcm128 = 0;  // AES-128-GCM with 16 bytes of ICV in sui
 struct Configured {
   std::string interfaces = {}, routes = {}, states = {}, policies = {}, wan = {}, lan = {};
   int wan_mtu = 1500;
+  const char* sessions = "auto";
 };
 
 class TunnelTest : public testing::Test {

@@ -328,6 +328,25 @@ TEST_F(TunnelsTest, ExtensionHeadersPassATunnelAsTheyAre) {
   }
 }
 
+// A datagram that was put together is cut again before the tunnel, into pieces as large as those that came;
+// of those none may be cut once more, however little the tunnel has room for.
+TEST_F(TunnelsTest, PiecesOfIpv6LargerThanTheTunnelsRoomAreCutAroundIt) {
+  const char *source = "2001:db8:a::45", *destination = "2001:db8:b::55";
+  Configured parts = tunnel(gcm(), kPlain);
+  parts.wan_mtu = 1280;
+  parts.sessions = "always";
+  apply(parts);
+  const Bytes datagram = udp6(2440, source, destination);
+  constexpr size_t kCut = 1224;
+  for (const bool first : {true, false}) {
+    const Bytes part = first ? Bytes(datagram.begin(), datagram.begin() + kCut)
+                             : Bytes(datagram.begin() + kCut, datagram.end());
+    from_lan(ipv6(kProtoFragment, joined({fragment_header(kProtoUdp, first ? 0 : kCut, first), part}),
+                  {.source = source, .destination = destination}));
+  }
+  EXPECT_EQ(to_wan().size(), 4u) << "two of ESP, each in two fragments of IPv4";
+}
+
 // xfrm_selector_match(): a state without a selector is for the family of its own addresses, unless it has
 // af-unspec.
 TEST_F(TunnelsTest, AStateCarriesTheFamilyOfItsAddressesUnlessItSaysMore) {

@@ -18,15 +18,6 @@ void count_rules(const Context& ctx, const nat::PendingSession& pending, uint32_
     rules[static_cast<size_t>(NatKind::kDestination)][pending.destination_rule_index].add(1, bytes);
 }
 
-// nf_nat_ipv4_local_in(): where the answers to what came for the gateway would be another session's packets,
-// as of ESP in UDP beside one that masquerade changed, the session knows the packet by another source port.
-void make_answerable(Context& ctx, nat::PendingSession& pending) {
-  const nat::TupleSearch search{
-      .sessions = *ctx.sessions, .random = ctx.random, .worker = ctx.worker, .now_ms = ctx.now_ms};
-  // Where there is no other one confirm() says so.
-  static_cast<void>(nat::translate_source(nullptr, {}, pending, search));
-}
-
 // What settle_session() would say, as far as one can without touching a session.
 DropReason rehearse_session(const Context& ctx, const Packet& p, const Decision& d) {
   if (d.pending) {
@@ -45,7 +36,6 @@ DropReason rehearse_session(const Context& ctx, const Packet& p, const Decision&
 // the session that was found is over, the packet has to be decided anew.
 DropReason settle_session(Context& ctx, rte_mbuf* mbuf, Decision& d, bool& again) {
   const Packet& p = packet(mbuf);
-  if (d.pending && d.way == Way::kToGateway) make_answerable(ctx, *d.pending);
   if (ctx.scratch) return rehearse_session(ctx, p, d);
   const nat::PacketFacts facts{.bytes = p.ip_bytes, .tcp_flags = p.tcp_flags};
   if (d.pending) {

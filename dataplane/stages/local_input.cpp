@@ -94,10 +94,6 @@ bool begin_again(rte_mbuf* mbuf) {
   return stop_again(mbuf, Entry::kDecapsulated);
 }
 
-}  // namespace
-
-namespace {
-
 // ESP that NAT touched has its SA by the addresses behind that.
 bool take_translation(Context& ctx, rte_mbuf* mbuf) {
   const Packet& p = packet(mbuf);

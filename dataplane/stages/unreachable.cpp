@@ -46,8 +46,8 @@ void answer_host_unreachable(Context& ctx, rte_mbuf* mbuf) {
   Decision d;
   d.answer = {.reason = IcmpReason::kHostUnreachable};
   d.before_snat.destination = sent.destination;
-  d.answer_about =
-      sent.source;  // as in Linux the route back is that of the source the packet was to leave with
+  // As in Linux the route back is that of the source the packet was to leave with.
+  d.answer_about = sent.source;
   answer_with_icmp_error(ctx, mbuf, d);
 }
 

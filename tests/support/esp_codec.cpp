@@ -3,6 +3,8 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <stdexcept>
 
@@ -213,9 +215,24 @@ Bytes seal_esp(const EspKey& key, uint64_t sequence, ByteView inner, const SealO
 
 namespace {
 
-Bytes unsealed_payload(const EspKey& key, ByteView packet) {
+// RFC 4303 section 2.4: padding counts from 1. Behind it the number of a protocol that there is.
+bool has_trailer(ByteView clear) {
+  constexpr std::array kProtocols = {kProtoIcmp, kProtoIpip, kProtoTcp, kProtoUdp,
+                                     kProtoIpv6, kProtoGre,  kProtoEsp, kProtoIcmpv6};
+  if (clear.size() < kTrailerBytes) return false;
+  const size_t pad_length = clear[clear.size() - 2];
+  if (pad_length + kTrailerBytes > clear.size()) return false;
+  const ByteView padding = clear.subspan(clear.size() - kTrailerBytes - pad_length, pad_length);
+  for (size_t i = 0; i < pad_length; ++i)
+    if (padding[i] != static_cast<uint8_t>(i + 1)) return false;
+  return std::find(kProtocols.begin(), kProtocols.end(), clear.back()) != kProtocols.end();
+}
+
+// The payload, if it is not encrypted; what passes through with a wrong ICV stays what it is.
+std::optional<Bytes> unsealed_payload(const EspKey& key, ByteView packet) {
   const size_t around = kHeaderBytes + iv_bytes(key) + key.icv_bytes;
-  return copy(packet.subspan(kHeaderBytes + iv_bytes(key), packet.size() - around));
+  const ByteView clear = packet.subspan(kHeaderBytes + iv_bytes(key), packet.size() - around);
+  return has_trailer(clear) ? std::optional(copy(clear)) : std::nullopt;
 }
 
 Bytes unique_iv(size_t bytes) {

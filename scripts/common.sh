@@ -21,6 +21,6 @@ find_clang_format() {
 # The names of the tests for AddressSanitizer: all but the units of the control plane and of the tests themselves (what
 # parses bytes from outside there is a fuzz target), those of tables that hold what was checked already, those that
 # ThreadSanitizer runs, and one that dies at every instruction of the code as it is released.
-memory_tests='^(?!cli/|config/|daemon/|support|random/|golden/(comparator|translate)|dataplane/(change_log|fib|neighbor_linux|pool_sizes|spd)|nat/(session_table_concurrency|tuple_hash)|vault/(crash|race))'
+memory_tests='^(?!cli/|config/|daemon/|support|random/|golden/(comparator|translate)|dataplane/(neighbor_linux|spd|tables)|nat/(session_table_concurrency|tuple_hash)|vault/(crash|race))'
 # The names of the tests in which threads or processes meet (rings, tables, windows, workers), for ThreadSanitizer.
 concurrency_tests='concurrency|race|ring|handover|worker'

@@ -46,7 +46,7 @@ std::string rules_text(const Json& row) {
 }
 
 // "eth1", "local", "eth1 match-ipsec"
-std::string place_of(const Json& row) {
+std::string interface_of(const Json& row) {
   return text_of(row, "interface") + (row.contains("ipsec") ? " " + text_of(row, "ipsec") : "");
 }
 
@@ -117,7 +117,7 @@ void print_nat_rules(const Json& document) {
                {"Translation"},
                {"Flows", Align::kRight}});
   for (const Json& row : rows_of(document, "rules"))
-    table.add({text_of(row, "rule"), text_of(row, "kind"), text_of(row, "family"), place_of(row),
+    table.add({text_of(row, "rule"), text_of(row, "kind"), text_of(row, "family"), interface_of(row),
                text_of(row, "protocol"), with_port(row, "source", "source_port"),
                with_port(row, "destination", "destination_port"),
                with_port(row, "translation", "translation_port"), text_of(row, "packets")});

@@ -6,7 +6,9 @@
 #include <algorithm>
 
 #include "tests/golden/player.hpp"
+#include "tests/golden/recorded_scenario.hpp"
 #include "tests/golden/replay_bed.hpp"
+#include "tests/support/ip_view.hpp"
 #include "tests/support/packet_builder.hpp"
 
 namespace espalier::test {
@@ -14,7 +16,6 @@ namespace {
 
 const std::filesystem::path kTranslated = GOLDEN_TRANSLATED;
 
-constexpr size_t kEthernetBytes = 14;
 constexpr size_t kIpHeaderBytes = 20;
 
 std::vector<std::string> scenario_names() {
@@ -23,18 +24,6 @@ std::vector<std::string> scenario_names() {
     if (entry.is_directory()) names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
-}
-
-Scenario load(const std::string& name) {
-  auto scenario = load_scenario(kTranslated / name);
-  if (!scenario) throw std::runtime_error(scenario.error().text);
-  return *std::move(scenario);
-}
-
-const Step& step_of(const Scenario& scenario, std::string_view id) {
-  for (const Step& step : scenario.steps)
-    if (step.id == id) return step;
-  throw std::out_of_range("no step " + std::string(id));
 }
 
 std::vector<Difference> compare(const Scenario& scenario, const Step& step, const FramesByInterface& output,
@@ -83,7 +72,7 @@ Bytes resealed(const Bytes& frame, const KeyRing& keys, const Reseal& reseal) {
 class EveryScenario : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryScenario, AgreesWithItselfInEveryMode) {
-  const Scenario scenario = load(GetParam());
+  const Scenario scenario = load_recorded(GetParam());
   for (const Cache cache : {Cache::kCold, Cache::kWarm, Cache::kInvalidated})
     for (const Mode& mode : {Mode{cache, 1, QueueOrder::kFirst}, Mode{cache, 3, QueueOrder::kPseudoRandom}}) {
       ReplayBed bed(scenario, kKeepNames, nullptr);
@@ -97,7 +86,7 @@ TEST_P(EveryScenario, AgreesWithItselfInEveryMode) {
 }
 
 TEST_P(EveryScenario, TakesOtherRandomValuesAndPutsThemIntoTheInput) {
-  const Scenario scenario = load(GetParam());
+  const Scenario scenario = load_recorded(GetParam());
   ReplayBed bed(scenario, renaming(scenario), nullptr);
   const auto playback = play(scenario, {}, bed);
   ASSERT_TRUE(playback) << playback.error().text;
@@ -131,7 +120,7 @@ bool only_random_values_differ(const Scenario& scenario, const Bytes& recorded, 
 }
 
 TEST_P(EveryScenario, SeesEveryFlippedByte) {
-  const Scenario scenario = load(GetParam());
+  const Scenario scenario = load_recorded(GetParam());
   for (const Step& step : scenario.steps)
     for (const auto& [interface, frames] : step.expected.output)
       for (size_t i = 0; i < frames.size(); ++i)
@@ -146,7 +135,7 @@ TEST_P(EveryScenario, SeesEveryFlippedByte) {
 }
 
 TEST_P(EveryScenario, SeesEveryInnermostByteWithRightChecksums) {
-  const Scenario scenario = load(GetParam());
+  const Scenario scenario = load_recorded(GetParam());
   for (const Step& step : scenario.steps)
     for (const auto& [interface, frames] : step.expected.output)
       for (size_t i = 0; i < frames.size(); ++i)
@@ -162,7 +151,7 @@ TEST_P(EveryScenario, SeesEveryInnermostByteWithRightChecksums) {
 }
 
 TEST_P(EveryScenario, SeesMissingSurplusAndMisdirectedFrames) {
-  const Scenario scenario = load(GetParam());
+  const Scenario scenario = load_recorded(GetParam());
   for (const Step& step : scenario.steps)
     for (const auto& [interface, frames] : step.expected.output) {
       FramesByInterface fewer = step.expected.output, more = step.expected.output,
@@ -177,7 +166,7 @@ TEST_P(EveryScenario, SeesMissingSurplusAndMisdirectedFrames) {
 }
 
 TEST_P(EveryScenario, SeesEveryOtherDropCount) {
-  const Scenario scenario = load(GetParam());
+  const Scenario scenario = load_recorded(GetParam());
   for (const Step& step : scenario.steps) {
     NamedCounts more = expected_drops(step), fewer = more;
     ++more["no_mbuf"];
@@ -193,7 +182,7 @@ TEST_P(EveryScenario, SeesEveryOtherDropCount) {
 TEST_P(EveryScenario, ExpectsOnlyDropReasonsThatExist) {
   std::set<std::string_view> known;
   for (const DropReasonInfo& each : kDropReasonTable) known.insert(each.name);
-  for (const Step& step : load(GetParam()).steps)
+  for (const Step& step : load_recorded(GetParam()).steps)
     for (const ExpectedDrop& drop : step.expected.drops)
       for (const std::string& reason : drop.any_of) EXPECT_TRUE(known.contains(reason)) << reason;
 }
@@ -206,7 +195,7 @@ INSTANTIATE_TEST_SUITE_P(Comparator, EveryScenario, ::testing::ValuesIn(scenario
                          });
 
 TEST(Comparator, RefusesRandomValuesThatChange) {
-  const Scenario scenario = load("03-snat-ports");
+  const Scenario scenario = load_recorded("03-snat-ports");
   uint16_t next = 2000;
   const Substitute unsteady = [&](FieldKind kind, const Bytes&, uint16_t value) -> std::optional<uint16_t> {
     if (kind != FieldKind::kPort || !other_value(scenario, kind, value)) return std::nullopt;
@@ -225,7 +214,7 @@ TEST(Comparator, RefusesRandomValuesThatChange) {
 }
 
 TEST(Comparator, RefusesRandomValuesOutsideTheirClass) {
-  const Scenario scenario = load("03-snat-ports");
+  const Scenario scenario = load_recorded("03-snat-ports");
   const Step& step = step_of(scenario, "collision");
   for (const auto& [port, agrees] : {std::pair{1023, false}, {1024, true}, {65535, true}, {4000, false}}) {
     const auto replace = [&, port = port](FieldKind kind, const Bytes&,
@@ -246,7 +235,7 @@ TEST(Comparator, RefusesOneRandomValueForTwo) {
 }
 
 TEST(Comparator, SeesOtherEspTrailersNumbersAndNonces) {
-  const Scenario scenario = load("05-tunnel");
+  const Scenario scenario = load_recorded("05-tunnel");
   const Step& step = step_of(scenario, "out");
   const std::map<std::string, Reseal> changes = {
       {"padding_counts",
@@ -276,7 +265,7 @@ TEST(Comparator, SeesOtherEspTrailersNumbersAndNonces) {
 }
 
 TEST(Comparator, AcceptsAnotherNonceOnceOnly) {
-  const Scenario scenario = load("05-tunnel");
+  const Scenario scenario = load_recorded("05-tunnel");
   const Step& step = step_of(scenario, "out");
   const Bytes frame = resealed(step.expected.output.at("wan0").front(), scenario.keys,
                                [](const EspKey& key, const OpenedEsp& esp) {
@@ -291,7 +280,7 @@ TEST(Comparator, AcceptsAnotherNonceOnceOnly) {
 }
 
 TEST(Comparator, FramesMayOvertakeOnlyWithSeveralWorkers) {
-  const Scenario scenario = load("01-forward");
+  const Scenario scenario = load_recorded("01-forward");
   const Step& step = step_of(scenario, "fragments");
   FramesByInterface output = step.expected.output;
   std::swap(output["wan0"][0], output["wan0"][2]);
@@ -302,7 +291,7 @@ TEST(Comparator, FramesMayOvertakeOnlyWithSeveralWorkers) {
 }
 
 TEST(Comparator, SequenceNumbersMayOvertakeOnlyWithSeveralWorkers) {
-  const Scenario scenario = load("18-fragments-untracked");
+  const Scenario scenario = load_recorded("18-fragments-untracked");
   const Step& step = step_of(scenario, "small");
   const auto numbered = [&](const std::vector<uint64_t>& numbers) {
     FramesByInterface output = step.expected.output;
@@ -321,7 +310,7 @@ TEST(Comparator, SequenceNumbersMayOvertakeOnlyWithSeveralWorkers) {
 
 // The recorded ESP packet, whole again, cut at another size.
 TEST(Comparator, SeesOtherFragmentBoundariesOfTheSameEspPacket) {
-  const Scenario scenario = load("16-pmtu");
+  const Scenario scenario = load_recorded("16-pmtu");
   const Step& step = step_of(scenario, "no-df-1500");
   const std::vector<Bytes>& recorded = step.expected.output.at("wan0");
   Bytes whole = copy(ByteView(recorded[0]).subspan(kEthernetBytes));
@@ -341,7 +330,7 @@ TEST(Comparator, SeesOtherFragmentBoundariesOfTheSameEspPacket) {
 }
 
 TEST(Comparator, SeesBytesBehindThePacket) {
-  const Scenario scenario = load("01-forward");
+  const Scenario scenario = load_recorded("01-forward");
   const Step& step = step_of(scenario, "out");
   FramesByInterface output = step.expected.output;
   output["wan0"][0].push_back(0);
@@ -349,7 +338,7 @@ TEST(Comparator, SeesBytesBehindThePacket) {
 }
 
 TEST(Comparator, TellsAnAbsentOutputByItsDrops) {
-  const Scenario scenario = load("02-snat");
+  const Scenario scenario = load_recorded("02-snat");
   const Step& step = step_of(scenario, "tcp-rst-unknown");
   Labels labels(scenario.random);
   const auto differences = compare_step(scenario, step, step.expected, {{}, {{"session_invalid", 1}}},
@@ -370,7 +359,7 @@ TEST(Comparator, DropsMayBeAnyOfTheReasonsAndNoOther) {
 }
 
 TEST(Comparator, SeesWhatTheHostGot) {
-  const Scenario scenario = load("23-natt");
+  const Scenario scenario = load_recorded("23-natt");
   const Step& step = step_of(scenario, "ike");
   const auto sees = [&](const std::vector<Datagram>& to_host) {
     Labels labels(scenario.random);
@@ -385,7 +374,7 @@ TEST(Comparator, SeesWhatTheHostGot) {
 }
 
 TEST(Comparator, AnUnaskedPacketIsNotPlayedOver) {
-  const Scenario scenario = load("01-forward");
+  const Scenario scenario = load_recorded("01-forward");
   class Talkative : public ReplayBed {
    public:
     using ReplayBed::ReplayBed;

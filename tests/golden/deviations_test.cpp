@@ -6,22 +6,11 @@
 #include <algorithm>
 
 #include "tests/golden/player.hpp"
+#include "tests/golden/recorded_scenario.hpp"
 #include "tests/golden/replay_bed.hpp"
 
 namespace espalier::test {
 namespace {
-
-Scenario load(const std::string& name) {
-  auto scenario = load_scenario(std::filesystem::path(GOLDEN_TRANSLATED) / name);
-  if (!scenario) throw std::runtime_error(scenario.error().text);
-  return *std::move(scenario);
-}
-
-const Step& step_of(const Scenario& scenario, std::string_view id) {
-  for (const Step& step : scenario.steps)
-    if (step.id == id) return step;
-  throw std::out_of_range("no step " + std::string(id));
-}
 
 std::vector<int> reasons_for(const Scenario& scenario, const Step& step) {
   std::vector<int> reasons;
@@ -61,7 +50,7 @@ constexpr Case kCases[] = {{"02-snat", "tcp-rst-unknown", 1, "session_invalid"},
 
 TEST(Deviations, EachRuleExplainsItsSteps) {
   for (const Case& each : kCases) {
-    const Scenario scenario = load(each.scenario);
+    const Scenario scenario = load_recorded(each.scenario);
     const Step& step = step_of(scenario, each.step);
     const Observation observed = following(scenario, step, each.reason);
     EXPECT_EQ(observed.drops.count(each.drop), 1u) << each.step;
@@ -75,7 +64,7 @@ TEST(Deviations, EachRuleExplainsItsSteps) {
 
 TEST(Deviations, ARuleAllowsNothingBesideIt) {
   for (const Case& each : kCases) {
-    const Scenario scenario = load(each.scenario);
+    const Scenario scenario = load_recorded(each.scenario);
     const Step& step = step_of(scenario, each.step);
     Observation more = following(scenario, step, each.reason), leaking = more;
     ++more.drops["no_mbuf"];
@@ -89,7 +78,7 @@ TEST(Deviations, ARuleAllowsNothingBesideIt) {
 
 TEST(Deviations, DoingWhatLinuxDoesIsNoDeviation) {
   for (const Case& each : kCases) {
-    const Scenario scenario = load(each.scenario);
+    const Scenario scenario = load_recorded(each.scenario);
     const Step& step = step_of(scenario, each.step);
     const Judgement judgement = judged(scenario, step, {step.expected.output, expected_drops(step)});
     EXPECT_TRUE(judgement.differences.empty());
@@ -104,13 +93,13 @@ TEST(Deviations, OrdinaryStepsHaveNone) {
                                  {"20-header-copy", "in-outer-ce-inner-ect0"},
                                  {"23-natt", "in-other-port"},
                                  {"30-ipv6-tunnels", "6in6-in"}}) {
-    const Scenario scenario = load(name);
+    const Scenario scenario = load_recorded(name);
     EXPECT_TRUE(reasons_for(scenario, step_of(scenario, id)).empty()) << name << " " << id;
   }
 }
 
 TEST(Deviations, RedirectsMayBeMissing) {
-  Scenario scenario = load("01-forward");
+  Scenario scenario = load_recorded("01-forward");
   Step step = step_of(scenario, "out");
   const FramesByInterface without = step.expected.output;
   const Bytes redirect = ethernet(

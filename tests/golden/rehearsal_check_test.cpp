@@ -2,14 +2,11 @@
 #include <gtest/gtest.h>
 
 #include "tests/golden/player.hpp"
+#include "tests/golden/recorded_scenario.hpp"
 #include "tests/golden/replay_bed.hpp"
 
 namespace espalier::test {
 namespace {
-
-Scenario load(const std::string& name) {
-  return load_scenario(std::filesystem::path(GOLDEN_TRANSLATED) / name).value();
-}
 
 // Rehearses what was recorded; `distort` changes what it says of a step.
 class Prophet : public ReplayBed {
@@ -41,7 +38,7 @@ class Prophet : public ReplayBed {
 };
 
 std::vector<Difference> differences(const Prophet::Distort& distort) {
-  const Scenario scenario = load("05-tunnel");
+  const Scenario scenario = load_recorded("05-tunnel");
   Prophet bed(scenario, distort);
   return play(scenario, {}, bed).value().differences;
 }
@@ -86,7 +83,7 @@ class Loser : public ReplayBed {
 };
 
 TEST(RehearsalCheck, SeesThatPacketsAreLost) {
-  const Scenario scenario = load("05-tunnel");
+  const Scenario scenario = load_recorded("05-tunnel");
   Loser bed(
       scenario, [](FieldKind, const Bytes&, uint16_t) { return std::nullopt; }, nullptr);
   const auto found = play(scenario, {}, bed).value().differences;

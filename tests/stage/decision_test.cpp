@@ -2,6 +2,7 @@
 // changes their SA.
 #include <gtest/gtest.h>
 
+#include "tests/support/ip_view.hpp"
 #include "tests/support/packet_builder.hpp"
 #include "tests/support/testbed.hpp"
 
@@ -10,7 +11,7 @@ namespace {
 
 const MacAddress kLanMac = parse_mac("02:00:00:00:01:01"), kWanMac = parse_mac("02:00:00:00:02:01"),
                  kHostMac = parse_mac("02:00:00:00:ff:01");
-constexpr size_t kEthernetBytes = 14, kSourceAt = 12;
+constexpr size_t kSourceAt = 12;
 
 // Two networks on each side; the hosts and routers that are named have static neighbour entries.
 std::string config(std::string_view out_state, std::string_view nat) {

@@ -2,6 +2,7 @@
 // lcore.
 #include <gtest/gtest.h>
 
+#include "tests/support/ip_view.hpp"
 #include "tests/support/packet_builder.hpp"
 #include "tests/support/testbed.hpp"
 
@@ -11,7 +12,7 @@ namespace {
 const MacAddress kLanMac = parse_mac("02:00:00:00:01:01"), kWanMac = parse_mac("02:00:00:00:02:01"),
                  kHostMac = parse_mac("02:00:00:00:ff:01");
 const EspKey kOutKey{.spi = 0x2001, .key = Bytes(20, 0x21)}, kInKey{.spi = 0x3001, .key = Bytes(20, 0x31)};
-constexpr size_t kEthernetBytes = 14, kIpBytes = 20, kErrorBytes = 28;
+constexpr size_t kIpBytes = 20, kErrorBytes = 28;
 
 struct Settings {
   std::string nat = {};

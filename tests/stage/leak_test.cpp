@@ -2,6 +2,7 @@
 // vti, gre interfaces and policies. The tunnels' other ends are OpenSSL (tests/support/esp_codec).
 #include <gtest/gtest.h>
 
+#include "tests/support/ip_view.hpp"
 #include "tests/support/packet_builder.hpp"
 #include "tests/support/testbed.hpp"
 
@@ -11,7 +12,7 @@ namespace {
 const MacAddress kLanMac = parse_mac("02:00:00:00:01:01"), kWanMac = parse_mac("02:00:00:00:02:01"),
                  kHostMac = parse_mac("02:00:00:00:ff:01");
 const EspKey kVtiKey{.spi = 0x3001, .key = Bytes(20, 0x31)}, kGreKey{.spi = 0x3002, .key = Bytes(20, 0x32)};
-constexpr size_t kEthernetBytes = 14, kIpBytes = 20, kProtocolAt = 9;
+constexpr size_t kIpBytes = 20, kProtocolAt = 9;
 constexpr uint8_t kIpip = 4, kUdp = 17, kGre = 47, kEsp = 50;
 constexpr std::string_view kOwn = "203.0.113.1", kVtiPeer = "203.0.113.2", kGrePeer = "203.0.113.9";
 

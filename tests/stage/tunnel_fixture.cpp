@@ -7,7 +7,7 @@ namespace {
 
 const MacAddress kLanMac = parse_mac("02:00:00:00:01:01"), kWanMac = parse_mac("02:00:00:00:02:01"),
                  kHostMac = parse_mac("02:00:00:00:ff:01");
-constexpr size_t kEthernetBytes = 14, kUdpBytes = 8;
+constexpr size_t kUdpBytes = 8;
 constexpr uint16_t kEtherTypeIpv6 = 0x86dd, kEncapPort = 4500;
 constexpr int kPatternStep = 7;
 

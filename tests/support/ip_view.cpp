@@ -5,7 +5,7 @@
 namespace espalier::test {
 namespace {
 
-constexpr size_t kEthernetBytes = 14, kTagBytes = 4;
+constexpr size_t kTagBytes = 4;
 constexpr uint16_t kIpv4EtherType = 0x0800, kIpv6EtherType = 0x86dd, kVlanEtherType = 0x8100;
 constexpr uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kDestinationOptions = 60, kIcmpv6 = 58;
 

@@ -8,6 +8,7 @@
 
 namespace espalier::test {
 
+inline constexpr size_t kEthernetBytes = 14;
 inline constexpr size_t kIpv4HeaderBytes = 20;
 inline constexpr size_t kIpv6HeaderBytes = 40;
 inline constexpr size_t kFragmentHeaderBytes = 8;

@@ -10,8 +10,6 @@
 namespace espalier::test {
 namespace {
 
-constexpr size_t kEthernetBytes = 14;
-constexpr uint8_t kProtoIpv6InIp = 41, kProtoIcmp6 = 58;
 constexpr uint16_t kGreIpv4 = 0x0800, kGreIpv6 = 0x86dd;
 constexpr uint16_t kGreChecksum = 0x8000, kGreKey = 0x2000, kGreSequence = 0x1000;
 
@@ -152,10 +150,10 @@ void Decoder::l4(const std::string& path, uint8_t protocol, const Context& conte
   if (protocol == kProtoUdp && body.size() >= 8) return udp(path + ".udp", context, body);
   if (protocol == kProtoTcp && body.size() >= 20) return tcp(path + ".tcp", context, body);
   if (protocol == kProtoIcmp && body.size() >= 8) return icmp(path + ".icmp", protocol, context, body);
-  if (protocol == kProtoIcmp6 && body.size() >= 8) return icmp(path + ".icmp6", protocol, context, body);
+  if (protocol == kProtoIcmpv6 && body.size() >= 8) return icmp(path + ".icmp6", protocol, context, body);
   if (protocol == kProtoEsp && body.size() >= 8) return esp(path + ".esp", context, body);
   if (protocol == kProtoGre && body.size() >= 4) return gre(path + ".gre", body);
-  if ((protocol == kProtoIpip || protocol == kProtoIpv6InIp) && !body.empty()) return ip(path + ".ip", body);
+  if ((protocol == kProtoIpip || protocol == kProtoIpv6) && !body.empty()) return ip(path + ".ip", body);
   bytes(path + ".payload", body);
 }
 

@@ -7,7 +7,6 @@
 namespace espalier::test {
 namespace {
 
-constexpr uint8_t kProtoIpv6InIp = 41, kProtoIcmp6 = 58;
 constexpr uint16_t kGreOptionFlags[] = {0x8000, 0x2000, 0x1000};
 
 MutableView ip_of(MutableView frame) {
@@ -23,7 +22,7 @@ bool is_whole(const IpView& view, ByteView packet) {
 std::optional<size_t> checksum_offset(uint8_t protocol, ByteView body) {
   if (protocol == kProtoUdp && body.size() >= 8 && get16(body, 6) != 0) return 6;
   if (protocol == kProtoTcp && body.size() >= 18) return 16;
-  if ((protocol == kProtoIcmp || protocol == kProtoIcmp6) && body.size() >= 8) return 2;
+  if ((protocol == kProtoIcmp || protocol == kProtoIcmpv6) && body.size() >= 8) return 2;
   return std::nullopt;
 }
 
@@ -36,7 +35,7 @@ std::optional<size_t> esp_offset(uint8_t protocol, ByteView body, const KeyRing&
 
 // Where the packet inside of GRE or of IP in IP begins.
 std::optional<size_t> inner_packet_offset(uint8_t protocol, ByteView body) {
-  if (protocol == kProtoIpip || protocol == kProtoIpv6InIp) return 0;
+  if (protocol == kProtoIpip || protocol == kProtoIpv6) return 0;
   if (protocol != kProtoGre || body.size() < 4) return std::nullopt;
   size_t at = 4;
   for (const uint16_t flag : kGreOptionFlags)
@@ -104,7 +103,7 @@ void Rewriter::transport(uint8_t protocol, const Bytes& addresses, MutableView b
     word(body, 0, checksum_at, FieldKind::kPort, port_scope(addresses, destination));
     word(body, 2, checksum_at, FieldKind::kPort, port_scope(addresses, source));
   }
-  if ((protocol == kProtoIcmp || protocol == kProtoIcmp6) && body.size() >= 8) return icmp(protocol, body);
+  if ((protocol == kProtoIcmp || protocol == kProtoIcmpv6) && body.size() >= 8) return icmp(protocol, body);
   if (!whole) return;
   const auto esp_at = esp_offset(protocol, body, keys_);
   const auto packet_at = inner_packet_offset(protocol, body);

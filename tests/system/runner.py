@@ -5,8 +5,11 @@ The folder stays when it failed. One with the attribute `on_request` runs only w
 environment a line "system PASSED FAILED SKIPPED" is appended to FILE for scripts/test.
 """
 import argparse
+import contextlib
 import importlib
 import inspect
+import io
+import multiprocessing
 import os
 import pathlib
 import shutil
@@ -38,6 +41,8 @@ def give_up(*_):
 
 def run_one(name, function, folder):
     """Whether it passed."""
+    signal.signal(signal.SIGALRM, give_up)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder.mkdir()
     begin = time.monotonic()
     signal.alarm(getattr(function, "timeout_s", TIMEOUT_S))
@@ -57,6 +62,27 @@ def run_one(name, function, folder):
     return passed
 
 
+def run_quietly(arguments):
+    """(whether it passed, what it printed): of a test beside which others run."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        passed = run_one(*arguments)
+    return passed, output.getvalue()
+
+
+def run_all(chosen, parent, jobs):
+    """Whether each passed; names of networks hold the process's number, so that tests may run side by side."""
+    # Numbers, not names: the path of a UNIX socket has room for 107 bytes.
+    work = [(*test, parent / str(number)) for number, test in enumerate(chosen)]
+    if jobs == 1:
+        return [run_one(*each) for each in work]
+    results = []
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        for passed, output in pool.imap_unordered(run_quietly, work):
+            print(output, end="", flush=True)
+            results.append(passed)
+    return results
+
+
 def is_chosen(name, function, args):
     if any(part in name for part in args.but):
         return False
@@ -69,6 +95,7 @@ def main():
     parser = argparse.ArgumentParser(description="Runs the system tests.")
     parser.add_argument("--list", action="store_true", help="print their names")
     parser.add_argument("--build", default="release", help="the kind of build whose programs are tested")
+    parser.add_argument("--jobs", type=int, default=1, help="how many run at the same time (default: 1)")
     parser.add_argument("--but", action="append", default=[], metavar="NAME", help="leave out tests with this in their names")
     parser.add_argument("names", nargs="*", help="names, or parts of them, of the tests to run; all without one")
     args = parser.parse_args()
@@ -78,11 +105,8 @@ def main():
             print(f"{name}: {(inspect.getdoc(function) or '').splitlines()[0]}")
         return 0
     os.environ["ESPALIER_BUILD"] = str(HERE.parent.parent / f"build-{args.build}")
-    signal.signal(signal.SIGALRM, give_up)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parent = pathlib.Path(tempfile.mkdtemp(prefix="espalier-system-"))
-    # Numbers, not names: the path of a UNIX socket has room for 107 bytes.
-    results = [run_one(*test, parent / str(number)) for number, test in enumerate(chosen)]
+    results = run_all(chosen, parent, args.jobs)
     if all(results):
         shutil.rmtree(parent)
     passed, failed = results.count(True), results.count(False)

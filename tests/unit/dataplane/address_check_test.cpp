@@ -8,8 +8,6 @@
 namespace espalier::dataplane {
 namespace {
 
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
-
 const char* const kOwn = "2001:db8:1::1";
 const char* const kGroup = "ff02::1:ff00:1";
 const char* const kLinkLocal = "fe80::ff:fe00:1";  // of kLanMac: another name in the same group

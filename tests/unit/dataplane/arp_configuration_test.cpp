@@ -7,8 +7,6 @@
 namespace espalier::dataplane {
 namespace {
 
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
-
 // --- Links and configuration ---
 
 TEST_F(NeighborTest, AddressesAreAnnouncedWhenTheLinkComesUp) {

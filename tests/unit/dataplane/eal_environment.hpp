@@ -1,5 +1,5 @@
-// The EAL of a test program: plain memory, so that it runs on any machine, and one worker lcore. Include
-// once, in the file with the tests.
+// The EAL of a test program: plain memory, so that it runs on any machine, and one worker lcore. A program
+// whose files include this has it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,17 +12,17 @@ namespace espalier::dataplane {
 
 class EalEnvironment : public testing::Environment {
  public:
-  explicit EalEnvironment(unsigned memory_mb) : memory_mb_(memory_mb) {}
   void SetUp() override {
-    Result<Eal> eal = Eal::init({.worker_cores = {0}, .memory = MemoryMode::kPlain, .memory_mb = memory_mb_});
+    Result<Eal> eal = Eal::init({.worker_cores = {0}, .memory = MemoryMode::kPlain, .memory_mb = 256});
     ASSERT_TRUE(eal) << eal.error().text;
     eal_.emplace(std::move(*eal));
   }
   void TearDown() override { eal_.reset(); }
 
  private:
-  unsigned memory_mb_;
   std::optional<Eal> eal_;
 };
+
+inline const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment);
 
 }  // namespace espalier::dataplane

@@ -16,8 +16,6 @@ namespace {
 
 using test::Bytes;
 constexpr uint32_t kId = 0x1f20f2b4;
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
-
 bool has_right_checksum(const Bytes& packet) {
   return test::internet_checksum(test::ByteView(packet).first((packet[0] & 15) * 4)) == 0;
 }

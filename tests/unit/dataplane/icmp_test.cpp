@@ -13,7 +13,6 @@ namespace espalier::dataplane {
 namespace {
 
 using test::Bytes;
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
 constexpr std::string_view kHost = "192.168.10.45", kGateway = "192.168.10.1";
 
 std::vector<Bytes> recorded(const std::string& scenario, const std::string& file, uint32_t step) {

@@ -23,7 +23,6 @@ using test::Ipv6Fields;
 using test::joined;
 using test::options_header;
 using Outcome = Reassembler::Outcome;
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
 const std::string kRecording = std::string(ORACLE_GOLDEN) + "/41-ipv6-fragments";
 constexpr uint32_t kId = 0x1f20f2b4;
 

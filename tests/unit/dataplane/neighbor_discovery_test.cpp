@@ -9,8 +9,6 @@
 namespace espalier::dataplane {
 namespace {
 
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
-
 // eth0 and eth1 with IPv6 addresses that were checked.
 class DiscoveryTest : public NeighborTest {
  protected:

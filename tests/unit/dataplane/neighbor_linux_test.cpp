@@ -16,8 +16,6 @@ namespace espalier::dataplane {
 namespace {
 
 const auto* const kNamespace = testing::AddGlobalTestEnvironment(new NamespaceEnvironment);
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
-
 constexpr size_t kEthernetBytes = 14;
 
 // Our side of the cable is eth0 of the fixture, fed from the raw socket; the kernel's is peer0.

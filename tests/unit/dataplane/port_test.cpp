@@ -19,7 +19,6 @@ namespace espalier::dataplane {
 namespace {
 
 const auto* const kNamespace = testing::AddGlobalTestEnvironment(new NamespaceEnvironment);
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
 constexpr uint32_t kLargestMtu = 9000;
 
 rte_mempool* pool() {

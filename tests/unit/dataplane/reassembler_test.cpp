@@ -17,8 +17,6 @@ namespace {
 
 using test::Bytes;
 using Outcome = Reassembler::Outcome;
-const auto* const kEal = testing::AddGlobalTestEnvironment(new EalEnvironment(256));
-
 // A fragment of our own making: header with `options`, any offset, any flags.
 struct Piece {
   uint32_t offset = 0;  // bytes

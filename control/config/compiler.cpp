@@ -201,6 +201,7 @@ class Compiler {
   // Whatever IKE does, what its tunnels are for never leaves in clear: their policies are the configuration's.
   void add_ike() {
     tables_.ike = compile_ike(model_);
+    tables_.settings.ike = tables_.ike.wanted();
     for (const IkeConnection& connection : tables_.ike.connections)
       for (const IkeChild& child : connection.children)
         for (PolicyRecord policy : policies_of(connection, child)) {

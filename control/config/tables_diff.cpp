@@ -218,6 +218,7 @@ Entries settings_of(const Tables& tables) {
   const auto number = [](const char* name, uint32_t value) { return Entry{name, std::to_string(value)}; };
   return {Entry{"nat.sessions", s.sessions == SettingsRecord::Sessions::kAlways ? "always" : "auto"},
           Entry{"dataplane.poll", s.busy_poll ? "busy" : "adaptive"},
+          Entry{"vpn.ipsec", s.ike ? "IKE runs" : "no IKE"},
           Entry{"dataplane.host-path", s.host_path ? "true" : "false"},
           Entry{"dataplane.host-namespace", std::string(s.host_namespace.view())},
           Entry{"routes import", import_of(s)},

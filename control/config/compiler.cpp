@@ -201,6 +201,7 @@ class Compiler {
   // Whatever IKE does, what its tunnels are for never leaves in clear: their policies are the configuration's.
   void add_ike() {
     tables_.ike = compile_ike(model_);
+    tables_.first_ike_policy = static_cast<uint32_t>(tables_.policies.size());
     tables_.settings.ike = tables_.ike.wanted();
     for (const IkeConnection& connection : tables_.ike.connections)
       for (const IkeChild& child : connection.children)
@@ -282,6 +283,7 @@ Tables& Tables::operator=(Tables&& other) noexcept {
   policies = std::move(other.policies);
   states = std::move(other.states);
   ike = std::move(other.ike);
+  first_ike_policy = other.first_ike_policy;
   return *this;
 }
 

@@ -211,7 +211,7 @@ PolicyRecord policy_of(const IkeConnection& connection, const IkeChild& child, D
   policy.vti = child.vti;
   policy.tmpl[0].reqid = child.reqid;
   policy.tmpl[0].mode = child.transport ? EspMode::kTransport : EspMode::kTunnel;
-  const std::string name = fmt::format("{}/{}", connection.name, child.name);
+  const std::string name = fmt::format("{}-{}", connection.name, child.name);  // as VyOS lists them
   policy.name.assign(std::string_view(name).substr(0, sizeof policy.name.bytes));
   return policy;
 }

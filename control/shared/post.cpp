@@ -33,13 +33,14 @@ Result<void> Post::send_waiting() {
 
 void Post::on_ready(uint32_t ready) {
   const auto alive = alive_;
+  const auto events = events_;
   auto sent = (ready & EPOLLOUT) != 0 ? send_waiting() : Result<void>();
-  if (!sent) return events_.on_closed(sent.error());
+  if (!sent) return events->on_closed(sent.error());
   if (ready == EPOLLOUT) return;
   for (int i = 0; i < kLettersPerTurn; ++i) {
     const auto more = receive_one();
     if (!*alive) return;
-    if (!more) return events_.on_closed(more.error());
+    if (!more) return events->on_closed(more.error());
     if (!*more) return;
   }
 }
@@ -47,7 +48,7 @@ void Post::on_ready(uint32_t ready) {
 Result<bool> Post::receive_one() {
   auto letter = TRY(Letter::receive(socket_));
   if (!letter) return false;
-  events_.on_letter(std::move(*letter));
+  events_->on_letter(std::move(*letter));
   return true;
 }
 

@@ -30,14 +30,14 @@ class Post {
 
  private:
   Post(EventLoop& loop, Fd socket, Events events)
-      : loop_(loop), socket_(std::move(socket)), events_(std::move(events)) {}
+      : loop_(loop), socket_(std::move(socket)), events_(std::make_shared<const Events>(std::move(events))) {}
   void on_ready(uint32_t events);
   Result<bool> receive_one();
   Result<void> send_waiting();
 
   EventLoop& loop_;
   Fd socket_;
-  Events events_;
+  std::shared_ptr<const Events> events_;  // one that destroys us goes on to its end
   std::deque<Letter> waiting_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // false: a callback destroyed us
 };

@@ -60,7 +60,7 @@ def make_keys():
     openssl("pkeyutl", "-sign", "-rawin", "-inkey", "ed25519.pem", "-in", "message", "-out", "ed25519.sig")
 
 
-def name(common, **more):
+def name(common):
     pairs = [(NameOID.COUNTRY_NAME, "CH"), (NameOID.ORGANIZATION_NAME, "Espalier Test"), (NameOID.COMMON_NAME, common)]
     return x509.Name([x509.NameAttribute(*pair) for pair in pairs])
 

@@ -9,6 +9,8 @@
 // Owner: one thread. Times are of a monotonic clock; certificates are compared with `wall_clock`.
 #pragma once
 
+#include <functional>
+
 #include "ike/configuration.hpp"
 #include "ike/report.hpp"
 

@@ -23,6 +23,7 @@ struct AuthSide {
   const Identity& identity;
 };
 Result<Bytes> signed_octets(const AuthSide& side);
+const char* in_words(AuthMethod method);  // "an RSA signature"
 
 // --- Pre-shared keys ---
 
@@ -63,6 +64,11 @@ std::vector<CertificateData> certificates_to_send(const LocalCredential& credent
 // RFC 4945 section 3.1: whether a certificate may speak for an identity: addresses, FQDN and e-mail by its
 // subjectAltName (a wildcard there speaks for nothing), DN by its subject. Error: why not.
 Result<void> speaks_for(const crypto::Certificate& certificate, const Identity& identity);
+
+// The key of the peer's certificate (the first that the message has), which `trust` vouches for at `now`, and
+// which may speak for `identity`.
+Result<crypto::PublicKey> certified_key(const crypto::TrustStore& trust, const Identity& identity,
+                                        const Message& message, std::chrono::system_clock::time_point now);
 
 // --- A connection's whole authentication ---
 

@@ -43,18 +43,19 @@ class Engine {
 
   // --- Child SAs ---
   Spi new_child_spi();
-  void place(Spi spi_in, IkeSa& sa);  // events about it go there
-  void forget(Spi spi_in);
+  void place(const ChildSa& child, IkeSa& sa);  // events about it go there
+  void forget(const ChildSa& child);
   IkeSa* find_child(Spi spi_in);
+  // By the SPI that the peer chose: two peers may choose the same.
+  IkeSa* find_child_out(Spi spi_out, const IpAddress& destination);
 
   // --- Configuration ---
   const Configuration& configuration() const { return configuration_; }
   Connection* connection(const std::string& name);
-  // That fit two addresses, the best first (connection_index.cpp).
+  // That fit two addresses, the best first: an address that is named before any, then the configuration's order.
   std::vector<Connection*> candidates(const IpAddress& local, const IpAddress& remote);
   const std::unordered_map<uint64_t, std::unique_ptr<IkeSa>>& sas() const { return sas_; }
   const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }
-  std::unordered_map<std::string, std::vector<uint64_t>>& by_connection() { return by_connection_; }
   // Established or on the way, of one connection.
   std::vector<IkeSa*> sas_of(const std::string& connection);
   // An IKE SA found its connection.
@@ -77,10 +78,15 @@ class Engine {
   void apply_event(const DataplaneLost& event);
   void apply_event(const DataplaneReady& event);
   void index_connections();
+  void remove_connections(const std::set<std::string>& kept);
+  bool adopt_one(const SaveState& saved);
   void settle_touched();
-  void save_touched(std::vector<Output> effects);
+  void save_touched();
+  void reap(IkeSa& sa);
   void destroy(uint64_t local_spi);
   void schedule(Key key, Time at);
+  void receive_encrypted(const Envelope& envelope, const Endpoint& local, const Endpoint& remote, ByteView datagram);
+  void note_malformed(const Endpoint& remote, const ParseError& error);
   uint64_t new_id();
 
   Configuration configuration_;
@@ -111,14 +117,16 @@ class Engine {
   };
   std::unordered_map<OpeningKey, uint64_t, OpeningHash> openings_;  // responders of IKE_SA_INIT: to our SPI
   std::unordered_map<uint32_t, uint64_t> child_places_;             // spi_in to our SPI
+  std::unordered_multimap<uint32_t, uint32_t> by_spi_out_;          // to spi_in
   std::set<uint64_t> free_ids_;
+  std::vector<uint64_t> freed_ids_;  // to be used again from the next input on
   uint64_t ids_ = 0;
   uint64_t connection_numbers_ = 0;
 
   std::set<std::pair<Time, Key>> agenda_;
   std::unordered_map<Key, Time> scheduled_;
-  std::vector<uint64_t> touched_sas_;
-  std::vector<std::string> touched_connections_;
+  std::set<uint64_t> touched_sas_;  // our SPIs
+  std::set<uint64_t> touched_connections_;  // numbers
   std::unordered_set<uint64_t> saved_;  // ids
 
   HalfOpenTable half_open_;

@@ -29,7 +29,7 @@ ChildSa* IkeSa::find_replacement(Spi replaced) {
 }
 
 ChildSa& IkeSa::add_child(std::unique_ptr<ChildSa> child) {
-  engine.place(child->spi_in, *this);
+  engine.place(*child, *this);
   engine.touch(*this);
   return *children.emplace_back(std::move(child));
 }
@@ -52,7 +52,7 @@ void IkeSa::withdraw(ChildSa& child, Direction direction) {
   context().emit(RemoveSa{out ? child.spi_out : child.spi_in, direction,
                           out ? facts.remote.address : facts.local.address});
   if (out) return;
-  engine.forget(child.spi_in);
+  engine.forget(child);
   child.spi_in = Spi{};  // swept by who walks over the list
 }
 
@@ -81,24 +81,23 @@ void IkeSa::drop_child(ChildSa& child, Down why) {
   context().log(LogLevel::kInfo, Subsystem::kChild, facts.connection, child.config->name, "child SA {:08x} closed",
                 child.spi_in.value);
   if (Connection* connection = engine.connection(facts.connection))
-    connection->child_down(child.config->name, why);
+    connection->child_down(*this, child.config->name, why);
 }
 
 void IkeSa::move_to(const Endpoint& local, const Endpoint& remote) {
   if (local == facts.local && remote == facts.remote) return;
-  const ChildPath old = path();
+  const IpAddress old_local = facts.local.address, old_remote = facts.remote.address;
   facts.local = local;
   facts.remote = remote;
   engine.touch(*this);
   for (const auto& child : children) {
     if (child->drained_at != kNever) continue;
     const SaRecord in = make_record(*child, path(), Direction::kIn), out = make_record(*child, path(), Direction::kOut);
-    // An SA is found by its destination of before; see MoveSa.
     context().emit(MoveSa{in.spi, Direction::kIn, in.source, in.destination, in.encap_source_port,
-                          in.encap_destination_port});
+                          in.encap_destination_port, old_local});
     if (child->outbound == ChildSa::Outbound::kInstalled)
       context().emit(MoveSa{out.spi, Direction::kOut, out.source, out.destination, out.encap_source_port,
-                            out.encap_destination_port});
+                            out.encap_destination_port, old_remote});
   }
 }
 

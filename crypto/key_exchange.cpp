@@ -210,6 +210,23 @@ std::expected<KeyExchange, std::string> KeyExchange::restore(uint16_t group,
   return KeyExchange(group, std::move(key), {public_value.begin(), public_value.end()});
 }
 
+std::expected<Secret, std::string> KeyExchange::private_value() const {
+  if (find(group_)->kind == Kind::kMontgomery) {
+    Secret value(public_.size());
+    size_t bytes = value.size();
+    if (::EVP_PKEY_get_raw_private_key(key_.get(), value.span().data(), &bytes) != 1 || bytes != value.size())
+      return openssl::failure("Diffie-Hellman private value");
+    return value;
+  }
+  BIGNUM* number = nullptr;
+  if (::EVP_PKEY_get_bn_param(key_.get(), OSSL_PKEY_PARAM_PRIV_KEY, &number) != 1)
+    return openssl::failure("Diffie-Hellman private value");
+  const std::unique_ptr<BIGNUM, void (*)(BIGNUM*)> owned(number, ::BN_clear_free);
+  Secret value(static_cast<size_t>(BN_num_bytes(number)));
+  ::BN_bn2bin(number, value.span().data());
+  return value;
+}
+
 std::expected<Secret, std::string> KeyExchange::derive(std::span<const uint8_t> peer_public) const {
   const Group& group = *find(group_);
   if (peer_public.size() != group.public_bytes)

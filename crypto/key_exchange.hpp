@@ -29,6 +29,9 @@ class KeyExchange {
                                                                        std::span<const uint8_t> private_value,
                                                                        std::span<const uint8_t> public_value);
 
+  // What restore() takes. Errors: OpenSSL's.
+  [[nodiscard]] std::expected<Secret, std::string> private_value() const;
+
   uint16_t group() const { return group_; }
   std::span<const uint8_t> public_value() const { return public_; }
   // The secret with the peer's public value, which is checked as RFC 6989 section 2 and RFC 7748 section 6

@@ -207,6 +207,7 @@ std::string to_text(const Identity& identity) {
   if (text.size() > kMaxTextBytes) text.replace(kMaxTextBytes, std::string::npos, "...");
   return text;
 }
+
 Identity identity_of(IpAddress address) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(&address);
   if (address.is_v4()) return {IdType::kIpv4, {bytes + 12, bytes + 16}};

@@ -199,6 +199,7 @@ struct Header {
   bool initiator = false;  // I: sent by the IKE SA's original initiator
   bool response = false;   // R
   uint32_t message_id = 0;
+  friend bool operator==(const Header&, const Header&) = default;
 };
 
 struct Message {

@@ -160,9 +160,20 @@ class DocumentReader {
         reader.fail_at("remote_key", remote.error());
     } else {
       credential.chain = read_certificates(reader, "certificates", reader.blob("certificates"));
+      check_pair(reader, credential);
       connection.trust = read_trust(reader);
     }
     connection.credential = std::make_shared<const LocalCredential>(std::move(credential));
+  }
+
+  // Else every peer would refuse what we sign, and nobody would know why.
+  void check_pair(JsonReader& reader, const LocalCredential& credential) {
+    if (!credential.key || credential.chain.empty()) return;
+    const auto certified = credential.chain.front().public_key();
+    if (!certified)
+      reader.fail_at("certificates", certified.error());
+    else if (certified->to_der() != credential.key->public_key().to_der())
+      reader.fail_at("private_key", "is not the key of the certificate " + credential.chain.front().subject_text());
   }
 
   std::vector<crypto::Certificate> read_certificates(JsonReader& reader, const char* key,

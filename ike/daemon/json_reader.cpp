@@ -13,7 +13,7 @@ const Json kNoList = Json::array();
 std::optional<IpPrefix> parse_prefix(const std::string& text) {
   const size_t slash = text.find('/');
   if (slash == text.npos) return std::nullopt;
-  const auto address = literal_address(text.substr(0, slash));
+  const auto address = address_in_text(text.substr(0, slash));
   uint8_t length = 0;
   const char* const end = text.data() + text.size();
   const auto [at, failure] = std::from_chars(text.data() + slash + 1, end, length);
@@ -90,7 +90,7 @@ std::vector<std::string> JsonReader::texts(const char* key) {
 IpAddress JsonReader::address(const char* key) {
   const std::string written = text(key);
   if (written.empty()) return {};
-  const auto parsed = literal_address(written);
+  const auto parsed = address_in_text(written);
   if (!parsed) fail_at(key, "is no address");
   return parsed.value_or(IpAddress{});
 }
@@ -98,7 +98,7 @@ IpAddress JsonReader::address(const char* key) {
 std::vector<IpAddress> JsonReader::addresses(const char* key) {
   std::vector<IpAddress> result;
   for (const std::string& each : texts(key)) {
-    const auto parsed = literal_address(each);
+    const auto parsed = address_in_text(each);
     if (!parsed) fail_at(key, "holds something that is no address");
     result.push_back(parsed.value_or(IpAddress{}));
   }

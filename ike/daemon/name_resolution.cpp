@@ -6,7 +6,7 @@
 
 namespace espalier::ike {
 
-std::optional<IpAddress> literal_address(const std::string& text) {
+std::optional<IpAddress> address_in_text(const std::string& text) {
   in_addr v4{};
   IpAddress address;
   if (::inet_pton(AF_INET, text.c_str(), &v4) == 1) return Ipv4Address{be32::from_raw(v4.s_addr)};
@@ -15,7 +15,7 @@ std::optional<IpAddress> literal_address(const std::string& text) {
 }
 
 void NameResolution::resolve(const Resolve& wanted) {
-  if (const auto address = literal_address(wanted.name)) return look_for_ways(wanted, {*address});
+  if (const auto address = address_in_text(wanted.name)) return look_for_ways(wanted, {*address});
   const uint64_t id = ++last_id_;
   asked_.emplace(id, wanted);
   if (const auto sent = services_.ask_name(id, wanted.name); !sent) on_failure(id, sent.error().text);

@@ -46,6 +46,6 @@ class NameResolution {
 };
 
 // "192.0.2.1", "2001:db8::1"; nothing: a name.
-std::optional<IpAddress> literal_address(const std::string& text);
+std::optional<IpAddress> address_in_text(const std::string& text);
 
 }  // namespace espalier::ike

@@ -80,7 +80,7 @@ TEST_F(NameResolutionTest, AnAddressIsAskedOfTheDataplaneOnly) {
     EXPECT_EQ(resolved_[0].name, text);
     ASSERT_EQ(resolved_[0].ways.size(), 1u);
     EXPECT_EQ(resolved_[0].ways[0].local, address(1));
-    EXPECT_EQ(resolved_[0].ways[0].remote, literal_address(text));
+    EXPECT_EQ(resolved_[0].ways[0].remote, address_in_text(text));
     resolved_.clear();
   }
 }

@@ -1,6 +1,7 @@
 // IKEv2's pseudo-random functions and prf+ (RFC 7296 sections 2.13, 2.14; RFC 4868), by OpenSSL. Any thread.
 #pragma once
 
+#include <array>
 #include <expected>
 #include <initializer_list>
 #include <string>
@@ -33,7 +34,8 @@ using Parts = std::initializer_list<std::span<const uint8_t>>;  // hashed one be
 // prf+(key, seed), `bytes` of it: at most 255 * prf_bytes().
 [[nodiscard]] std::expected<Secret, std::string> prf_plus(Prf which, std::span<const uint8_t> key, Parts seed,
                                                           size_t bytes);
-// SHA-1 over the parts: NAT_DETECTION hashes (RFC 7296 section 2.23) and certificate authorities (section 3.7).
+// SHA-1 over the parts: NAT_DETECTION hashes (RFC 7296 section 2.23) and certificate authorities
+// (section 3.7).
 [[nodiscard]] std::expected<std::array<uint8_t, 20>, std::string> sha1(Parts parts);
 
 }  // namespace espalier::crypto

@@ -9,6 +9,8 @@
 // Owner: one thread. Times are of a monotonic clock; certificates are compared with `wall_clock`.
 #pragma once
 
+#include <functional>
+
 #include "ike/configuration.hpp"
 #include "ike/report.hpp"
 
@@ -46,6 +48,7 @@ struct MoveSa {
   Direction direction{};
   IpAddress source, destination;
   uint16_t encap_source_port = 0, encap_destination_port = 0;
+  IpAddress old_destination{};  // as it was installed; with the SPI it names the SA
 };
 // Wants the time of the last packet that came in by an SA: answered by SaUse.
 struct AskSaUse {
@@ -90,6 +93,7 @@ struct Expire {
   Spi spi;
   Direction direction{};
   bool hard = false;
+  IpAddress destination{};  // outer, of the SA: two peers may choose one SPI
 };
 struct MappingChanged {  // the peer's NAT; authenticated ESP came from there
   Spi spi;               // inbound

@@ -218,6 +218,7 @@ Entries settings_of(const Tables& tables) {
   const auto number = [](const char* name, uint32_t value) { return Entry{name, std::to_string(value)}; };
   return {Entry{"nat.sessions", s.sessions == SettingsRecord::Sessions::kAlways ? "always" : "auto"},
           Entry{"dataplane.poll", s.busy_poll ? "busy" : "adaptive"},
+          Entry{"vpn.ipsec", s.ike ? "IKE runs" : "no IKE"},
           Entry{"dataplane.host-path", s.host_path ? "true" : "false"},
           Entry{"dataplane.host-namespace", std::string(s.host_namespace.view())},
           Entry{"routes import", import_of(s)},
@@ -247,6 +248,82 @@ Entries startup_of(const Tables& tables) {
           Entry{"dataplane.cores", fmt::format("{}{}", cores, kNote)},
           Entry{"dataplane.memory", fmt::format("{}{}", word_of(kMemoryWords, s.memory), kNote)},
           Entry{"dataplane.sessions", fmt::format("{}{}", s.session_capacity, kNote)}};
+}
+
+std::string suites_of(const IkeConnection& connection) {
+  std::string text;
+  for (const IkeSuite& suite : connection.suites)
+    text += fmt::format(" {} {} dh{}", algorithm_of(suite.protection), kPrfs[suite.prf].name, suite.group);
+  return text;
+}
+
+std::string authentication_of(const IkeConnection& c) {
+  return fmt::format(" {} local-id {} remote-id {}{}", word_of(kAuthenticationModeWords, c.mode), quoted(c.local_id),
+                     quoted(c.remote_id),
+                     c.certificate.empty() ? "" : fmt::format(" certificate {} ca {} crl {}", quoted(c.certificate),
+                                                              fmt::join(c.authorities, ","),
+                                                              fmt::join(c.revocations, ",")));
+}
+
+std::string dpd_of(const IkeConnection& c) {
+  if (!c.dpd_interval_s) return "none";
+  return fmt::format("{} after {} s", word_of(kDpdActionWords, c.dpd_action), *c.dpd_interval_s);
+}
+
+std::string child_of(const IkeChild& child) {
+  std::string text;
+  for (const ChildSuite& suite : child.suites)
+    text += fmt::format(" {} dh{}", algorithm_of(suite.algorithm), suite.group);
+  return text + fmt::format(" lifetime {} s {} bytes {} packets{} replay-window {}", child.lifetime_s,
+                            child.life_bytes, child.life_packets, child.rekey ? "" : " disable-rekey",
+                            child.replay_window);
+}
+
+// Policies show what the tunnels are for; here stands how they are negotiated.
+Entries ike_of(const Tables& tables) {
+  Entries entries;
+  for (const IkeConnection& c : tables.ike.connections) {
+    entries.push_back(
+        {fmt::format("peer {}", c.name),
+         fmt::format("{} {} -> {}{}{} lifetime {} s dpd {} close-action {}{}",
+                     word_of(kConnectionTypeWords, c.type), c.local.is_unspecified() ? "any" : to_text(c.local),
+                     fmt::join(c.remotes, ","), authentication_of(c), suites_of(c), c.lifetime_s, dpd_of(c),
+                     word_of(kCloseActionWords, c.close_action),
+                     c.force_encapsulation ? " force-udp-encapsulation" : "")});
+    for (const IkeChild& child : c.children)
+      entries.push_back({fmt::format("peer {} {}", c.name, child.name), child_of(child)});
+  }
+  for (const IkePsk& psk : tables.ike.psks)
+    entries.push_back({fmt::format("psk {}", psk.name),
+                       fmt::format("{}{}", fmt::join(psk.ids, ","),
+                                   psk.secret_file.empty() ? "" : " of " + quoted(psk.secret_file))});
+  return entries;
+}
+
+Entries ike_settings_of(const Tables& tables) {
+  std::string addresses;
+  for (const IpAddress& address : tables.ike.local_addresses)
+    addresses += (addresses.empty() ? "" : ",") + to_text(address);
+  return {Entry{"vpn.ipsec local addresses", addresses.empty() ? "all" : addresses},
+          Entry{"vpn.ipsec.log", fmt::format("level {} {}", tables.ike.log_level,
+                                             fmt::join(tables.ike.log_subsystems, ","))},
+          Entry{"vpn.ipsec.options.short-lifetimes", tables.ike.short_lifetimes ? "true" : "false"}};
+}
+
+// Secrets are compared and never shown.
+void compare_secrets(const IkeDocument& running, const IkeDocument& wanted, std::vector<std::string>& lines) {
+  std::map<std::string_view, const Secret*> secrets, passphrases;
+  for (const IkePsk& psk : running.psks) secrets.emplace(psk.name, &psk.secret);
+  for (const IkeConnection& peer : running.connections) passphrases.emplace(peer.name, &peer.passphrase);
+  const auto differs = [](const auto& of, const std::string& name, const Secret& now) {
+    const auto found = of.find(name);
+    return found != of.end() && *found->second != now;
+  };
+  for (const IkePsk& psk : wanted.psks)
+    if (differs(secrets, psk.name, psk.secret)) lines.push_back(fmt::format("~ psk {} another secret", psk.name));
+  for (const IkeConnection& peer : wanted.connections)
+    if (differs(passphrases, peer.name, peer.passphrase))
+      lines.push_back(fmt::format("~ peer {} another passphrase", peer.name));
 }
 
 bool same_key(const SaRecord* a, const SaRecord* b) {
@@ -302,8 +379,10 @@ void compare_order(const Entries& running, const Entries& wanted, std::vector<st
 std::vector<std::string> diff(const Tables& running, const Tables& wanted) {
   std::vector<std::string> lines;
   for (const auto& part :
-       {startup_of, settings_of, interfaces_of, routes_of, rules_of, policies_of, states_of})
+       {startup_of, settings_of, interfaces_of, routes_of, rules_of, policies_of, states_of,
+        ike_settings_of, ike_of})
     compare(part(running), part(wanted), lines);
+  compare_secrets(running.ike, wanted.ike, lines);
   compare_order(made_unique(policies_of(running)), made_unique(policies_of(wanted)), lines);
   for (std::string& line : lines) line.erase(line.find_last_not_of(' ') + 1);
   return lines;

@@ -14,7 +14,8 @@ namespace espalier {
 
 class Segment {
  public:
-  enum class Secrecy { kPublic, kSecret };
+  // kSecretSparse: for large ones of which little is used; a page is locked when it is first touched.
+  enum class Secrecy { kPublic, kSecret, kSecretSparse };
 
   // A new zeroed segment. `name` is shown in /proc/PID/maps.
   static Result<Segment> create(const char* name, size_t bytes, Secrecy secrecy = Secrecy::kPublic);

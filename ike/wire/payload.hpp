@@ -159,8 +159,8 @@ struct Nonce {
 struct Notify {
   NotifyType type{};
   ProtocolId protocol = ProtocolId::kNone;
-  Bytes spi;
-  Bytes data;
+  Bytes spi{};
+  Bytes data{};
 };
 struct Delete {
   ProtocolId protocol{};
@@ -199,6 +199,7 @@ struct Header {
   bool initiator = false;  // I: sent by the IKE SA's original initiator
   bool response = false;   // R
   uint32_t message_id = 0;
+  friend bool operator==(const Header&, const Header&) = default;
 };
 
 struct Message {

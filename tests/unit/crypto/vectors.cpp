@@ -88,6 +88,26 @@ std::vector<HmacVector> read_hmac_vectors(const std::string& path) {
                                          {"sha512", &HmacVector::sha512}});
 }
 
+std::vector<DhVector> read_dh_vectors(const std::string& path) {
+  return read_vectors<DhVector>(path, {{"group", &DhVector::group},
+                                       {"private_value", &DhVector::private_value},
+                                       {"public_value", &DhVector::public_value},
+                                       {"peer_public", &DhVector::peer_public},
+                                       {"secret", &DhVector::secret},
+                                       {"prime", &DhVector::prime}});
+}
+
+std::vector<PrfPlusVector> read_prf_plus_vectors(const std::string& path) {
+  return read_vectors<PrfPlusVector>(path, {{"hash", &PrfPlusVector::hash},
+                                            {"nonces", &PrfPlusVector::nonces},
+                                            {"shared_secret", &PrfPlusVector::shared_secret},
+                                            {"key", &PrfPlusVector::key},
+                                            {"seed", &PrfPlusVector::seed},
+                                            {"output", &PrfPlusVector::output},
+                                            {"rekey_secret", &PrfPlusVector::rekey_secret},
+                                            {"rekeyed", &PrfPlusVector::rekeyed}});
+}
+
 Sealed seal_by_openssl(const Bytes& key, const Bytes& nonce, const Bytes& aad, const Bytes& plaintext) {
   const std::unique_ptr<EVP_CIPHER_CTX, decltype(&::EVP_CIPHER_CTX_free)> context(::EVP_CIPHER_CTX_new(),
                                                                                   &::EVP_CIPHER_CTX_free);

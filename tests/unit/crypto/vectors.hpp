@@ -36,10 +36,30 @@ struct HmacVector {
   Bytes sha1, sha256, sha384, sha512;  // empty: not given for this hash
 };
 
+struct DhVector {
+  std::string name;
+  Bytes group;  // one byte, IANA's number
+  Bytes private_value, public_value;
+  Bytes peer_public;
+  Bytes secret;
+  Bytes prime;  // empty with curves
+};
+
+struct PrfPlusVector {
+  std::string name;
+  Bytes hash;  // one byte, number in Prf
+  Bytes nonces, shared_secret;
+  Bytes key;  // SKEYSEED of these
+  Bytes seed, output;
+  Bytes rekey_secret, rekeyed;
+};
+
 // `path`: of a file in the tests' data folder.
 std::vector<GcmVector> read_gcm_vectors(const std::string& path);
 std::vector<CbcVector> read_cbc_vectors(const std::string& path);
 std::vector<HmacVector> read_hmac_vectors(const std::string& path);
+std::vector<DhVector> read_dh_vectors(const std::string& path);
+std::vector<PrfPlusVector> read_prf_plus_vectors(const std::string& path);
 
 // AES-GCM by OpenSSL EVP, which shares nothing with IPsec-MB. `nonce` 12 bytes, key 16, 24 or 32.
 struct Sealed {

@@ -53,7 +53,7 @@ class CommandsTest : public DaemonTest {
     auto outcome = config::load(must(store_.read_config_file()));
     EXPECT_TRUE(outcome.tables) << config::render_diagnostics(outcome.diagnostics);
     applier_->set_initial(std::make_shared<const config::Tables>(std::move(*outcome.tables)));
-    context_.emplace(commands::Context{*supervisor_, *applier_, store_, events_, [] { return uint64_t{3}; }});
+    context_.emplace(commands::Context{*supervisor_, ike_, *applier_, store_, events_, [] { return uint64_t{3}; }});
     supervisor_->start(applier_->command());
     EXPECT_TRUE(run_until([&] { return applier_->acknowledged(); }));
   }
@@ -78,6 +78,7 @@ class CommandsTest : public DaemonTest {
 
   ConfigStore store_;
   std::optional<Supervisor> supervisor_;
+  IkeSupervisor ike_{loop_, {runtime_dir(), "/nonexistent", "nobody", directory_}, [] {}};
   std::optional<Applier> applier_;
   DataplaneEvents events_{[this]() -> const config::Tables& { return applier_->running(); }};
   std::optional<commands::Context> context_;

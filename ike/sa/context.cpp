@@ -1,0 +1,36 @@
+#include "ike/sa/context.hpp"
+
+#include "crypto/random.hpp"
+
+namespace espalier::ike {
+namespace {
+
+// strongSwan's: 4 s growing by 1.8; five retransmissions, lost after 165 s.
+std::vector<milliseconds> default_retransmissions() {
+  std::vector<milliseconds> waits;
+  double wait = 4000;
+  for (int i = 0; i < 6; ++i, wait *= 1.8) waits.emplace_back(static_cast<int64_t>(wait));
+  return waits;
+}
+
+CoreOptions completed(CoreOptions options) {
+  if (options.retransmissions.empty()) options.retransmissions = default_retransmissions();
+  return options;
+}
+
+}  // namespace
+
+Context::Context(CoreOptions given) : options(completed(std::move(given))) {}
+
+milliseconds Context::spread(milliseconds whole) {
+  if (whole <= milliseconds{0}) return milliseconds{0};
+  return milliseconds{static_cast<int64_t>(random() % (static_cast<uint64_t>(whole.count()) + 1))};
+}
+
+Result<Bytes> make_nonce() {
+  Bytes nonce(32);
+  if (auto filled = crypto::fill_random(nonce); !filled) return fail("nonce: {}", filled.error());
+  return nonce;
+}
+
+}  // namespace espalier::ike

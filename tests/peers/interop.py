@@ -1,5 +1,6 @@
 """Our gateway against real peers: brings up every row, sends real traffic, and prints what was seen. See scripts/interop."""
 import argparse
+import dataclasses
 import multiprocessing
 import os
 import pathlib
@@ -41,13 +42,17 @@ def batches_of(rows):
     return batches
 
 
+@dataclasses.dataclass(frozen=True)
 class Result:
-    def __init__(self, row, passed, seconds, seen):
-        self.row, self.passed, self.seconds, self.seen = row, passed, seconds, seen
+    name: str
+    passed: bool | None  # None: skipped
+    seconds: float
+    seen: str
 
     def line(self):
+        case, peer, role = self.name.split("/")
         verdict = {True: "ok", False: "FAIL", None: "skip"}[self.passed]
-        return f"{self.row.case:22} {self.row.peer:10} {self.row.role:10} {verdict:5} {self.seconds:6.1f} s  {self.seen}"
+        return f"{case:22} {peer:10} {role:10} {verdict:5} {self.seconds:6.1f} s  {self.seen}"
 
 
 def give_up(*_):
@@ -87,7 +92,7 @@ def play(bed, row, keep):
 def run_row(bed, row, keep, us):
     begin = time.monotonic()
     if us != "espalier" and row.no_stand_in:
-        return Result(row, None, 0, row.no_stand_in)
+        return Result(row.name, None, 0, row.no_stand_in)
     signal.alarm(row.timeout_s)
     try:
         passed, seen = True, play(bed, row, keep)
@@ -99,17 +104,18 @@ def run_row(bed, row, keep, us):
         bed.stop_peer()  # the next row begins with a new one
     finally:
         signal.alarm(0)
-    return Result(row, passed, time.monotonic() - begin, " ".join(seen.split()))
+    return Result(row.name, passed, time.monotonic() - begin, " ".join(seen.split()))
 
 
 def run_batch(work):
-    rows, number, folder, keys, us, keep = work
+    names, number, folder, keys, us, keep = work
+    rows = {row.name: row for row in all_rows()}  # their checks cannot be sent to another process
     signal.signal(signal.SIGALRM, give_up)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     results = []
     with beds.Bed(f"{PREFIX}{number}-", folder, keys, us) as bed:
-        for row in rows:
-            results.append(run_row(bed, row, keep, us))
+        for name in names:
+            results.append(run_row(bed, rows[name], keep, us))
             print(results[-1].line(), flush=True)
     return results
 
@@ -120,7 +126,7 @@ def run_all(rows, args):
         keys = credentials.make(folder / "credentials")
         for peer in sorted({row.peer for row in rows}):
             packages.root_of(beds.KINDS[peer].implementation)
-        work = [(batch, number, folder, keys, args.us, args.keep) for number, batch in enumerate(batches_of(rows))]
+        work = [([row.name for row in batch], number, folder, keys, args.us, args.keep) for number, batch in enumerate(batches_of(rows))]
         with multiprocessing.get_context("fork").Pool(min(args.jobs, len(work)), maxtasksperchild=1) as pool:
             return [result for batch in pool.imap_unordered(run_batch, work) for result in batch]
     finally:
@@ -130,7 +136,7 @@ def run_all(rows, args):
 def print_table(results, seconds):
     order = {name: number for number, name in enumerate(row.name for row in all_rows())}
     print()
-    for result in sorted(results, key=lambda one: order[one.row.name]):
+    for result in sorted(results, key=lambda one: order[one.name]):
         print(result.line())
     counts = [sum(result.passed is verdict for result in results) for verdict in (True, False, None)]
     print(f"interop: {len(results)} rows in {seconds:.0f} s")

@@ -158,7 +158,7 @@ class StrongSwan:
 
     def selectors(self):
         """(local, remote) of its newest child."""
-        found = re.findall(r"local-ts=\[([^]]*)\] remote-ts=\[([^]]*)\]", self._swanctl("--list-sas", "--raw").stdout)
+        found = re.findall(r"local-ts=\[(.*?)\] remote-ts=\[(.*?)\][ }]", self._swanctl("--list-sas", "--raw").stdout)
         return found[-1]
 
     def terminate_child(self):

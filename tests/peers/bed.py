@@ -114,7 +114,8 @@ class Bed:
             place = NamespacePlace(self.lab, side, root, folder)
         if kind.implementation.startswith("libreswan"):
             return Libreswan(place, self.credentials)
-        return StrongSwan(place, self.credentials, kind.path, options.settings, options.routes)
+        return StrongSwan(place, self.credentials, kind.path, options.settings, options.routes,
+                          route_based=bool(options.routes or options.extra))
 
     @staticmethod
     def _peer_configuration(row, kind):

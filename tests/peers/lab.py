@@ -112,7 +112,8 @@ class Lab:
             machine.ip("address", "replace", address6, "dev", interface, "nodad")
         for hop in spec.hops:
             machine.ip("route", "replace", "default", "via", hop)
-        machine.run("sysctl", "-qw", *FORWARDING)
+        # also for the tunnel device that a daemon makes
+        machine.run("sysctl", "-qw", *FORWARDING, "net.ipv6.conf.default.disable_ipv6=0")
 
     def undress(self, side):
         """Takes them away, so that the namespace's stack answers nothing."""

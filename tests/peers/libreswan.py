@@ -63,8 +63,7 @@ class Libreswan:
         return self.kernel_sas()
 
     def kernel_sas(self):
-        own = {address.split("/")[0] for address in self.place.own_addresses()}
-        return sas.of_xfrm(self.place.run("ip", "xfrm", "state").text, own)
+        return sas.of_xfrm(self.place.run("ip", "xfrm", "state").text, self.place.own_addresses())
 
     def log(self):
         file = self.folder / "log"

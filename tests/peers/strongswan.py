@@ -17,7 +17,7 @@ PLUGINS = ("random nonce openssl ml pem pkcs1 pkcs7 pkcs8 pkcs12 x509 pubkey dns
            "socket-default vici updown attr counters")
 # What it sends is marked, so that selectors of 0.0.0.0/0 do not route IKE and ESP into the tunnel.
 MARK = "0x1CE"
-# Routes of libipsec are behind the main table where the routes are the lab's.
+# libipsec installs its routes, whatever is said: behind the main table where the routes are the lab's.
 SETTINGS = """charon {{
   load_modular = no
   load = {plugins}
@@ -65,12 +65,12 @@ FOLDERS = ("x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl", "pubkey"
 
 
 class StrongSwan:
-    """A charon in `place`. `settings`: further lines of charon's; `routes`: prefixes into the tunnel device, where the
-    selectors are 0.0.0.0/0."""
+    """A charon in `place`. `settings`: further lines of charon's; `routes`: prefixes into libipsec's tunnel device, where the
+    selectors are 0.0.0.0/0; `route_based`: charon's own routes would be in the way."""
 
-    def __init__(self, place, credentials, path, settings="", routes=()):
+    def __init__(self, place, credentials, path, settings="", routes=(), route_based=False):
         self.place, self.credentials, self.path = place, credentials, path
-        self.settings, self.routes = settings, routes
+        self.settings, self.routes, self.route_based = settings, routes, route_based
         self.folder = place.folder
         self.vici = f"tcp://{guest.ADDRESS}:4502" if path == "kernel" else f"unix://{self.folder}/vici"
         self.log_begin = 0
@@ -82,7 +82,7 @@ class StrongSwan:
         text = SETTINGS.format(
             plugins=PLUGINS.format(kernel="kernel-libipsec" if libipsec else ""), folder=self.folder, vici=self.vici, mark=MARK,
             raw="yes" if self.path == "raw" else "no", further=self.settings,
-            table_priority=40000 if self.routes else 220, install_routes="no" if self.routes else "yes")
+            table_priority=40000 if self.route_based else 220, install_routes="no" if self.route_based else "yes")
         (self.folder / "strongswan.conf").write_text(text)
         (self.folder / "client.conf").write_text("# swanctl's own settings: none\n")
         self.place.start(f"export STRONGSWAN_CONF={self.folder}/strongswan.conf\nexec /usr/sbin/charon-systemd\n")
@@ -180,8 +180,7 @@ class StrongSwan:
         """The kernel's own view, where there is one."""
         if self.path != "kernel":
             return None
-        own = {address.split("/")[0] for address in self.place.own_addresses()}
-        return sas.of_xfrm(self.place.run("ip", "xfrm", "state").text, own)
+        return sas.of_xfrm(self.place.run("ip", "xfrm", "state").text, self.place.own_addresses())
 
     def ike_names(self):
         """The name of every IKE SA that it has, of rekeyed ones too."""

@@ -23,6 +23,11 @@ class EspalierGateway:
     def stop(self):
         self.gateway.stop()
 
+    def commands(self):
+        """For people: what to look at it with."""
+        socket = self.gateway.runtime / "control.sock"
+        return [f"{self.gateway.command_line} --socket {socket} show connections", f"less {self.gateway.log}"]
+
     def initiate(self, timeout=20):
         """Waits for the tunnel that its connection-type brings up."""
         try:

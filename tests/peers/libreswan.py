@@ -50,6 +50,17 @@ class Libreswan:
     def stop(self):
         self.place.stop()
 
+    def commands(self):
+        """For people: what to look at it with."""
+        return [f"less {self.folder}/log"]
+
+    def attempt(self):
+        """As initiate(), where it is to fail."""
+        try:
+            self.initiate()
+        except LabError:
+            pass
+
     def _whack(self, *words):
         return self.place.run("/usr/libexec/ipsec/whack", *words)
 

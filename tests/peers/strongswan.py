@@ -137,6 +137,11 @@ class StrongSwan:
     def stop(self):
         self.place.stop()
 
+    def commands(self):
+        """For people: what to look at it with."""
+        enter = " ".join(self.place.machine.command())
+        return [f"{enter} swanctl --list-sas --uri {self.vici}", f"less {self.folder}/log"]
+
     # -- what rows ask of it
 
     def initiate(self, child="lan", timeout=20):

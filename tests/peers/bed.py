@@ -175,7 +175,10 @@ class Bed:
             self.us.initiate()
         else:
             self.peer.initiate()
-        return self.agree()
+        found = self.agree()
+        if self.us.role() != self.row.role:
+            raise LabError(f"our side is the {self.us.role()}")
+        return found
 
     def agree(self, without=frozenset(), timeout=10):
         """Waits until both sides tell of the same SAs, none of which is one of `without` (the peer's view); the peer's view."""

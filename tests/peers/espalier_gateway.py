@@ -41,13 +41,19 @@ class EspalierGateway:
     def sas(self):
         return sas.of_espalier(self.gateway.ask("show", "ipsec", "sa")["sas"])
 
+    def _established(self):
+        return [row for row in self.gateway.ask("show", "ike", "sa")["sas"] if row["state"] == "established"]
+
     def ike_sas(self):
-        return [row["initiator_spi"] for row in self.gateway.ask("show", "ike", "sa")["ike_sas"] if row["state"] == "established"]
+        return [row["initiator_spi"] for row in self._established()]
+
+    def role(self):
+        return self._established()[0]["role"]
 
     def failure(self):
         """What `show connections` tells of the last failure, for the operator."""
         rows = self.gateway.ask("show", "connections")["connections"]
-        return "; ".join(sorted({row["last_failure"] for row in rows if row.get("last_failure")}))
+        return "; ".join(sorted({row["last_failure"]["text"] for row in rows if "last_failure" in row}))
 
     def rekey_child(self):
         self.gateway.text("rekey", PEER, TUNNEL)

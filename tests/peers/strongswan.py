@@ -196,6 +196,9 @@ class StrongSwan:
         text = self._swanctl("--list-sas", "--raw").stdout
         return re.findall(r"version=2 state=ESTABLISHED .*?initiator-spi=(\w+)", text)
 
+    def role(self):
+        return "initiator" if "initiator=yes" in self._swanctl("--list-sas", "--raw").stdout else "responder"
+
     def failure(self):
         """The lines of its log that say why a negotiation failed."""
         words = ("NO_PROPOSAL_CHOSEN", "AUTHENTICATION_FAILED", "no acceptable", "MAC mismatch", "revoked", "configured proposals")

@@ -36,13 +36,19 @@ class Kind:
 
 
 KINDS = {
-    "udp": Kind("strongswan", "udp", "strongSwan of this Debian, its own ESP, in UDP only"),
+    "udp": Kind("strongswan-bookworm", "udp", "strongSwan 5.9.8, its own ESP, in UDP only"),
     "native": Kind("strongswan-trixie", "raw", "strongSwan 6.0, its own ESP"),
-    "kernel": Kind("strongswan", "kernel", "strongSwan of this Debian, Linux's ESP"),
+    "kernel": Kind("strongswan-bookworm", "kernel", "strongSwan 5.9.8, Linux's ESP"),
     "libreswan": Kind("libreswan-trixie", "kernel", "libreswan 5, Linux's ESP"),
 }
 STAND_IN = Kind("strongswan-trixie", "raw", "in our place")
-STAND_IN_KERNEL = Kind("strongswan", "kernel", "in our place")
+STAND_IN_KERNEL = Kind("strongswan-bookworm", "kernel", "in our place")
+
+
+def implementations(rows, us):
+    """What has to be unpacked for the rows."""
+    wanted = {KINDS[row.peer].implementation for row in rows}
+    return sorted(wanted | ({STAND_IN.implementation, STAND_IN_KERNEL.implementation} if us != "espalier" else set()))
 
 
 @dataclasses.dataclass(frozen=True)

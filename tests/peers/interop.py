@@ -108,15 +108,19 @@ def run_row(bed, row, keep, us):
 
 
 def run_batch(work):
-    names, number, folder, keys, us, keep = work
+    names, folder, keys, us, keep = work
     rows = {row.name: row for row in all_rows()}  # their checks cannot be sent to another process
     signal.signal(signal.SIGALRM, give_up)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     results = []
-    with beds.Bed(f"{PREFIX}{number}-", folder, keys, us) as bed:
-        for name in names:
-            results.append(run_row(bed, rows[name], keep, us))
-            print(results[-1].line(), flush=True)
+    try:
+        with beds.Bed(PREFIX, folder, keys, us) as bed:
+            for name in names:
+                results.append(run_row(bed, rows[name], keep, us))
+                print(results[-1].line(), flush=True)
+    except Exception:  # noqa: BLE001: of the bed itself; the rows that are left count as failed
+        traceback.print_exc()
+        results += [Result(name, False, 0, "its bed broke down") for name in names[len(results):]]
     return results
 
 
@@ -124,9 +128,9 @@ def run_all(rows, args):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ike-"))
     try:
         keys = credentials.make(folder / "credentials")
-        for peer in sorted({row.peer for row in rows}):
-            packages.root_of(beds.KINDS[peer].implementation)
-        work = [([row.name for row in batch], number, folder, keys, args.us, args.keep) for number, batch in enumerate(batches_of(rows))]
+        for implementation in beds.implementations(rows, args.us):
+            packages.root_of(implementation)
+        work = [([row.name for row in batch], folder, keys, args.us, args.keep) for batch in batches_of(rows)]
         with multiprocessing.get_context("fork").Pool(min(args.jobs, len(work)), maxtasksperchild=1) as pool:
             return [result for batch in pool.imap_unordered(run_batch, work) for result in batch]
     finally:

@@ -1,4 +1,5 @@
-"""What the peers are made of: packages of this machine, and those of other Debian releases unpacked beside it."""
+"""What the peers are made of: packages of Debian releases, unpacked beside this machine's own and never installed, so that
+no daemon of theirs is started by the system."""
 import os
 import pathlib
 import shutil
@@ -9,7 +10,7 @@ from labs.network import LabError, run
 CACHE = pathlib.Path(os.environ.get("PEER_CACHE", "/var/cache/espalier-peers"))
 
 # In every unpacked root: what a daemon's start script needs. Nothing of it is configured, only unpacked.
-BASE = ["base-files", "netbase", "dash", "coreutils", "iproute2", "busybox-static"]
+BASE = ["base-files", "netbase", "dash", "coreutils", "iproute2", "iputils-ping", "busybox-static"]
 STRONGSWAN = ["charon-systemd", "strongswan-swanctl", "libcharon-extra-plugins", "libcharon-extauth-plugins",
               "libstrongswan-standard-plugins", "libstrongswan-extra-plugins"]
 OF_KIND = {
@@ -33,36 +34,25 @@ def mirror():
     return debian[0]
 
 
-def split(implementation):
-    """("strongswan", "trixie") of "strongswan-trixie"; without a release it is what is installed here."""
-    kind, _, release = implementation.partition("-")
-    if kind not in OF_KIND:
-        raise LabError(f"{implementation}: the peer is one of {', '.join(OF_KIND)}, with -RELEASE of Debian")
-    return kind, release
-
-
 def root_of(implementation):
-    """The folder that the peer sees as /; fetched if it is not there yet."""
-    return fetch(implementation) if split(implementation)[1] else pathlib.Path("/")
-
-
-def fetch(implementation):
-    """Unpacks (installs nothing) a peer and its libraries of another Debian release, once."""
-    kind, release = split(implementation)
+    """The folder that the peer sees as /, for "strongswan-trixie"; fetched from the archive if it is not there yet."""
+    kind, _, release = implementation.partition("-")
+    if kind not in OF_KIND or not release:
+        raise LabError(f"{implementation}: a peer is one of {', '.join(OF_KIND)}, with -RELEASE of Debian")
     root = CACHE / implementation
-    ready = root / ".ready"
-    if ready.exists():
+    packages, ready = ",".join(OF_KIND[kind]), root / ".ready"
+    if ready.exists() and ready.read_text() == packages:
         return root
-    shutil.rmtree(root, ignore_errors=True)
+    shutil.rmtree(root, ignore_errors=True)  # half of one, or of other packages
     CACHE.mkdir(parents=True, exist_ok=True)
     # A release's index may be past its date on a mirror that stands still.
     done = subprocess.run(["mmdebstrap", "--mode=root", "--variant=extract", "--skip=output/dev",
-                           '--aptopt=Acquire::Check-Valid-Until "false"', "--include=" + ",".join(OF_KIND[kind]),
+                           '--aptopt=Acquire::Check-Valid-Until "false"', f"--include={packages}",
                            release, root, mirror()], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise LabError(f"mmdebstrap could not unpack {implementation}:\n{done.stderr[-2000:]}")
     complete(root)
-    ready.touch()
+    ready.write_text(packages)
     return root
 
 

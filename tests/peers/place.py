@@ -46,8 +46,6 @@ class NamespacePlace:
             self.process = self.machine.start("unshare", "--mount", outer, stdout=out, stderr=out, start_new_session=True)
 
     def _enter(self, inner):
-        if str(self.root) == "/":
-            return f"exec {inner}\n"
         mounts = MOUNTS.replace("ROOT", str(self.root)).replace("FOLDER", str(self.folder))
         return f"{mounts}exec chroot {shlex.quote(str(self.root))} /bin/sh {inner}\n"
 
@@ -55,8 +53,7 @@ class NamespacePlace:
         return self.process is not None and self.process.poll() is None
 
     def run(self, *command, timeout=60):
-        words = ["nsenter", "--target", self.process.pid, "--mount", "--net"]
-        words += ["chroot", self.root] if str(self.root) != "/" else []
+        words = ["nsenter", "--target", self.process.pid, "--mount", "--net", "chroot", self.root]
         done = subprocess.run([str(word) for word in [*words, *command]], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
         return Finished(done.returncode, done.stdout)

@@ -1,7 +1,7 @@
 """The two sites of two_sites.py with tunnels that IKE negotiates: many peers, each with some tunnels.
 
-Peer P's tunnel T is between 10.1.N.0/24 and 10.2.N.0/24, N counted over all; each network's host is .10. Peers differ by
-their ids and their keys, and share the gateways' addresses.
+Tunnel N of all is between 10.1.N.0/24 and 10.2.N.0/24 (from 256 on 10.3.0.0/24 and 10.4.0.0/24 ...); each network's host is
+.10. Peers differ by their ids and their keys, and share the gateways' addresses.
 """
 from labs import configuration
 from labs.two_sites import WAN_A, WAN_B, TwoSites, port
@@ -10,8 +10,12 @@ SIDES = {"a": (WAN_A, WAN_B, 1, 2, "0"), "b": (WAN_B, WAN_A, 2, 1, "1")}
 
 
 def network(site, number):
-    """The number-th LAN of a site: "10.1.0." of site 1, number 0; the beginning of its addresses."""
-    return f"10.{site}.{number}."
+    """The beginning of the addresses in a site's LAN: "10.1.0." of site 1, number 0."""
+    return f"10.{site + 2 * (number // 256)}.{number % 256}."
+
+
+def host(site, number):
+    return f"{network(site, number)}10"
 
 
 def psks(peers):
@@ -59,9 +63,9 @@ class IkeSites(TwoSites):
 
     def _cable(self):
         super()._cable()
-        for host, site in ((self.host_a, 1), (self.host_b, 2)):
+        for machine, site in ((self.host_a, 1), (self.host_b, 2)):
             for number in self.numbers[1:]:  # the first one it has
-                host.ip("address", "add", f"{network(site, number)}10/24", "dev", "eth0")
+                machine.ip("address", "add", f"{host(site, number)}/24", "dev", "eth0")
 
     def _settings(self, near, far, lan, side, core, changes):
         name = "a" if side == "left" else "b"
@@ -80,4 +84,4 @@ class IkeSites(TwoSites):
 
     def flows(self, site):
         """Lines for marked_traffic.py on a site's host: to the other site's host through every tunnel."""
-        return "".join(f"{network(site, number)}10 {network(3 - site, number)}10 7000\n" for number in self.numbers)
+        return "".join(f"{host(site, number)} {host(3 - site, number)} 7000\n" for number in self.numbers)

@@ -16,7 +16,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from labs.capture import Capture, packets_of  # noqa: E402
-from labs.ike_sites import IkeSites  # noqa: E402
+from labs.ike_sites import IkeSites, host  # noqa: E402
 from labs.network import LabError, wait_until  # noqa: E402
 
 IKE = "espalier-ike"
@@ -44,11 +44,11 @@ class Traffic:
     def __init__(self, lab):
         self.lab = lab
         self.files = {site: lab.directory / f"traffic-{site}.json" for site in (1, 2)}
-        for site, host in ((1, lab.host_a), (2, lab.host_b)):
+        for site, machine in ((1, lab.host_a), (2, lab.host_b)):
             flows = lab.directory / f"flows-{site}"
             flows.write_text(lab.flows(site))
             with open(flows) as lines:
-                host.start("/usr/bin/python3", TRAFFIC, self.files[site], MARKER, stdin=lines)
+                machine.start("/usr/bin/python3", TRAFFIC, self.files[site], MARKER, stdin=lines)
 
     def counts(self):
         """(receiving site, address of the sender) -> packets."""
@@ -61,7 +61,7 @@ class Traffic:
     def wait_all(self, timeout):
         """Until every tunnel has carried packets in both directions from now on; how long that took."""
         before, begin = self.counts(), time.monotonic()
-        wanted = [(site, f"10.{3 - site}.{number}.10") for site in (1, 2) for number in self.lab.numbers]
+        wanted = [(site, host(3 - site, number)) for site in (1, 2) for number in self.lab.numbers]
         silent = lambda: [one for one in wanted if self.counts().get(one, 0) <= before.get(one, 0)]
         try:
             wait_until("all tunnels carry traffic", lambda: not silent(), timeout, 0.2)
@@ -92,9 +92,11 @@ class Soak:
         return (self.lab.a, self.lab.b)
 
     def recover(self):
-        """Every tunnel must carry packets again in time."""
+        """Every tunnel must carry packets in time, and every program must run."""
         self.events += 1
         self.slowest_s = max(self.slowest_s, self.traffic.wait_all(RECOVERY_S))
+        wait_until("all programs run again", lambda: all(gateway.pid_of(program) for gateway in self.gateways()
+                                                         for program in PROGRAMS), RECOVERY_S)
 
     def sample_memory(self):
         self.memory.append({(gateway.machine.name, program): memory_kb(pid) for gateway in self.gateways()

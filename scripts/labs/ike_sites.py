@@ -78,9 +78,9 @@ class IkeSites(TwoSites):
 
     def lose(self, percent):
         """From now on the wire loses so many per cent of the frames, in each direction."""
-        chains = "".join(f"chain {name.replace('-', '_')} {{ type filter hook ingress device \"{name}\" priority 0; "
-                         f"numgen random mod 100 < {percent} drop; }} " for name in ("to-a", "to-b"))
-        self.wire.run("nft", "flush ruleset; " + (f"table netdev loss {{ {chains} }}" if percent else ""))
+        chains = "".join(f" chain {name.replace('-', '_')} {{\n  type filter hook ingress device \"{name}\" priority 0;\n"
+                         f"  numgen random mod 100 < {percent} drop\n }}\n" for name in ("to-a", "to-b"))
+        self.wire.run("nft", "flush ruleset\n" + (f"table netdev loss {{\n{chains}}}\n" if percent else ""))
 
     def flows(self, site):
         """Lines for marked_traffic.py on a site's host: to the other site's host through every tunnel."""

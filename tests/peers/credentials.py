@@ -20,7 +20,9 @@ class Authority:
         done = subprocess.run(["pki", *map(str, words), "--outform", "pem"], capture_output=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             raise LabError(f"pki {' '.join(map(str, words))}: {done.stderr.decode()}")
-        (self.folder / out).write_bytes(done.stdout)
+        file = self.folder / out
+        file.touch(mode=0o600)
+        file.write_bytes(done.stdout)
 
     def make_authority(self):
         self.pki("ca.key", "--gen", "--type", "rsa", "--size", "3072")

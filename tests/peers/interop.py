@@ -52,7 +52,7 @@ class Result:
     def line(self):
         case, peer, role = self.name.split("/")
         verdict = {True: "ok", False: "FAIL", None: "skip"}[self.passed]
-        return f"{case:22} {peer:10} {role:10} {verdict:5} {self.seconds:6.1f} s  {self.seen}"
+        return f"{case:22} {peer:10} {role:10} {verdict:5} {self.seconds:6.1f} s  {self.seen[:300]}"
 
 
 def give_up(*_):
@@ -169,6 +169,7 @@ def main():
         sys.exit("interop: no row has such a name")
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the beds are taken down
     begin = time.monotonic()
     passed, failed, _ = print_table(run_all(rows, args), time.monotonic() - begin)
     return 0 if passed and not failed else 1

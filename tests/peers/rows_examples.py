@@ -8,7 +8,8 @@ PLAIN = ("ikev2-psk-gcm", "ikev2-psk-cbc", "ikev2-psk-cbc-sha1", "ikev2-natt", "
 LIBRESWAN = ("ikev2-psk-gcm", "ikev2-psk-cbc", "ikev2-psk-cbc-sha1", "ikev2-natt", "ikev2-x509-rsa", "ikev2-x509-ecdsa")
 QUICK = {"ikev2-psk-gcm/native/initiator", "ikev2-psk-gcm/kernel/responder", "ikev2-psk-gcm/kernel/initiator",
          "ikev2-psk-cbc/udp/initiator", "ikev2-x509-rsa/native/responder", "ikev2-x509-ecdsa/kernel/initiator",
-         "ikev2-ipv6/native/initiator", "ikev2-rsa-raw/udp/responder", "ikev2-natt/libreswan/responder"}
+         "ikev2-ipv6/native/initiator", "ikev2-rsa-raw/udp/responder", "ikev2-natt/libreswan/responder",
+         "ikev2-trap/native/initiator", "ikev2-narrow/native/initiator", "ikev2-x509-rsa/libreswan/initiator"}
 
 # A route-based VPN's routes: of libipsec, and of a VTI in a guest.
 US_ROUTES, GW_ROUTES = ("10.0.0.0/21", "fd00:2::/64"), ("192.168.0.0/24", "fd00:1::/64")

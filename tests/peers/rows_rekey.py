@@ -62,4 +62,4 @@ def rows():
         for by in ("us", "peer"):
             for peer, role in (("native", "initiator"), ("native", "responder"), ("kernel", "initiator"), ("udp", "responder")):
                 yield Row(**with_role(role, case=f"rekey-{what}-by-{by}", peer=peer, check=rekeys(make, by)),
-                          quick=peer == "native" and role == "initiator")
+                          quick=role == "initiator" and (peer == "native" or (what, by) == ("ike", "peer")))

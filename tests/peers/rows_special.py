@@ -201,7 +201,7 @@ def selector_rows():
         yield Row(case="narrowing", peer=peer, role="responder", check=narrowed,
                   theirs=((r"local_ts = 10.0.0.0/21", "local_ts = 10.0.0.0/8"),))
         for role in BOTH:
-            ours = ((r"remote = \{ prefix = \[ \"10.0.0.0/21\" \]; \};", 'remote = { prefix = [ "10.0.0.0/21" ]; port = 5201; }; protocol = "tcp";'),)
+            ours = ((r"remote = (\{ prefix = \[ \"10.0.0.0/21\" \];) \};", r'remote = \1 port = 5201; }; protocol = "tcp";'),)
             theirs = ((r"local_ts = 10.0.0.0/21", "local_ts = 10.0.0.0/21[tcp/5201]"),
                       (r"remote_ts = 192.168.0.0/24", "remote_ts = 192.168.0.0/24[tcp]"))
             stand_in = ((r"remote_ts = 10.0.0.0/21", "remote_ts = 10.0.0.0/21[tcp/5201]"),

@@ -119,6 +119,7 @@ TEST(Chains, AuthoritiesThatAreNone) {
   EXPECT_EQ(judge(trusting({"root"}), "under-plain-middle", {"plain-middle"}),
             dn("Plain Middle") + ": invalid CA certificate");
   EXPECT_NE(judge(trusting({"plain-root"}), "under-plain-root"), "");
+  EXPECT_EQ(judge(trusting({"usage-root"}), "under-usage-root"), dn("Usage Root") + invalid);
   EXPECT_NE(judge(trusting({"plain-middle"}), "under-plain-middle"), "");
   EXPECT_NE(judge(trusting({"root"}), "under-no-signing", {"no-signing"}), "");
 }

@@ -285,7 +285,7 @@ class Fragments : public testing::Test {
 
 // RFC 7383 section 2.5.
 TEST_F(Fragments, HeadersAreThoseOfTheMessage) {
-  const auto pieces = sealed(1000, 400);
+  const auto pieces = sealed(1000, 320);
   ASSERT_EQ(pieces.size(), 4u);
   for (size_t i = 0; i < pieces.size(); ++i) {
     EXPECT_EQ(parse_envelope(pieces[i])->header, message_of(1000).header);
@@ -296,7 +296,7 @@ TEST_F(Fragments, HeadersAreThoseOfTheMessage) {
 }
 
 TEST_F(Fragments, ComeInAnyOrderAndTwice) {
-  const auto pieces = sealed(1000, 400);
+  const auto pieces = sealed(1000, 320);
   expect_waiting(pieces[3]);
   expect_waiting(pieces[1]);
   expect_waiting(pieces[1]);
@@ -306,7 +306,7 @@ TEST_F(Fragments, ComeInAnyOrderAndTwice) {
 }
 
 TEST_F(Fragments, AHigherTotalStartsAnewAndALowerOneIsIgnored) {
-  const auto large = sealed(1000, 600), small = sealed(1000, 400);
+  const auto large = sealed(1000, 600), small = sealed(1000, 320);
   ASSERT_LT(large.size(), small.size());
   expect_waiting(large[0]);
   for (size_t i = 0; i + 1 < small.size(); ++i) expect_waiting(small[i]);

@@ -143,11 +143,12 @@ TEST(StrongSwanGcm, ComesOutByteByByte) {
     const Bytes iv(pieces[0].begin() + (fragment ? 36 : 32), pieces[0].begin() + (fragment ? 44 : 40));
     sealer.next_counter = uint64_t{espalier::test::get32(iv, 0)} << 32 | espalier::test::get32(iv, 4);
     const auto again = seal(*message, 1252 - 4, sealer).value();  // its 1280 less IP, UDP, non-ESP marker
-    // Its IVs count with a mask over them: only those of first datagrams are known to be one behind the other
-    // here.
+    // A mask lies over its counter, so the IVs of later fragments are not ours to foresee: their headers have
+    // to do.
     ASSERT_EQ(again.size(), pieces.size());
     EXPECT_EQ(to_hex(again[0]), to_hex(pieces[0]));
-    for (size_t i = 1; i < pieces.size(); ++i) EXPECT_EQ(again[i].size(), pieces[i].size());
+    for (size_t i = 1; i < pieces.size(); ++i)
+      EXPECT_EQ(to_hex(ByteView(again[i]).first(36)), to_hex(ByteView(pieces[i]).first(36)));
     pieces.clear();
     ++compared;
   }

@@ -143,11 +143,12 @@ TEST(StrongSwanGcm, ComesOutByteByByte) {
     const Bytes iv(pieces[0].begin() + (fragment ? 36 : 32), pieces[0].begin() + (fragment ? 44 : 40));
     sealer.next_counter = uint64_t{espalier::test::get32(iv, 0)} << 32 | espalier::test::get32(iv, 4);
     const auto again = seal(*message, 1252 - 4, sealer).value();  // its 1280 less IP, UDP, non-ESP marker
-    // Its IVs count with a mask over them: only those of first datagrams are known to be one behind the other
-    // here.
+    // A mask lies over its counter, so the IVs of later fragments are not ours to foresee: their headers have
+    // to do.
     ASSERT_EQ(again.size(), pieces.size());
     EXPECT_EQ(to_hex(again[0]), to_hex(pieces[0]));
-    for (size_t i = 1; i < pieces.size(); ++i) EXPECT_EQ(again[i].size(), pieces[i].size());
+    for (size_t i = 1; i < pieces.size(); ++i)
+      EXPECT_EQ(to_hex(ByteView(again[i]).first(36)), to_hex(ByteView(pieces[i]).first(36)));
     pieces.clear();
     ++compared;
   }
@@ -285,7 +286,7 @@ class Fragments : public testing::Test {
 
 // RFC 7383 section 2.5.
 TEST_F(Fragments, HeadersAreThoseOfTheMessage) {
-  const auto pieces = sealed(1000, 400);
+  const auto pieces = sealed(1000, 320);
   ASSERT_EQ(pieces.size(), 4u);
   for (size_t i = 0; i < pieces.size(); ++i) {
     EXPECT_EQ(parse_envelope(pieces[i])->header, message_of(1000).header);
@@ -296,7 +297,7 @@ TEST_F(Fragments, HeadersAreThoseOfTheMessage) {
 }
 
 TEST_F(Fragments, ComeInAnyOrderAndTwice) {
-  const auto pieces = sealed(1000, 400);
+  const auto pieces = sealed(1000, 320);
   expect_waiting(pieces[3]);
   expect_waiting(pieces[1]);
   expect_waiting(pieces[1]);
@@ -306,7 +307,7 @@ TEST_F(Fragments, ComeInAnyOrderAndTwice) {
 }
 
 TEST_F(Fragments, AHigherTotalStartsAnewAndALowerOneIsIgnored) {
-  const auto large = sealed(1000, 600), small = sealed(1000, 400);
+  const auto large = sealed(1000, 600), small = sealed(1000, 320);
   ASSERT_LT(large.size(), small.size());
   expect_waiting(large[0]);
   for (size_t i = 0; i + 1 < small.size(); ++i) expect_waiting(small[i]);

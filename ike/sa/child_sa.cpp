@@ -81,7 +81,7 @@ SaRecord make_record(const ChildSa& child, const ChildPath& path, Direction dire
     record.selector = *selector;
   }
   put_keys(out ? child.keys.out : child.keys.in, record);
-  record.name.assign(std::string_view(child.config->name).substr(0, 31));
+  record.name.assign(fmt::format("{}-{}", path.connection, child.config->name).substr(0, sizeof record.name.bytes));
   return record;
 }
 

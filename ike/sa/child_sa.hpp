@@ -43,6 +43,7 @@ struct ChildPath {  // of the IKE SA
   IpAddress local, remote;
   uint16_t local_port = 0, remote_port = 0;
   bool keepalive = false, follow_peer = false;
+  std::string_view connection;  // for the operator: "PEER-tunnel-0"
 };
 // What the dataplane gets. `path` as it is now.
 SaRecord make_record(const ChildSa& child, const ChildPath& path, Direction direction);

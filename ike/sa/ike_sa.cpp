@@ -1,5 +1,6 @@
 #include "ike/sa/ike_sa.hpp"
 
+#include "control/shared/text.hpp"
 #include "ike/sa/engine.hpp"
 #include "ike/sa/tasks/answers.hpp"
 
@@ -17,7 +18,7 @@ uint16_t fragment_number(const Envelope& envelope) {
 }
 
 std::string endpoint_text(const Endpoint& endpoint) {
-  return fmt::format("{}[{}]", static_cast<std::string>(espalier::to_text(endpoint.address)), endpoint.port);
+  return fmt::format("{}[{}]", to_text(endpoint.address), endpoint.port);
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ ChildPath IkeSa::path() const {
           .local_port = facts.local.port,
           .remote_port = facts.remote.port,
           .keepalive = facts.plan.keepalive,
-          .follow_peer = facts.plan.follow_peer};
+          .follow_peer = facts.plan.follow_peer,
+          .connection = facts.connection};
 }
 
 void IkeSa::install(ChildSa& child, Direction direction) {

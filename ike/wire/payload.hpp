@@ -159,8 +159,8 @@ struct Nonce {
 struct Notify {
   NotifyType type{};
   ProtocolId protocol = ProtocolId::kNone;
-  Bytes spi;
-  Bytes data;
+  Bytes spi{};
+  Bytes data{};
 };
 struct Delete {
   ProtocolId protocol{};

@@ -1,5 +1,6 @@
 #include "ike/sa/context.hpp"
 
+#include "control/shared/text.hpp"
 #include "crypto/random.hpp"
 
 namespace espalier::ike {
@@ -25,6 +26,10 @@ Context::Context(CoreOptions given) : options(completed(std::move(given))) {}
 milliseconds Context::spread(milliseconds whole) {
   if (whole <= milliseconds{0}) return milliseconds{0};
   return milliseconds{static_cast<int64_t>(random() % (static_cast<uint64_t>(whole.count()) + 1))};
+}
+
+std::string to_text(const Endpoint& endpoint) {
+  return fmt::format("{}[{}]", to_text(endpoint.address), endpoint.port);
 }
 
 Result<Bytes> make_nonce() {

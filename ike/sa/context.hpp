@@ -1,5 +1,5 @@
-// What everything in the core shares while one input is worked on: the time, what comes out, randomness, counters.
-// Owner: the core's thread.
+// What everything in the core shares while one input is worked on: the time, what comes out, randomness,
+// counters. Owner: the core's thread.
 #pragma once
 
 #include <fmt/format.h>
@@ -31,6 +31,9 @@ class Context {
 
 // 32 bytes from OpenSSL, enough for every prf (RFC 7296 section 2.10).
 Result<Bytes> make_nonce();
+
+// "192.0.2.1[500]"
+std::string to_text(const Endpoint& endpoint);
 
 // Never, as a deadline.
 inline constexpr Time kNever = Time::max();

@@ -165,8 +165,8 @@ void Engine::receive_encrypted(const Envelope& envelope, const Endpoint& local, 
 
 void Engine::note_malformed(const Endpoint& remote, const ParseError& error) {
   ++context.counters.malformed;
-  context.log(LogLevel::kDebug, Subsystem::kNetwork, "", "", "IKE_SA_INIT of {} not read: {}",
-              to_text(remote.address), error.text);
+  context.log_stranger(LogLevel::kDebug, Subsystem::kNetwork, "IKE_SA_INIT of {} not read: {}",
+                       to_text(remote.address), error.text);
 }
 
 void Engine::receive_init(const Envelope& envelope, const Endpoint& local, const Endpoint& remote,

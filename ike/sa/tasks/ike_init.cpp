@@ -248,8 +248,8 @@ void answer_ike_init(Engine& engine, const Message& request, ByteView datagram, 
   std::string why;
   const auto choice = choose_connection(engine, *proposals, local, remote, why);
   if (!choice) {
-    engine.context.log(LogLevel::kWarning, Subsystem::kIke, "", "", "IKE_SA_INIT of {} refused: {}",
-                       to_text(remote.address), why);
+    engine.context.log_stranger(LogLevel::kWarning, Subsystem::kIke, "IKE_SA_INIT of {} refused: {}",
+                                to_text(remote.address), why);
     return answer_statelessly(engine, request, local, remote, {.type = NotifyType::kNoProposalChosen});
   }
   if (theirs->group != choice->suite.suite.group)
@@ -258,8 +258,8 @@ void answer_ike_init(Engine& engine, const Message& request, ByteView datagram, 
   auto sa = make_responder(engine, request, datagram, *choice, local, remote);
   auto payloads = open_sa(*sa, request, *choice);
   if (!payloads)
-    return engine.context.log(LogLevel::kWarning, Subsystem::kIke, "", "", "IKE_SA_INIT of {} refused: {}",
-                              to_text(remote.address), payloads.error().text);
+    return engine.context.log_stranger(LogLevel::kWarning, Subsystem::kIke, "IKE_SA_INIT of {} refused: {}",
+                                       to_text(remote.address), payloads.error().text);
   sa->opening->ticket = engine.half_open().open(remote.address, proven);
   engine.add(std::move(sa)).respond_in_clear(request, std::move(*payloads));
 }

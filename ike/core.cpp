@@ -1,14 +1,9 @@
 #include "ike/core.hpp"
 
-#include "control/shared/text.hpp"
 #include "ike/sa/engine.hpp"
 
 namespace espalier::ike {
 namespace {
-
-std::string endpoint_text(const Endpoint& endpoint) {
-  return fmt::format("{}[{}]", to_text(endpoint.address), endpoint.port);
-}
 
 seconds until(Time at, Time now) {
   return at == kNever ? seconds{-1} : std::chrono::duration_cast<seconds>(at - now);
@@ -36,8 +31,8 @@ IkeSaReport report_of(const IkeSa& sa, Time now) {
                      .initiator = facts.initiator,
                      .initiator_spi = facts.initiator_spi,
                      .responder_spi = facts.responder_spi,
-                     .local_address = endpoint_text(facts.local),
-                     .remote_address = endpoint_text(facts.remote),
+                     .local_address = to_text(facts.local),
+                     .remote_address = to_text(facts.remote),
                      .local_id = facts.local_id.data.empty() ? "" : to_text(facts.local_id),
                      .remote_id = facts.remote_id.data.empty() ? "" : to_text(facts.remote_id),
                      .suite = facts.responder_spi == 0 ? "" : to_text(facts.suite),

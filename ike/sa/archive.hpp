@@ -1,8 +1,9 @@
-// Values to bytes and back, for the state that survives this process (state.hpp). A type is described once, by a
-// visit(archive, value) that names its members in order; Writer and Reader both follow it, so they cannot disagree.
+// Values to bytes and back, for the state that survives this process (state.hpp). A type is described once,
+// by a visit(archive, value) that names its members in order; Writer and Reader both follow it, so they
+// cannot disagree.
 //
-// The bytes are for the same program on the same machine. The Reader trusts nothing: it is bounded by its input, and
-// after the first mistake everything it yields is empty and ok() is false.
+// The bytes are for the same program on the same machine. The Reader trusts nothing: it is bounded by its
+// input, and after the first mistake everything it yields is empty and ok() is false.
 #pragma once
 
 #include <chrono>
@@ -19,7 +20,7 @@ namespace espalier::ike {
 
 template <class T>
 concept PlainValue = std::is_arithmetic_v<T> || std::is_enum_v<T> || std::is_same_v<T, IpAddress> ||
-                     std::is_same_v<T, Spi> || std::is_same_v<T, PortRange>;
+    std::is_same_v<T, Spi> || std::is_same_v<T, PortRange>;
 
 class Writer {
  public:

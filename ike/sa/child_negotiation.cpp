@@ -29,8 +29,10 @@ struct Narrowed {
 };
 
 Narrowed narrow(const IkeSa& sa, const ChildConfig& config, const Message& request) {
-  std::vector<TrafficSelector> theirs = request.selectors(true)->selectors, ours = request.selectors(false)->selectors;
-  if (config.transport && sa.facts.nat.remote) theirs = with_address(std::move(theirs), sa.facts.remote.address);
+  std::vector<TrafficSelector> theirs = request.selectors(true)->selectors,
+                               ours = request.selectors(false)->selectors;
+  if (config.transport && sa.facts.nat.remote)
+    theirs = with_address(std::move(theirs), sa.facts.remote.address);
   if (config.transport && sa.facts.nat.local) ours = with_address(std::move(ours), sa.facts.local.address);
   return {intersect(selectors_of(config.local, sa.facts.local.address), ours),
           intersect(selectors_of(config.remote, sa.facts.remote.address), theirs)};
@@ -55,24 +57,27 @@ std::vector<Payload> offer_payloads(const ChildConfig& config, const ChildOffer&
 }
 
 Agreed<ChildTerms> accept_child(const ChildConfig& config, const ChildOffer& given, const Message& response) {
-  if (const Notify* error = response.error()) return std::unexpected(refusal_of(*error, to_text(config.suites)));
+  if (const Notify* error = response.error())
+    return std::unexpected(refusal_of(*error, to_text(config.suites)));
   const auto* sa = response.find<SecurityAssociation>();
   const auto *local = response.selectors(true), *remote = response.selectors(false);
-  if (!sa || !local || !remote) return refuse(NotifyType::kInvalidSyntax, "the peer's response lacks SA or TS");
+  if (!sa || !local || !remote)
+    return refuse(NotifyType::kInvalidSyntax, "the peer's response lacks SA or TS");
   const auto chosen = accept(config.suites, *sa, given.with_group);
   if (!chosen || chosen->peer_spi.value < kLowestSpi)
     return refuse(NotifyType::kNoProposalChosen, "the peer chose what we did not offer: " +
                                                      first_difference(config.suites, *sa, given.with_group));
-  const bool fits = !local->selectors.empty() && !remote->selectors.empty() && within(local->selectors, given.local) &&
-                    within(remote->selectors, given.remote);
+  const bool fits = !local->selectors.empty() && !remote->selectors.empty() &&
+                    within(local->selectors, given.local) && within(remote->selectors, given.remote);
   if (!fits)
     return refuse(NotifyType::kTsUnacceptable,
                   fmt::format("selectors: we offered {}, they want {}", offered(given.local, given.remote),
                               offered(local->selectors, remote->selectors)));
   const bool transport = response.notify(NotifyType::kUseTransportMode) != nullptr;
   if (transport != config.transport)
-    return refuse(NotifyType::kNoProposalChosen, fmt::format("mode: we {}, they {}", config.transport ? "transport" : "tunnel",
-                                                             transport ? "transport" : "tunnel"));
+    return refuse(NotifyType::kNoProposalChosen,
+                  fmt::format("mode: we {}, they {}", config.transport ? "transport" : "tunnel",
+                              transport ? "transport" : "tunnel"));
   return ChildTerms{.suite = chosen->suite,
                     .peer_spi = chosen->peer_spi,
                     .local = local->selectors,
@@ -83,7 +88,8 @@ Agreed<ChildTerms> accept_child(const ChildConfig& config, const ChildOffer& giv
                     .reply_responder = {}};
 }
 
-Agreed<ChildTerms> choose_child(const IkeSa& sa, const ChildConfig& config, const Message& request, bool with_group) {
+Agreed<ChildTerms> choose_child(const IkeSa& sa, const ChildConfig& config, const Message& request,
+                                bool with_group) {
   const auto* proposals = request.find<SecurityAssociation>();
   const auto chosen = choose(config.suites, *proposals, with_group);
   if (!chosen || chosen->peer_spi.value < kLowestSpi)
@@ -147,13 +153,14 @@ std::shared_ptr<const ChildConfig> child_config(const std::shared_ptr<const Conn
 }
 
 Result<std::unique_ptr<ChildSa>> make_child(IkeSa& sa, std::shared_ptr<const ChildConfig> config,
-                                            const ChildTerms& terms, Spi our_spi, const ChildMaterial& material) {
+                                            const ChildTerms& terms, Spi our_spi,
+                                            const ChildMaterial& material) {
   const bool us = material.created_by_us;
   const KeySeed seed{.initiator_nonce = us ? material.our_nonce : material.peer_nonce,
                      .responder_nonce = us ? material.peer_nonce : material.our_nonce};
   auto child = std::make_unique<ChildSa>();
-  child->keys = TRY(derive_child_keys(terms.suite.algorithm, sa.facts.suite.prf, sa.keys().d.view(), material.shared,
-                                      seed, us));
+  child->keys = TRY(derive_child_keys(terms.suite.algorithm, sa.facts.suite.prf, sa.keys().d.view(),
+                                      material.shared, seed, us));
   child->config = std::move(config);
   child->created_by_us = us;
   child->transport = terms.transport;
@@ -172,20 +179,24 @@ void announce_child(IkeSa& sa, const ChildSa& child, bool rekeyed) {
   Context& context = sa.context();
   ++(rekeyed ? context.counters.child_rekeyed : context.counters.child_created);
   context.log(LogLevel::kInfo, Subsystem::kChild, sa.facts.connection, child.config->name,
-              "child SA {}: {:08x} in, {:08x} out, {}, {}", rekeyed ? "rekeyed" : "established", child.spi_in.value,
-              child.spi_out.value, to_text(child.suite), offered(child.local, child.remote));
-  if (Connection* connection = sa.engine.connection(sa.facts.connection)) connection->child_up(child.config->name);
+              "child SA {}: {:08x} in, {:08x} out, {}, {}", rekeyed ? "rekeyed" : "established",
+              child.spi_in.value, child.spi_out.value, to_text(child.suite),
+              offered(child.local, child.remote));
+  if (Connection* connection = sa.engine.connection(sa.facts.connection))
+    connection->child_up(child.config->name);
 }
 
 void report_refusal(IkeSa& sa, const std::string& child, const Refusal& refusal) {
   Context& context = sa.context();
   ++context.counters.child_failed;
   context.log(LogLevel::kWarning, Subsystem::kChild, sa.facts.connection, child, "{}", refusal.why);
-  if (Connection* connection = sa.engine.connection(sa.facts.connection)) connection->child_refused(child, refusal.why);
+  if (Connection* connection = sa.engine.connection(sa.facts.connection))
+    connection->child_refused(child, refusal.why);
 }
 
 Refusal refusal_of(const Notify& error, const std::string& offered) {
-  return {error.type, error.data, fmt::format("the peer answered {}; we offered {}", name_of(error.type), offered)};
+  return {error.type, error.data,
+          fmt::format("the peer answered {}; we offered {}", name_of(error.type), offered)};
 }
 
 uint16_t wanted_group(const Notify& notify) {

@@ -1,5 +1,5 @@
-// Agreeing on a child SA, in IKE_AUTH and CREATE_CHILD_SA alike (RFC 7296 sections 1.3, 2.7 to 2.9): what is offered,
-// what is taken of a response, what is chosen of a request, and the child SA that comes of it.
+// Agreeing on a child SA, in IKE_AUTH and CREATE_CHILD_SA alike (RFC 7296 sections 1.3, 2.7 to 2.9): what is
+// offered, what is taken of a response, what is chosen of a request, and the child SA that comes of it.
 #pragma once
 
 #include "ike/sa/ike_sa.hpp"
@@ -39,7 +39,8 @@ Agreed<ChildTerms> choose_child(const IkeSa& sa, const ChildConfig& config, cons
                                 bool with_group);
 std::vector<Payload> reply_payloads(const ChildTerms& terms, Spi our_spi);
 
-// The child of the connection that fits the selectors of a request best: exactly, else by what is common. Null: none.
+// The child of the connection that fits the selectors of a request best: exactly, else by what is common.
+// Null: none.
 std::shared_ptr<const ChildConfig> pick_child(const IkeSa& sa, const Message& request);
 std::shared_ptr<const ChildConfig> child_config(const std::shared_ptr<const ConnectionConfig>& connection,
                                                 std::string_view name);
@@ -51,7 +52,8 @@ struct ChildMaterial {
 };
 // Errors are OpenSSL's.
 Result<std::unique_ptr<ChildSa>> make_child(IkeSa& sa, std::shared_ptr<const ChildConfig> config,
-                                            const ChildTerms& terms, Spi our_spi, const ChildMaterial& material);
+                                            const ChildTerms& terms, Spi our_spi,
+                                            const ChildMaterial& material);
 // Counts it, tells the operator and the connection.
 void announce_child(IkeSa& sa, const ChildSa& child, bool rekeyed);
 // Why a child did not come about, for the operator and the connection.
@@ -62,7 +64,8 @@ Refusal refusal_of(const Notify& error, const std::string& offered);
 // What INVALID_KE_PAYLOAD asks for (section 1.3); 0: nothing readable.
 uint16_t wanted_group(const Notify& notify);
 Refusal invalid_group(uint16_t wanted);
-bool is_lower(ByteView a, ByteView b);  // nonces, byte by byte: the SA that has the lowest is redundant (section 2.8.1)
+bool is_lower(ByteView a,
+              ByteView b);  // nonces, byte by byte: the SA that has the lowest is redundant (section 2.8.1)
 Bytes lower_nonce(ByteView a, ByteView b);
 
 }  // namespace espalier::ike

@@ -27,7 +27,8 @@ std::optional<Selector> selector_for(const ChildSa& child, Direction direction) 
                   .destination_port = destination.ports};
 }
 
-// Only what the peer narrowed, or transport mode, needs more than the policies: those say what was configured.
+// Only what the peer narrowed, or transport mode, needs more than the policies: those say what was
+// configured.
 bool needs_selector(const ChildSa& child, const ChildPath& path) {
   return child.transport || !same(child.local, selectors_of(child.config->local, path.local)) ||
          !same(child.remote, selectors_of(child.config->remote, path.remote));
@@ -81,7 +82,8 @@ SaRecord make_record(const ChildSa& child, const ChildPath& path, Direction dire
     record.selector = *selector;
   }
   put_keys(out ? child.keys.out : child.keys.in, record);
-  record.name.assign(fmt::format("{}-{}", path.connection, child.config->name).substr(0, sizeof record.name.bytes));
+  record.name.assign(
+      fmt::format("{}-{}", path.connection, child.config->name).substr(0, sizeof record.name.bytes));
   return record;
 }
 

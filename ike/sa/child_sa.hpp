@@ -1,10 +1,10 @@
-// A child SA: the pair of ESP SAs that carries traffic between two sets of selectors (RFC 7296 section 1.3), as the IKE
-// SA knows it, and the records that the dataplane gets of it. Owner: the IKE SA that has it.
+// A child SA: the pair of ESP SAs that carries traffic between two sets of selectors (RFC 7296 section 1.3),
+// as the IKE SA knows it, and the records that the dataplane gets of it. Owner: the IKE SA that has it.
 //
 //   kInstalled ──► kRekeying ──► kRekeyed ──► kDeleting ──► inbound drains ──► gone
 //
-// Who answers a rekeying installs the inbound SA at once, and the outbound one when it hears that the peer uses the
-// new SA or deletes the old: `outbound` says so.
+// Who answers a rekeying installs the inbound SA at once, and the outbound one when it hears that the peer
+// uses the new SA or deletes the old: `outbound` says so.
 #pragma once
 
 #include "ike/sa/archive.hpp"
@@ -15,9 +15,9 @@ namespace espalier::ike {
 
 struct ChildSa {
   enum class Outbound : uint8_t {
-    kWaits,      // installed when the peer uses the new SA or deletes the old one
+    kWaits,  // installed when the peer uses the new SA or deletes the old one
     kInstalled,
-    kRemoved,    // deleted, or never to be used: the loser of a collision
+    kRemoved,  // deleted, or never to be used: the loser of a collision
   };
   std::shared_ptr<const ChildConfig> config;
   ChildState state = ChildState::kInstalled;
@@ -25,7 +25,7 @@ struct ChildSa {
   bool created_by_us = false;  // we sent the request that made it
   bool transport = false;
   bool encapsulated = false;
-  bool redundant = false;      // lost a collision: whoever created it deletes it
+  bool redundant = false;  // lost a collision: whoever created it deletes it
   EspSuite suite;
   std::vector<TrafficSelector> local, remote;
   Spi spi_in, spi_out;
@@ -48,11 +48,11 @@ struct ChildPath {  // of the IKE SA
 // What the dataplane gets. `path` as it is now.
 SaRecord make_record(const ChildSa& child, const ChildPath& path, Direction direction);
 
-// How long a child lives: rekeying begins between 9/11 and 10/11 of the lifetime, as strongSwan does with VyOS's
-// `lifetime`, so that the two ends seldom begin together.
+// How long a child lives: rekeying begins between 9/11 and 10/11 of the lifetime, as strongSwan does with
+// VyOS's `lifetime`, so that the two ends seldom begin together.
 void set_lifetimes(ChildSa& child, Context& context);
-// The selectors that a side of a child has: those configured, or where none are (transport mode, `protocol` alone) the
-// host `address`.
+// The selectors that a side of a child has: those configured, or where none are (transport mode, `protocol`
+// alone) the host `address`.
 std::vector<TrafficSelector> selectors_of(const SelectorSide& side, IpAddress address);
 
 template <class Archive>

@@ -11,19 +11,21 @@
 namespace espalier::ike {
 namespace {
 
+constexpr milliseconds kFirstTry{100};
 constexpr seconds kResolvingTakes{10};
 constexpr seconds kLongestBackOff{60};
-constexpr seconds kStable{10};          // an IKE SA that lived less counts as a failed try
+constexpr seconds kStable{10};  // an IKE SA that lived less counts as a failed try
 constexpr seconds kPeerCreatesFirst{3};
 constexpr milliseconds kSettle{2000};
-constexpr seconds kSettlePeers{10};     // duplicates that the peer began: it may delete them itself
+constexpr seconds kSettlePeers{10};  // duplicates that the peer began: it may delete them itself
 
 bool creates(const Task* task, const std::string& child) {
-  return task && task->kind() == TaskKind::kChildCreate && static_cast<const ChildCreate*>(task)->child() == child;
+  return task && task->kind() == TaskKind::kChildCreate &&
+         static_cast<const ChildCreate*>(task)->child() == child;
 }
 
-// Of two IKE SAs of one peer, the one to keep. Begun at once by both sides: what both see alike decides. Else the newer
-// one, since who began it may have lost the older.
+// Of two IKE SAs of one peer, the one to keep. Begun at once by both sides: what both see alike decides. Else
+// the newer one, since who began it may have lost the older.
 bool is_better(const IkeSa& a, const IkeSa& b) {
   const bool overlap = a.facts.created < b.facts.established && b.facts.created < a.facts.established;
   if (overlap) return a.facts.initiator_spi < b.facts.initiator_spi;
@@ -42,6 +44,8 @@ Connection::Connection(Engine& engine, uint64_t number, std::shared_ptr<const Co
 void Connection::start() {
   if (config_->type != ConnectionType::kInitiate) return;
   for (auto& [child, wanted] : wanted_) want(child, Goal::kAlways);
+  // Not all at once, and not before what an earlier process left was adopted.
+  retry_at_ = engine_.context.now + kFirstTry + engine_.context.spread(kFirstTry);
 }
 
 void Connection::want(const std::string& child, Goal goal, milliseconds wait) {
@@ -57,7 +61,8 @@ bool Connection::wants_any() const {
 }
 
 Result<void> Connection::initiate(const std::string& child) {
-  if (!child.empty() && !wanted_.contains(child)) return fail("peer {} has no tunnel {}", config_->name, child);
+  if (!child.empty() && !wanted_.contains(child))
+    return fail("peer {} has no tunnel {}", config_->name, child);
   if (std::ranges::all_of(config_->remotes, [](const auto& remote) { return remote == "any"; }))
     return fail("peer {} has no remote address to initiate to", config_->name);
   const Goal goal = config_->type == ConnectionType::kInitiate ? Goal::kAlways : Goal::kOnce;
@@ -70,7 +75,8 @@ Result<void> Connection::initiate(const std::string& child) {
 }
 
 Result<void> Connection::terminate(const std::string& child) {
-  if (!child.empty() && !wanted_.contains(child)) return fail("peer {} has no tunnel {}", config_->name, child);
+  if (!child.empty() && !wanted_.contains(child))
+    return fail("peer {} has no tunnel {}", config_->name, child);
   bool found = false;
   for (auto& [name, wanted] : wanted_) {
     if (!child.empty() && name != child) continue;
@@ -94,7 +100,8 @@ Result<void> Connection::terminate(const std::string& child) {
 }
 
 Result<void> Connection::rekey(const std::string& child) {
-  if (!child.empty() && !wanted_.contains(child)) return fail("peer {} has no tunnel {}", config_->name, child);
+  if (!child.empty() && !wanted_.contains(child))
+    return fail("peer {} has no tunnel {}", config_->name, child);
   IkeSa* sa = usable();
   if (!sa) return fail("peer {} is down", config_->name);
   if (child.empty()) {
@@ -116,7 +123,8 @@ void Connection::acquire(const std::string& child) {
   if (found == wanted_.end() || is_up(child)) return;
   if (config_->type == ConnectionType::kNone && !found->second.trapped) return;
   if (found->second.goal != Goal::kNone) return;
-  if (initiate(child)) engine_.context.log(LogLevel::kInfo, Subsystem::kChild, config_->name, child, "traffic asks for it");
+  if (initiate(child))
+    engine_.context.log(LogLevel::kInfo, Subsystem::kChild, config_->name, child, "traffic asks for it");
 }
 
 void Connection::stop() {
@@ -154,7 +162,8 @@ void Connection::note_failure(const std::string& why) {
 }
 
 milliseconds Connection::back_off(unsigned tries) const {
-  const milliseconds whole = std::min<milliseconds>(seconds{1} * (1u << std::min(tries, 6u)), kLongestBackOff);
+  const milliseconds whole =
+      std::min<milliseconds>(seconds{1} * (1u << std::min(tries, 6u)), kLongestBackOff);
   return whole / 2 + engine_.context.spread(whole / 2);
 }
 
@@ -208,8 +217,9 @@ void Connection::child_down(IkeSa& sa, const std::string& child, Down why) {
 }
 
 bool Connection::is_alone(const IkeSa& sa) const {
-  return std::ranges::none_of(engine_.sas_of(config_->name),
-                              [&](const IkeSa* other) { return other != &sa && other->phase >= IkePhase::kEstablished; });
+  return std::ranges::none_of(engine_.sas_of(config_->name), [&](const IkeSa* other) {
+    return other != &sa && other->phase >= IkePhase::kEstablished;
+  });
 }
 
 std::string Connection::first_wanted() const {
@@ -220,7 +230,8 @@ std::string Connection::first_wanted() const {
 
 void Connection::initial_contact(IkeSa& newer) {
   for (IkeSa* sa : engine_.sas_of(config_->name)) {
-    if (sa == &newer || sa->phase < IkePhase::kEstablished || sa->facts.remote_id != newer.facts.remote_id) continue;
+    if (sa == &newer || sa->phase < IkePhase::kEstablished || sa->facts.remote_id != newer.facts.remote_id)
+      continue;
     sa->log(LogLevel::kInfo, Subsystem::kIke, "the peer knows it no more");
     sa->close(Down::kReplaced);
   }
@@ -232,7 +243,8 @@ bool Connection::is_up(const std::string& child) const {
   for (const IkeSa* sa : engine_.sas_of(config_->name)) {
     if (sa->phase != IkePhase::kEstablished) continue;
     for (const auto& each : sa->children)
-      if (each->config->name == child && each->state <= ChildState::kRekeyed && each->drained_at == kNever && !each->redundant)
+      if (each->config->name == child && each->state <= ChildState::kRekeyed && each->drained_at == kNever &&
+          !each->redundant)
         return true;
   }
   return false;
@@ -262,14 +274,15 @@ void Connection::advance() {
 void Connection::create_children(IkeSa& sa) {
   for (auto& [child, wanted] : wanted_) {
     if (wanted.goal == Goal::kNone || engine_.context.now < wanted.retry_at) continue;
-    const bool under_way = creates(sa.current(), child) || std::ranges::any_of(sa.queue(), [&](const auto& task) {
-                             return creates(task.get(), child);
-                           });
+    const bool under_way =
+        creates(sa.current(), child) ||
+        std::ranges::any_of(sa.queue(), [&](const auto& task) { return creates(task.get(), child); });
     if (!under_way) sa.enqueue(std::make_unique<ChildCreate>(child));
   }
 }
 
-// The next address to try. Names are asked for anew at every try; so is our address, where it is not configured.
+// The next address to try. Names are asked for anew at every try; so is our address, where it is not
+// configured.
 void Connection::attempt() {
   if (!ways_.empty()) {
     const Resolved::Way way = ways_.front();
@@ -296,7 +309,8 @@ void Connection::resolved(const Resolved& answer) {
   engine_.touch(*this);
   for (const auto& way : answer.ways) {
     const IpAddress local = config_->local.is_unspecified() ? way.local : config_->local;
-    if (!local.is_unspecified() && local.family() == way.remote.family()) ways_.push_back({local, way.remote});
+    if (!local.is_unspecified() && local.family() == way.remote.family())
+      ways_.push_back({local, way.remote});
   }
   if (!ways_.empty()) return;
   note_failure(fmt::format("{}: {}", answer.name, answer.failure.empty() ? "no route" : answer.failure));
@@ -325,7 +339,8 @@ Time Connection::deadline() const {
   if (resolving_until_ != kNever) return std::min(at, std::max(retry_at_, resolving_until_));
   if (usable()) {
     for (const auto& [child, wanted] : wanted_)
-      if (wanted.goal != Goal::kNone && wanted.retry_at > engine_.context.now) at = std::min(at, wanted.retry_at);
+      if (wanted.goal != Goal::kNone && wanted.retry_at > engine_.context.now)
+        at = std::min(at, wanted.retry_at);
     return at;
   }
   return is_connecting() ? at : std::min(at, retry_at_);

@@ -1,10 +1,11 @@
-// What is wanted of one configured connection, and what is done for it: tries to bring it up, reactions to its going
-// down, duplicates. IKE SAs report to it; it gives them their work.
+// What is wanted of one configured connection, and what is done for it: tries to bring it up, reactions to
+// its going down, duplicates. IKE SAs report to it; it gives them their work.
 //
-//   goal of a child:  kNone ──initiate, acquire, close-action start, DPD restart──► kOnce / kAlways ──is up──► kNone
+//   goal of a child:  kNone ──initiate, acquire, close-action start, DPD restart──► kOnce / kAlways ──is
+//   up──► kNone
 //
-// An acquire brings a child up except where connection-type is none and no action asked for a trap. kAlways is tried
-// again for ever with growing waits, kOnce once per remote address. Owner: the engine.
+// An acquire brings a child up except where connection-type is none and no action asked for a trap. kAlways
+// is tried again for ever with growing waits, kOnce once per remote address. Owner: the engine.
 #pragma once
 
 #include <map>
@@ -29,7 +30,7 @@ class Connection {
   void resolved(const Resolved& answer);
   // The same connection with other values: SAs stay where nothing of theirs changed.
   void reconfigure(std::shared_ptr<const ConnectionConfig> config);
-  void stop();  // nothing is tried any more, every IKE SA is deleted
+  void stop();                   // nothing is tried any more, every IKE SA is deleted
   void adopt_config(IkeSa& sa);  // its children go on with the configured values, or are deleted
 
   // --- From its IKE SAs ---
@@ -42,7 +43,7 @@ class Connection {
   void child_refused(const std::string& child, const std::string& why);
   bool is_alone(const IkeSa& sa) const;  // no other IKE SA with the peer
   std::string first_wanted() const;
-  void initial_contact(IkeSa& newer);    // RFC 7296 section 2.4: the peer has no other
+  void initial_contact(IkeSa& newer);  // RFC 7296 section 2.4: the peer has no other
 
   // --- Time ---
   void advance();
@@ -62,7 +63,7 @@ class Connection {
   void want(const std::string& child, Goal goal, milliseconds wait = milliseconds{0});
   bool wants_any() const;
   bool is_up(const std::string& child) const;
-  IkeSa* usable() const;      // established, and to stay
+  IkeSa* usable() const;  // established, and to stay
   bool is_connecting() const;
   void create_children(IkeSa& sa);
   void attempt();

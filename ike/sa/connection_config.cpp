@@ -55,11 +55,12 @@ std::optional<IpAddress> literal_address(const std::string& text) {
   return {};
 }
 
-// Secrets and revocation lists are looked at when somebody authenticates; they change nothing of an SA that is up.
+// Secrets and revocation lists are looked at when somebody authenticates; they change nothing of an SA that
+// is up.
 bool is_same_peer(const ConnectionConfig& a, const ConnectionConfig& b) {
   const auto plain = [](const ConnectionConfig& c) {
-    return std::tie(c.type, c.local, c.remotes, c.auth, c.local_id, c.remote_id, c.remote_id_is_address, c.suites,
-                    c.lifetime, c.dpd_interval, c.dpd_action, c.close_action, c.force_encapsulation,
+    return std::tie(c.type, c.local, c.remotes, c.auth, c.local_id, c.remote_id, c.remote_id_is_address,
+                    c.suites, c.lifetime, c.dpd_interval, c.dpd_action, c.close_action, c.force_encapsulation,
                     c.fragment_bytes);
   };
   return plain(a) == plain(b) && same_credential(a.credential.get(), b.credential.get()) &&
@@ -73,7 +74,8 @@ bool is_same_child(const ChildConfig& a, const ChildConfig& b) {
                     c.replay_window);
   };
   const bool both_or_no_vti = (a.vti == kNoInterface) == (b.vti == kNoInterface);
-  return plain(a) == plain(b) && same_side(a.local, b.local) && same_side(a.remote, b.remote) && both_or_no_vti;
+  return plain(a) == plain(b) && same_side(a.local, b.local) && same_side(a.remote, b.remote) &&
+         both_or_no_vti;
 }
 
 bool operator==(const ChildConfig& a, const ChildConfig& b) {
@@ -144,12 +146,18 @@ void Connection::report(std::vector<ConnectionReport>& reports) const {
     line.last_failure = last_failure_;
     if (!last_failure_.empty())
       line.last_failure_ago = std::chrono::duration_cast<seconds>(engine_.context.now - last_failure_at_);
-    line.local_address = sa ? to_text(sa->facts.local.address)
-                            : config_->local.is_unspecified() ? "any" : to_text(config_->local);
-    line.remote_address = sa ? to_text(sa->facts.remote.address) : fmt::format("{}", fmt::join(config_->remotes, ","));
+    line.local_address = sa                                ? to_text(sa->facts.local.address)
+                         : config_->local.is_unspecified() ? "any"
+                                                           : to_text(config_->local);
+    line.remote_address =
+        sa ? to_text(sa->facts.remote.address) : fmt::format("{}", fmt::join(config_->remotes, ","));
     const IpAddress local = sa ? sa->facts.local.address : config_->local;
-    line.local_id = sa ? to_text(sa->facts.local_id) : config_->local_id ? to_text(*config_->local_id) : line.local_address;
-    line.remote_id = sa ? to_text(sa->facts.remote_id) : config_->remote_id ? to_text(*config_->remote_id) : "%any";
+    line.local_id = sa                  ? to_text(sa->facts.local_id)
+                    : config_->local_id ? to_text(*config_->local_id)
+                                        : line.local_address;
+    line.remote_id = sa                   ? to_text(sa->facts.remote_id)
+                     : config_->remote_id ? to_text(*config_->remote_id)
+                                          : "%any";
     line.local_selectors = to_text(selectors_of(child.local, local));
     line.remote_selectors = to_text(selectors_of(child.remote, sa ? sa->facts.remote.address : IpAddress()));
   }

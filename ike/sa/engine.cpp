@@ -28,7 +28,8 @@ uint64_t connection_key(const Connection& connection) {
 
 }  // namespace
 
-Engine::Engine(CoreOptions options) : context(std::move(options)), half_open_(limits_of(context.options), context.random()) {}
+Engine::Engine(CoreOptions options)
+    : context(std::move(options)), half_open_(limits_of(context.options), context.random()) {}
 
 Engine::~Engine() {
   for (auto& [spi, sa] : sas_) sa->opening.reset();  // tickets go before their table
@@ -53,7 +54,8 @@ IkeSa& Engine::add(std::unique_ptr<IkeSa> given) {
   const uint64_t spi = sa.local_spi();
   spi_by_id_[sa.facts.id] = spi;
   if (!sa.facts.connection.empty()) by_connection_[sa.facts.connection].push_back(spi);
-  if (!sa.facts.initiator && sa.phase == IkePhase::kAuth) openings_[{sa.facts.initiator_spi, sa.facts.remote}] = spi;
+  if (!sa.facts.initiator && sa.phase == IkePhase::kAuth)
+    openings_[{sa.facts.initiator_spi, sa.facts.remote}] = spi;
   sas_[spi] = std::move(given);
   touch(sa);
   return sa;
@@ -102,7 +104,8 @@ void Engine::place(const ChildSa& child, IkeSa& sa) {
 void Engine::forget(const ChildSa& child) {
   child_places_.erase(child.spi_in.value);
   const auto [first, last] = by_spi_out_.equal_range(child.spi_out.value);
-  const auto found = std::find_if(first, last, [&](const auto& each) { return each.second == child.spi_in.value; });
+  const auto found =
+      std::find_if(first, last, [&](const auto& each) { return each.second == child.spi_in.value; });
   if (found != last) by_spi_out_.erase(found);
 }
 
@@ -130,7 +133,8 @@ void Engine::receive(const Endpoint& local, const Endpoint& remote, ByteView dat
     if (envelope.error().notify == NotifyType::kInvalidMajorVersion) refuse_version(local, remote, datagram);
     return;
   }
-  if (envelope->header.exchange == ExchangeType::kIkeSaInit) return receive_init(*envelope, local, remote, datagram);
+  if (envelope->header.exchange == ExchangeType::kIkeSaInit)
+    return receive_init(*envelope, local, remote, datagram);
   receive_encrypted(*envelope, local, remote, datagram);
 }
 
@@ -143,7 +147,8 @@ void Engine::refuse_version(const Endpoint& local, const Endpoint& remote, ByteV
   std::memcpy(&spi, datagram.data(), sizeof spi);
   const Header header{.initiator_spi = spi.host(), .exchange = ExchangeType::kIkeSaInit, .response = true};
   ++context.counters.sent;
-  context.emit(SendDatagram{local, remote, encode_clear({header, {Notify{.type = NotifyType::kInvalidMajorVersion}}})});
+  context.emit(SendDatagram{local, remote,
+                            encode_clear({header, {Notify{.type = NotifyType::kInvalidMajorVersion}}})});
 }
 
 void Engine::receive_encrypted(const Envelope& envelope, const Endpoint& local, const Endpoint& remote,
@@ -160,8 +165,8 @@ void Engine::receive_encrypted(const Envelope& envelope, const Endpoint& local, 
 
 void Engine::note_malformed(const Endpoint& remote, const ParseError& error) {
   ++context.counters.malformed;
-  context.log(LogLevel::kDebug, Subsystem::kNetwork, "", "", "IKE_SA_INIT of {} not read: {}", to_text(remote.address),
-              error.text);
+  context.log_stranger(LogLevel::kDebug, Subsystem::kNetwork, "IKE_SA_INIT of {} not read: {}",
+                       to_text(remote.address), error.text);
 }
 
 void Engine::receive_init(const Envelope& envelope, const Endpoint& local, const Endpoint& remote,
@@ -178,7 +183,8 @@ void Engine::receive_init(const Envelope& envelope, const Endpoint& local, const
 void Engine::receive_init_request(const Envelope& envelope, const Endpoint& local, const Endpoint& remote,
                                   ByteView datagram) {
   const Header& header = envelope.header;
-  const bool valid = header.initiator && header.responder_spi == 0 && header.message_id == 0 && header.initiator_spi != 0;
+  const bool valid =
+      header.initiator && header.responder_spi == 0 && header.message_id == 0 && header.initiator_spi != 0;
   if (!valid) return void(++context.counters.malformed);
   if (const auto known = openings_.find({header.initiator_spi, remote}); known != openings_.end()) {
     IkeSa* sa = find(known->second);
@@ -193,8 +199,10 @@ void Engine::receive_init_request(const Envelope& envelope, const Endpoint& loca
 // --- Commands ---
 
 Result<void> Engine::command(const Command& command) {
-  const std::string& name = std::visit([](const auto& each) -> const std::string& { return each.connection; }, command);
-  const std::string& child = std::visit([](const auto& each) -> const std::string& { return each.child; }, command);
+  const std::string& name =
+      std::visit([](const auto& each) -> const std::string& { return each.connection; }, command);
+  const std::string& child =
+      std::visit([](const auto& each) -> const std::string& { return each.child; }, command);
   Connection* found = connection(name);
   if (!found) return fail("there is no peer {}", name);
   if (std::holds_alternative<Initiate>(command)) return found->initiate(child);
@@ -227,8 +235,8 @@ void Engine::apply_event(const Expire& event) {
 void Engine::apply_event(const MappingChanged& event) {
   IkeSa* sa = find_child(event.spi);
   if (!sa || !sa->facts.plan.follow_peer || sa->phase == IkePhase::kClosed) return;
-  sa->log(LogLevel::kInfo, Subsystem::kNetwork, "the peer's NAT maps it to {}[{}] now", to_text(event.peer.address),
-          event.peer.port);
+  sa->log(LogLevel::kInfo, Subsystem::kNetwork, "the peer's NAT maps it to {}[{}] now",
+          to_text(event.peer.address), event.peer.port);
   sa->move_to(sa->facts.local, event.peer);
 }
 

@@ -1,8 +1,8 @@
-// All IKE SAs and connections of the core: who gets a datagram, an event, a tick; and what all of them share. Nothing
-// in it grows with the number of peers per message: SPIs and reqids are hashed, deadlines are sorted.
+// All IKE SAs and connections of the core: who gets a datagram, an event, a tick; and what all of them share.
+// Nothing in it grows with the number of peers per message: SPIs and reqids are hashed, deadlines are sorted.
 //
-// After every input finish() lets the connections that were touched look what they want, starts what IKE SAs have in
-// their queues, and saves the states that changed before what they caused (core.hpp, SaveState).
+// After every input finish() lets the connections that were touched look what they want, starts what IKE SAs
+// have in their queues, and saves the states that changed before what they caused (core.hpp, SaveState).
 #pragma once
 
 #include <set>
@@ -52,7 +52,8 @@ class Engine {
   // --- Configuration ---
   const Configuration& configuration() const { return configuration_; }
   Connection* connection(const std::string& name);
-  // That fit two addresses, the best first: an address that is named before any, then the configuration's order.
+  // That fit two addresses, the best first: an address that is named before any, then the configuration's
+  // order.
   std::vector<Connection*> candidates(const IpAddress& local, const IpAddress& remote);
   const std::unordered_map<uint64_t, std::unique_ptr<IkeSa>>& sas() const { return sas_; }
   const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }
@@ -66,7 +67,8 @@ class Engine {
 
  private:
   using Key = uint64_t;  // IKE SA: its id * 2; connection: its number * 2 + 1
-  void receive_init(const Envelope& envelope, const Endpoint& local, const Endpoint& remote, ByteView datagram);
+  void receive_init(const Envelope& envelope, const Endpoint& local, const Endpoint& remote,
+                    ByteView datagram);
   void receive_init_request(const Envelope& envelope, const Endpoint& local, const Endpoint& remote,
                             ByteView datagram);
   void refuse_version(const Endpoint& local, const Endpoint& remote, ByteView datagram);
@@ -85,7 +87,8 @@ class Engine {
   void reap(IkeSa& sa);
   void destroy(uint64_t local_spi);
   void schedule(Key key, Time at);
-  void receive_encrypted(const Envelope& envelope, const Endpoint& local, const Endpoint& remote, ByteView datagram);
+  void receive_encrypted(const Envelope& envelope, const Endpoint& local, const Endpoint& remote,
+                         ByteView datagram);
   void note_malformed(const Endpoint& remote, const ParseError& error);
   uint64_t new_id();
 
@@ -125,9 +128,9 @@ class Engine {
 
   std::set<std::pair<Time, Key>> agenda_;
   std::unordered_map<Key, Time> scheduled_;
-  std::set<uint64_t> touched_sas_;  // our SPIs
+  std::set<uint64_t> touched_sas_;          // our SPIs
   std::set<uint64_t> touched_connections_;  // numbers
-  std::unordered_set<uint64_t> saved_;  // ids
+  std::unordered_set<uint64_t> saved_;      // ids
 
   HalfOpenTable half_open_;
   std::optional<CookieJar> cookies_;

@@ -85,7 +85,8 @@ std::vector<Connection*> Engine::candidates(const IpAddress& local, const IpAddr
 bool Engine::adopt_one(const SaveState& saved) {
   auto sa = load_state(*this, saved.state.view());
   if (!sa) {
-    context.log(LogLevel::kError, Subsystem::kIke, "", "", "saved state {} forgotten: {}", saved.id, sa.error().text);
+    context.log(LogLevel::kError, Subsystem::kIke, "", "", "saved state {} forgotten: {}", saved.id,
+                sa.error().text);
     return false;
   }
   if (find((*sa)->local_spi())) return false;
@@ -101,8 +102,8 @@ bool Engine::adopt_one(const SaveState& saved) {
   return true;
 }
 
-// A rekeyed IKE SA and its successor are saved one after the other. Where the old one does not know the new one yet,
-// nothing of the new one has left this machine: the old one makes it again.
+// A rekeyed IKE SA and its successor are saved one after the other. Where the old one does not know the new
+// one yet, nothing of the new one has left this machine: the old one makes it again.
 void Engine::adopt(std::vector<SaveState> states) {
   std::set<uint64_t> used;
   for (const SaveState& saved : states) used.insert(saved.id);

@@ -1,6 +1,5 @@
 #include "ike/sa/ike_sa.hpp"
 
-#include "control/shared/text.hpp"
 #include "ike/sa/engine.hpp"
 #include "ike/sa/tasks/answers.hpp"
 
@@ -8,17 +7,15 @@ namespace espalier::ike {
 namespace {
 
 constexpr seconds kLinger{30};
+constexpr seconds kLongestInitWait{10};
 constexpr size_t kUdpAndMarkerBytes = 12;
 
 // Of an encrypted fragment (RFC 7383 section 2.5); 0: it is none.
 uint16_t fragment_number(const Envelope& envelope) {
-  if (envelope.first_payload != static_cast<uint8_t>(PayloadType::kEncryptedFragment) || envelope.body.size() < 8)
+  if (envelope.first_payload != static_cast<uint8_t>(PayloadType::kEncryptedFragment) ||
+      envelope.body.size() < 8)
     return 0;
   return static_cast<uint16_t>(envelope.body[4] << 8 | envelope.body[5]);
-}
-
-std::string endpoint_text(const Endpoint& endpoint) {
-  return fmt::format("{}[{}]", to_text(endpoint.address), endpoint.port);
 }
 
 }  // namespace
@@ -85,7 +82,8 @@ Header IkeSa::header(ExchangeType exchange, bool response, uint32_t message_id) 
 
 // --- Receiving ---
 
-void IkeSa::receive(const Envelope& envelope, ByteView datagram, const Endpoint& local, const Endpoint& remote) {
+void IkeSa::receive(const Envelope& envelope, ByteView datagram, const Endpoint& local,
+                    const Endpoint& remote) {
   reply_local_ = local;
   reply_remote_ = remote;
   if (!opener_) return void(++context().counters.malformed);
@@ -111,8 +109,9 @@ void IkeSa::receive_request(const Envelope& envelope, ByteView datagram) {
   dispatch(*message);
 }
 
-// A request that was answered is answered again with the same bytes (section 2.1), once per message: of fragments by
-// the first one (RFC 7383 section 2.6.1). It has to be authentic, so that nobody makes us send by guessing.
+// A request that was answered is answered again with the same bytes (section 2.1), once per message: of
+// fragments by the first one (RFC 7383 section 2.6.1). It has to be authentic, so that nobody makes us send
+// by guessing.
 void IkeSa::receive_repeated(const Envelope& envelope, ByteView datagram) {
   const uint16_t number = fragment_number(envelope);
   if (number > 1) return;
@@ -128,7 +127,8 @@ void IkeSa::repeat_response(const Endpoint& local, const Endpoint& remote) {
   send(window.last_response(), local, remote);
 }
 
-std::optional<Message> IkeSa::open_message(const Envelope& envelope, ByteView datagram, FragmentBuffer& buffer) {
+std::optional<Message> IkeSa::open_message(const Envelope& envelope, ByteView datagram,
+                                           FragmentBuffer& buffer) {
   const bool fragment = envelope.first_payload == static_cast<uint8_t>(PayloadType::kEncryptedFragment);
   std::expected<std::optional<Message>, OpenError> opened = std::unexpected(OpenError{});
   if (fragment && facts.fragmentation)
@@ -148,8 +148,8 @@ std::optional<Message> IkeSa::open_message(const Envelope& envelope, ByteView da
   return {};
 }
 
-// An authentic message that breaks the rules. INVALID_SYNTAX is the end of the IKE SA (section 2.21.3); an unknown
-// critical payload only of the request (section 2.5).
+// An authentic message that breaks the rules. INVALID_SYNTAX is the end of the IKE SA (section 2.21.3); an
+// unknown critical payload only of the request (section 2.5).
 void IkeSa::refuse(const Envelope& envelope, const ParseError& error) {
   log(LogLevel::kWarning, Subsystem::kIke, "message of the peer refused: {}", error.text);
   if (envelope.header.response) {
@@ -186,6 +186,7 @@ void IkeSa::dispatch(const Message& request) {
       if (phase == IkePhase::kAuth) return answer_ike_auth(*this, request);
       break;
     case ExchangeType::kCreateChildSa:
+      take_over(*this);
       return answer_create_child_sa(*this, request);
     case ExchangeType::kInformational:
       return answer_informational(*this, request);
@@ -207,7 +208,8 @@ void IkeSa::receive_response(const Envelope& envelope, ByteView datagram) {
 }
 
 void IkeSa::receive_init_response(const Message& message, ByteView datagram) {
-  if (phase != IkePhase::kInit || !is_running(TaskKind::kIkeInit)) return void(++context().counters.wrong_message_id);
+  if (phase != IkePhase::kInit || !is_running(TaskKind::kIkeInit))
+    return void(++context().counters.wrong_message_id);
   opening->peer_message.assign(datagram.begin(), datagram.end());
   auto task = std::move(current_);
   finish(task->response(*this, message), std::move(task));
@@ -242,7 +244,8 @@ void IkeSa::send(const std::vector<Bytes>& datagrams, const Endpoint& local, con
 void IkeSa::respond(const Message& request, std::vector<Payload> payloads) {
   Message message{header(request.header.exchange, true, request.header.message_id), std::move(payloads)};
   auto datagrams = seal(message, fragment_bytes(), *sealer_);
-  if (!datagrams) return log(LogLevel::kError, Subsystem::kCrypto, "response not sent: {}", datagrams.error());
+  if (!datagrams)
+    return log(LogLevel::kError, Subsystem::kCrypto, "response not sent: {}", datagrams.error());
   window.responded(std::move(*datagrams));
   send(window.last_response(), reply_local_, reply_remote_);
 }
@@ -268,7 +271,8 @@ void IkeSa::send_request(std::unique_ptr<Task> task, Request request) {
     datagrams = std::move(*sealed);
   }
   current_ = std::move(task);
-  window.sent(std::move(datagrams), context());
+  window.sent(std::move(datagrams), context(),
+              phase == IkePhase::kInit ? kLongestInitWait : milliseconds::max());
   response_fragments_.clear();
   send(window.pending()->datagrams, facts.local, facts.remote);
 }
@@ -288,7 +292,8 @@ void IkeSa::enqueue_first(std::unique_ptr<Task> task) {
 }
 
 bool IkeSa::has(TaskKind kind) const {
-  return is_running(kind) || std::ranges::any_of(queue_, [&](const auto& task) { return task->kind() == kind; });
+  return is_running(kind) ||
+         std::ranges::any_of(queue_, [&](const auto& task) { return task->kind() == kind; });
 }
 
 void IkeSa::pump() {
@@ -313,7 +318,8 @@ Time IkeSa::liveness_at() const {
 }
 
 Time IkeSa::deadline() const {
-  Time at = std::min({window.deadline(), linger_until_, facts.expires_at, liveness_at()});
+  if (phase == IkePhase::kClosed) return linger_until_;
+  Time at = std::min({window.deadline(), facts.expires_at, liveness_at()});
   if (phase == IkePhase::kEstablished) at = std::min(at, facts.rekey_at);
   for (const auto& child : children)
     at = std::min({at, child->rekey_at, child->expires_at, child->drained_at, child->poll_at});
@@ -331,7 +337,7 @@ void IkeSa::tick() {
     case Window::Due::kSend:
       ++context().counters.retransmitted;
       log(LogLevel::kDebug, Subsystem::kNetwork, "request {} sent again to {}", window.pending()->message_id,
-          endpoint_text(facts.remote));
+          to_text(facts.remote));
       send(window.pending()->datagrams, facts.local, facts.remote);
       break;
     case Window::Due::kLost:
@@ -352,8 +358,8 @@ void IkeSa::tick_rekeying() {
   if (now.now < facts.expires_at) return;
   facts.expires_at = kNever;
   if (phase < IkePhase::kEstablished) return fail("the peer did not finish in time");
-  log(LogLevel::kInfo, Subsystem::kIke, "{}", phase == IkePhase::kRekeyed ? "rekeyed IKE SA deleted, the peer did not"
-                                                                         : "lifetime is over");
+  log(LogLevel::kInfo, Subsystem::kIke, "{}",
+      phase == IkePhase::kRekeyed ? "rekeyed IKE SA deleted, the peer did not" : "lifetime is over");
   if (!has(TaskKind::kIkeDelete)) enqueue(make_task(TaskKind::kIkeDelete));
 }
 
@@ -375,12 +381,13 @@ void IkeSa::ask_for_use() {
 // No response to any of the retransmissions.
 void IkeSa::lost() {
   if (phase < IkePhase::kEstablished)
-    return fail(fmt::format("no answer from {}", endpoint_text(facts.remote)));
+    return fail(fmt::format("no answer from {}", to_text(facts.remote)));
   if (phase == IkePhase::kEstablished) {
     ++context().counters.dpd_lost;
-    log(LogLevel::kWarning, Subsystem::kIke, "the peer {} does not answer any more", endpoint_text(facts.remote));
+    log(LogLevel::kWarning, Subsystem::kIke, "the peer {} does not answer any more",
+        to_text(facts.remote));
   }
-  close(Down::kPeerLost);
+  close(current_ ? current_->lost() : Down::kPeerLost);
 }
 
 // --- The end ---

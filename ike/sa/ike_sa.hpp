@@ -1,11 +1,12 @@
-// One IKE SA: its keys, its window of messages, the queue of our exchanges, and its child SAs (RFC 7296 section 2).
+// One IKE SA: its keys, its window of messages, the queue of our exchanges, and its child SAs (RFC 7296
+// section 2).
 //
 //   initiator  kInit ──► kAuth ──► kEstablished ──► kRekeyed ──► kDeleting ──► kClosed
 //   responder            kAuth ──►
 //
-// The IKE SA knows how messages travel; what they mean is known by the tasks (folder tasks/), and what is wanted of the
-// peer by the connection (connection.hpp). A closed IKE SA lingers to answer the request that closed it once more.
-// Owner: the engine.
+// The IKE SA knows how messages travel; what they mean is known by the tasks (folder tasks/), and what is
+// wanted of the peer by the connection (connection.hpp). A closed IKE SA lingers to answer the request that
+// closed it once more. Owner: the engine.
 #pragma once
 
 #include <deque>
@@ -23,11 +24,8 @@ class Engine;
 
 enum class IkePhase : uint8_t { kInit, kAuth, kEstablished, kRekeyed, kDeleting, kClosed };
 
-// Why an SA went; decides what becomes of it (connection.hpp).
-enum class Down : uint8_t { kFailed, kPeerDeleted, kPeerLost, kExpired, kOperator, kReplaced };
-
 struct IkeFacts {
-  uint64_t id = 0;  // in reports and of the saved state
+  uint64_t id = 0;         // in reports and of the saved state
   std::string connection;  // empty: not chosen yet (responder before IKE_AUTH)
   bool initiator = false;  // we created it: the flag I of our messages
   uint64_t initiator_spi = 0, responder_spi = 0;
@@ -38,10 +36,10 @@ struct IkeFacts {
   bool fragmentation = false;  // the peer takes fragments (RFC 7383)
   Identity local_id, remote_id;
   Time created = kNever, established = kNever, rekey_at = kNever, expires_at = kNever;
-  uint64_t predecessor = 0;            // our SPI of the IKE SA that this one replaced
-  std::vector<uint64_t> successors;    // our SPIs of those that were made to replace this one
-  Bytes lowest_nonce;                  // of the exchange that made it: decides collisions (section 2.8.2)
-  bool rekeyed_by_us = false;          // kRekeyed: we delete it
+  uint64_t predecessor = 0;          // our SPI of the IKE SA that this one replaced
+  std::vector<uint64_t> successors;  // our SPIs of those that were made to replace this one
+  Bytes lowest_nonce;                // of the exchange that made it: decides collisions (section 2.8.2)
+  bool rekeyed_by_us = false;        // kRekeyed: we delete it
 };
 
 // What IKE_SA_INIT and IKE_AUTH need of each other; wiped when the peer is authenticated.
@@ -118,13 +116,14 @@ class IkeSa {
   ChildPath path() const;
   void install(ChildSa& child, Direction direction);
   void activate(ChildSa& child);  // outbound of a responder's
-  // Its outbound SA goes at once, its inbound one when what is on its way has come, if it was replaced; then the
-  // connection is told, unless it was replaced.
+  // Its outbound SA goes at once, its inbound one when what is on its way has come, if it was replaced; then
+  // the connection is told, unless it was replaced.
   void drop_child(ChildSa& child, Down why);
   void move_to(const Endpoint& local, const Endpoint& remote);
   void child_use(const SaUse& use);
 
-  // Everything goes: children out of the dataplane, nothing is sent. `linger`: the last response is given again.
+  // Everything goes: children out of the dataplane, nothing is sent. `linger`: the last response is given
+  // again.
   void close(Down why, bool linger = false);
   // Before it is established: why the operator does not get what he wants.
   void fail(const std::string& why);

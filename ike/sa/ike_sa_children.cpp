@@ -79,8 +79,8 @@ void IkeSa::drop_child(ChildSa& child, Down why) {
   child.state = ChildState::kDeleting;
   child.drained_at = context().now + (replacement ? kDrain : seconds{0});
   if (replacement || child.redundant) return;
-  context().log(LogLevel::kInfo, Subsystem::kChild, facts.connection, child.config->name, "child SA {:08x} closed",
-                child.spi_in.value);
+  context().log(LogLevel::kInfo, Subsystem::kChild, facts.connection, child.config->name,
+                "child SA {:08x} closed", child.spi_in.value);
   if (Connection* connection = engine.connection(facts.connection))
     connection->child_down(*this, child.config->name, why);
 }
@@ -93,7 +93,8 @@ void IkeSa::move_to(const Endpoint& local, const Endpoint& remote) {
   engine.touch(*this);
   for (const auto& child : children) {
     if (child->drained_at != kNever) continue;
-    const SaRecord in = make_record(*child, path(), Direction::kIn), out = make_record(*child, path(), Direction::kOut);
+    const SaRecord in = make_record(*child, path(), Direction::kIn),
+                   out = make_record(*child, path(), Direction::kOut);
     context().emit(MoveSa{in.spi, Direction::kIn, in.source, in.destination, in.encap_source_port,
                           in.encap_destination_port, old_local});
     if (child->outbound == ChildSa::Outbound::kInstalled)
@@ -124,7 +125,8 @@ void IkeSa::tick_child(ChildSa& child) {
   }
   if (now >= child.expires_at) {
     child.expires_at = kNever;
-    context().log(LogLevel::kInfo, Subsystem::kChild, facts.connection, child.config->name, "lifetime is over");
+    context().log(LogLevel::kInfo, Subsystem::kChild, facts.connection, child.config->name,
+                  "lifetime is over");
     enqueue(std::make_unique<ChildDelete>(child.spi_in, Down::kExpired));
   }
 }

@@ -36,13 +36,14 @@ void visit(Archive& archive, IkeFacts& facts) {
   visit(archive, facts.local);
   visit(archive, facts.remote);
   for (bool* flag : {&facts.nat.supported, &facts.nat.local, &facts.nat.remote, &facts.plan.float_port,
-                     &facts.plan.encapsulate, &facts.plan.keepalive, &facts.plan.follow_peer, &facts.fragmentation,
-                     &facts.rekeyed_by_us})
+                     &facts.plan.encapsulate, &facts.plan.keepalive, &facts.plan.follow_peer,
+                     &facts.fragmentation, &facts.rekeyed_by_us})
     archive(*flag);
   visit(archive, facts.suite);
   visit(archive, facts.local_id);
   visit(archive, facts.remote_id);
-  for (Time* time : {&facts.created, &facts.established, &facts.rekey_at, &facts.expires_at}) visit(archive, *time);
+  for (Time* time : {&facts.created, &facts.established, &facts.rekey_at, &facts.expires_at})
+    visit(archive, *time);
   archive(facts.predecessor);
   visit(archive, facts.successors);
   visit(archive, facts.lowest_nonce);
@@ -152,8 +153,10 @@ Result<std::unique_ptr<IkeSa>> load_state(Engine& engine, ByteView bytes) {
   visit(reader, keys);
   ike::visit(reader, sa->last_heard);
   visit(reader, sa->window);
-  if (!reader.ok() || sa->phase < IkePhase::kEstablished || sa->phase == IkePhase::kClosed) return fail("it is damaged");
-  if (const Connection* connection = engine.connection(sa->facts.connection)) sa->config = connection->config();
+  if (!reader.ok() || sa->phase < IkePhase::kEstablished || sa->phase == IkePhase::kClosed)
+    return fail("it is damaged");
+  if (const Connection* connection = engine.connection(sa->facts.connection))
+    sa->config = connection->config();
   if (!sa->config) return fail("peer {} is not configured any more", sa->facts.connection);
   if (auto set = sa->set_keys(std::move(keys), counter); !set) return std::unexpected(set.error());
   if (auto loaded = load_children(reader, *sa); !loaded) return std::unexpected(loaded.error());

@@ -1,8 +1,9 @@
-// An exchange that we begin, as a class of its own (folder tasks/): it makes the request and takes the response. An IKE
-// SA has a queue of them and runs one at a time (window 1, RFC 7296 section 2.3). What answers a peer's request stands
-// beside each task as a function answer_...().
+// An exchange that we begin, as a class of its own (folder tasks/): it makes the request and takes the
+// response. An IKE SA has a queue of them and runs one at a time (window 1, RFC 7296 section 2.3). What
+// answers a peer's request stands beside each task as a function answer_...().
 //
-// A task that is under way when this process dies goes on in the next: archive() keeps what the response needs.
+// A task that is under way when this process dies goes on in the next: archive() keeps what the response
+// needs.
 #pragma once
 
 #include <memory>
@@ -12,6 +13,9 @@
 namespace espalier::ike {
 
 class IkeSa;
+
+// Why an SA went; decides what becomes of it (connection.hpp).
+enum class Down : uint8_t { kFailed, kPeerDeleted, kPeerLost, kExpired, kOperator, kReplaced };
 
 enum class TaskKind : uint8_t {
   kIkeInit,
@@ -41,6 +45,9 @@ class Task {
   // Nothing: there is nothing to do any more.
   virtual std::optional<Request> request(IkeSa& sa) = 0;
   virtual Verdict response(IkeSa& sa, const Message& message) = 0;
+
+  // What it means that no response came.
+  virtual Down lost() const { return Down::kPeerLost; }
 
   virtual void archive(Writer& writer) = 0;
   virtual void archive(Reader& reader) = 0;

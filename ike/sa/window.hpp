@@ -1,5 +1,6 @@
-// Message ids of one IKE SA (RFC 7296 sections 2.1 to 2.3): one request of ours under way, sent again with growing
-// waits until its response comes or the peer is taken for lost; one response kept for the peer's last request.
+// Message ids of one IKE SA (RFC 7296 sections 2.1 to 2.3): one request of ours under way, sent again with
+// growing waits until its response comes or the peer is taken for lost; one response kept for the peer's last
+// request.
 #pragma once
 
 #include "ike/sa/archive.hpp"
@@ -20,7 +21,9 @@ class Window {
   uint32_t next_request() const { return next_request_; }
   const std::optional<Pending>& pending() const { return pending_; }
   bool awaits(uint32_t message_id) const { return pending_ && pending_->message_id == message_id; }
-  void sent(std::vector<Bytes> datagrams, Context& context) {
+  // `longest`: no wait is longer. Who is not connected yet tries more often.
+  void sent(std::vector<Bytes> datagrams, Context& context, milliseconds longest = milliseconds::max()) {
+    longest_ = longest;
     pending_ = {next_request_++, std::move(datagrams), 1, context.now + wait(1, context)};
   }
   void answered() { pending_.reset(); }
@@ -45,7 +48,9 @@ class Window {
 
   // --- The peer's requests ---
   uint32_t next_expected() const { return next_expected_; }
-  bool is_repeated(uint32_t message_id) const { return message_id + 1 == next_expected_ && !last_response_.empty(); }
+  bool is_repeated(uint32_t message_id) const {
+    return message_id + 1 == next_expected_ && !last_response_.empty();
+  }
   void accept_request() {
     ++next_expected_;
     last_response_.clear();
@@ -69,10 +74,12 @@ class Window {
   }
 
  private:
-  static milliseconds wait(uint32_t sent, const Context& context) {
-    return context.options.retransmissions[std::min<size_t>(sent, context.options.retransmissions.size()) - 1];
+  milliseconds wait(uint32_t sent, const Context& context) const {
+    const auto& waits = context.options.retransmissions;
+    return std::min(longest_, waits[std::min<size_t>(sent, waits.size()) - 1]);
   }
   uint32_t next_request_ = 0, next_expected_ = 0;
+  milliseconds longest_ = milliseconds::max();  // not saved: an established IKE SA has none
   std::optional<Pending> pending_;
   std::vector<Bytes> last_response_;
 };

@@ -32,15 +32,17 @@ Message RawPeer::init_request() const {
   Message message{header(ExchangeType::kIkeSaInit, 0), {}};
   message.header.responder_spi = 0;
   const ByteView value = key_exchange->public_value();
-  message.payloads = {offer(std::span(&kRawSuite, 1)), KeyExchangeData{kRawSuite.group, {value.begin(), value.end()}},
-                      Nonce{nonce}, hash_announcement()};
+  message.payloads = {offer(std::span(&kRawSuite, 1)),
+                      KeyExchangeData{kRawSuite.group, {value.begin(), value.end()}}, Nonce{nonce},
+                      hash_announcement()};
   return message;
 }
 
 Bytes RawPeer::init_bytes(const Bytes& cookie) {
   Message message = init_request();
   if (!cookie.empty())
-    message.payloads.insert(message.payloads.begin(), Notify{.type = NotifyType::kCookie, .data = cookie});
+    message.payloads.insert(message.payloads.begin(),
+                            Notify{NotifyType::kCookie, ProtocolId::kNone, {}, cookie});
   first_message_ = encode_clear(message);
   return first_message_;
 }
@@ -57,15 +59,15 @@ void RawPeer::take_init_response(ByteView datagram) {
   responder_spi = message.header.responder_spi;
   peer_nonce = their_nonce->data;
   const crypto::Secret shared = key_exchange->derive(theirs->data).value();
-  keys_ = derive_ike_keys(kRawSuite, shared.view(), {nonce, peer_nonce, initiator_spi, responder_spi}).value();
+  keys_ =
+      derive_ike_keys(kRawSuite, shared.view(), {nonce, peer_nonce, initiator_spi, responder_spi}).value();
   sealer_.emplace(Sealer{make_ike_cipher(kRawSuite, keys_, true).value()});
   opener_.emplace(make_ike_cipher(kRawSuite, keys_, false).value());
 }
 
 std::vector<Payload> RawPeer::auth_payloads() {
   const AuthSide us{kRawSuite.prf, keys_.pi.view(), first_message_, peer_nonce, identity};
-  return {IdPayload{true, identity},
-          make_shared_key_auth(us, key_.view()).value(),
+  return {IdPayload{true, identity}, make_shared_key_auth(us, key_.view()).value(),
           offer(std::span(&kRawEsp, 1), Spi{0x1000}, false),
           TrafficSelectors{true, selectors_of("10.1.0.0/24")},
           TrafficSelectors{false, selectors_of("10.0.0.0/24")}};
@@ -88,8 +90,10 @@ Bytes RawPeer::request_of(ExchangeType exchange, uint8_t first, ByteView chain, 
   plain.push_back(0);  // pad length
   const size_t sk_bytes = 4 + sealer_->cipher.iv_bytes() + plain.size() + sealer_->cipher.icv_bytes();
   Bytes message;
-  write_header(header(exchange, message_id), static_cast<uint8_t>(PayloadType::kEncrypted), kHeaderBytes + sk_bytes, message);
-  message.insert(message.end(), {first, 0, static_cast<uint8_t>(sk_bytes >> 8), static_cast<uint8_t>(sk_bytes)});
+  write_header(header(exchange, message_id), static_cast<uint8_t>(PayloadType::kEncrypted),
+               kHeaderBytes + sk_bytes, message);
+  message.insert(message.end(),
+                 {first, 0, static_cast<uint8_t>(sk_bytes >> 8), static_cast<uint8_t>(sk_bytes)});
   const Bytes associated = message;
   sealer_->cipher.seal(associated, plain, sealer_->next_counter++, message).value();
   return message;

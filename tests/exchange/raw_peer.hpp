@@ -1,5 +1,5 @@
-// A peer whose every message the test makes: it knows the keys like a true one, and may lie, repeat itself and break the
-// rules. Only the codec and the keys are the product's; it has no states, timers or checks.
+// A peer whose every message the test makes: it knows the keys like a true one, and may lie, repeat itself
+// and break the rules. Only the codec and the keys are the product's; it has no states, timers or checks.
 #pragma once
 
 #include "crypto/key_exchange.hpp"

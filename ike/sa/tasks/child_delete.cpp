@@ -9,7 +9,8 @@ std::optional<Request> ChildDelete::request(IkeSa& sa) {
   if (child) child->state = ChildState::kDeleting;
   const be32 wire = be32::from_host(spi_in_.value);
   const auto* bytes = reinterpret_cast<const uint8_t*>(&wire);
-  return Request{ExchangeType::kInformational, {Delete{ProtocolId::kEsp, {Bytes(bytes, bytes + sizeof wire)}}}};
+  return Request{ExchangeType::kInformational,
+                 {Delete{ProtocolId::kEsp, {Bytes(bytes, bytes + sizeof wire)}}}};
 }
 
 Task::Verdict ChildDelete::response(IkeSa& sa, const Message&) {

@@ -11,6 +11,8 @@ class ChildDelete final : public Task {
   TaskKind kind() const override { return TaskKind::kChildDelete; }
   std::optional<Request> request(IkeSa& sa) override;
   Verdict response(IkeSa& sa, const Message& message) override;
+  Down why() const { return why_; }
+  Spi spi_in() const { return spi_in_; }
   void archive(Writer& writer) override { visit_task(writer); }
   void archive(Reader& reader) override { visit_task(reader); }
 

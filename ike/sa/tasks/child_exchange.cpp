@@ -25,7 +25,8 @@ Agreed<crypto::Secret> agree_on_key(uint16_t group, const KeyExchangeData* their
   const auto key = crypto::KeyExchange::generate(group);
   if (!key) return std::unexpected(Refusal{NotifyType::kNoProposalChosen, {}, key.error()});
   auto shared = key->derive(theirs->data);
-  if (!shared) return std::unexpected(Refusal{NotifyType::kInvalidSyntax, {}, "key of the peer: " + shared.error()});
+  if (!shared)
+    return std::unexpected(Refusal{NotifyType::kInvalidSyntax, {}, "key of the peer: " + shared.error()});
   ours = {group, {key->public_value().begin(), key->public_value().end()}};
   return std::move(*shared);
 }
@@ -34,7 +35,8 @@ struct Answered {
   std::unique_ptr<ChildSa> child;
   std::vector<Payload> payloads;
 };
-Agreed<Answered> make_answer(IkeSa& sa, const Message& request, const std::shared_ptr<const ChildConfig>& config) {
+Agreed<Answered> make_answer(IkeSa& sa, const Message& request,
+                             const std::shared_ptr<const ChildConfig>& config) {
   auto terms = choose_child(sa, *config, request, true);
   if (!terms) return std::unexpected(std::move(terms.error()));
   KeyExchangeData our_key;
@@ -45,8 +47,9 @@ Agreed<Answered> make_answer(IkeSa& sa, const Message& request, const std::share
   const ByteView peer_nonce = request.find<Nonce>()->data;
   Result<std::unique_ptr<ChildSa>> child = std::unexpected(Error{});
   if (nonce)
-    child = make_child(sa, config, *terms, spi,
-                       {.shared = shared->view(), .our_nonce = *nonce, .peer_nonce = peer_nonce, .created_by_us = false});
+    child = make_child(
+        sa, config, *terms, spi,
+        {.shared = shared->view(), .our_nonce = *nonce, .peer_nonce = peer_nonce, .created_by_us = false});
   if (!nonce || !child)
     return std::unexpected(
         Refusal{NotifyType::kTemporaryFailure, {}, nonce ? child.error().text : nonce.error().text});
@@ -96,35 +99,42 @@ std::optional<Request> ChildExchange::make_request(IkeSa& sa) {
   Request request{ExchangeType::kCreateChildSa, offer_payloads(*config, offer_)};
   request.payloads.insert(request.payloads.begin() + 1, Nonce{nonce_});
   if (key_)
-    request.payloads.insert(request.payloads.begin() + 2,
-                            KeyExchangeData{group_, {key_->public_value().begin(), key_->public_value().end()}});
+    request.payloads.insert(
+        request.payloads.begin() + 2,
+        KeyExchangeData{group_, {key_->public_value().begin(), key_->public_value().end()}});
   return request;
 }
 
 bool ChildExchange::try_group(const ChildConfig& config, uint16_t group) {
-  const bool ours = std::ranges::any_of(config.suites, [&](const EspSuite& suite) { return suite.group == group; });
+  const bool ours =
+      std::ranges::any_of(config.suites, [&](const EspSuite& suite) { return suite.group == group; });
   if (!ours || group == group_ || ++tries_ >= kMaxGroupTries) return false;
   group_ = group;
   return true;
 }
 
-Agreed<std::unique_ptr<ChildSa>> ChildExchange::make(IkeSa& sa, const std::shared_ptr<const ChildConfig>& config,
+Agreed<std::unique_ptr<ChildSa>> ChildExchange::make(IkeSa& sa,
+                                                     const std::shared_ptr<const ChildConfig>& config,
                                                      const Message& message) {
   auto terms = accept_child(*config, offer_, message);
   if (!terms) return std::unexpected(std::move(terms.error()));
   const auto* nonce = message.find<Nonce>();
   const auto* theirs = message.find<KeyExchangeData>();
-  const bool key_fits = terms->suite.group == 0 || (key_ && theirs && theirs->group == group_ && terms->suite.group == group_);
+  const bool key_fits =
+      terms->suite.group == 0 || (key_ && theirs && theirs->group == group_ && terms->suite.group == group_);
   if (!is_nonce_fine(nonce) || !key_fits)
-    return std::unexpected(Refusal{NotifyType::kInvalidSyntax, {}, "the peer's response lacks nonce or key exchange"});
+    return std::unexpected(
+        Refusal{NotifyType::kInvalidSyntax, {}, "the peer's response lacks nonce or key exchange"});
   crypto::Secret shared;
   if (terms->suite.group != 0) {
     auto derived = key_->derive(theirs->data);
-    if (!derived) return std::unexpected(Refusal{NotifyType::kInvalidSyntax, {}, "key of the peer: " + derived.error()});
+    if (!derived)
+      return std::unexpected(Refusal{NotifyType::kInvalidSyntax, {}, "key of the peer: " + derived.error()});
     shared = std::move(*derived);
   }
-  auto child = make_child(sa, config, *terms, offer_.spi,
-                          {.shared = shared.view(), .our_nonce = nonce_, .peer_nonce = nonce->data, .created_by_us = true});
+  auto child = make_child(
+      sa, config, *terms, offer_.spi,
+      {.shared = shared.view(), .our_nonce = nonce_, .peer_nonce = nonce->data, .created_by_us = true});
   if (!child) return std::unexpected(Refusal{NotifyType::kTemporaryFailure, {}, child.error().text});
   return std::move(*child);
 }
@@ -159,7 +169,8 @@ ChildSa* answer_child(IkeSa& sa, const Message& request, const std::shared_ptr<c
                       ChildSa* replaced) {
   auto answered = make_answer(sa, request, config);
   if (!answered) {
-    if (answered.error().notify != NotifyType::kInvalidKePayload) report_refusal(sa, config->name, answered.error());
+    if (answered.error().notify != NotifyType::kInvalidKePayload)
+      report_refusal(sa, config->name, answered.error());
     sa.respond(request, {answered.error().to_notify()});
     return nullptr;
   }

@@ -1,6 +1,6 @@
-// What creating and rekeying a child SA have in common: CREATE_CHILD_SA with an offer, a nonce, and a key exchange for
-// PFS (RFC 7296 sections 1.3.1 and 1.3.3). The peer may have begun the same at the same time: its child is then the
-// `rival`, and the lowest of the four nonces decides (section 2.8.1).
+// What creating and rekeying a child SA have in common: CREATE_CHILD_SA with an offer, a nonce, and a key
+// exchange for PFS (RFC 7296 sections 1.3.1 and 1.3.3). The peer may have begun the same at the same time:
+// its child is then the `rival`, and the lowest of the four nonces decides (section 2.8.1).
 #pragma once
 
 #include "crypto/key_exchange.hpp"
@@ -48,8 +48,8 @@ class ChildExchange : public Task {
   Spi rival_;
 };
 
-// The answer to such a request of the peer: the new child, already installed as far as it may be; null after a refusal
-// was sent. `replaced`: null for a new child.
+// The answer to such a request of the peer: the new child, already installed as far as it may be; null after
+// a refusal was sent. `replaced`: null for a new child.
 ChildSa* answer_child(IkeSa& sa, const Message& request, const std::shared_ptr<const ChildConfig>& config,
                       ChildSa* replaced);
 

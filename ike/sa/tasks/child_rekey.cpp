@@ -1,9 +1,10 @@
-// Who rekeys installs the new child in both directions when the response is there, and deletes the old one. Who answers
-// installs the inbound half at once; see child_sa.hpp.
+// Who rekeys installs the new child in both directions when the response is there, and deletes the old one.
+// Who answers installs the inbound half at once; see child_sa.hpp.
 //
-// Both at once (section 2.8.1): both children are made. The one whose four nonces hold the lowest is redundant, and who
-// asked for it deletes it; the other side deletes the old child. Until our response is there the peer's child is the
-// rival; afterwards its request meets a child that we are about to delete: TEMPORARY_FAILURE (section 2.25.1).
+// Both at once (section 2.8.1): both children are made. The one whose four nonces hold the lowest is
+// redundant, and who asked for it deletes it; the other side deletes the old child. Until our response is
+// there the peer's child is the rival; afterwards its request meets a child that we are about to delete:
+// TEMPORARY_FAILURE (section 2.25.1).
 #include "ike/sa/tasks/child_rekey.hpp"
 
 #include "ike/sa/engine.hpp"
@@ -55,8 +56,9 @@ std::optional<Request> ChildRekey::request(IkeSa& sa) {
   auto request = make_request(sa);
   if (!request) return {};
   old->state = ChildState::kRekeying;
-  request->payloads.insert(request->payloads.begin(),
-                           Notify{.type = NotifyType::kRekeySa, .protocol = ProtocolId::kEsp, .spi = spi_bytes(old_)});
+  request->payloads.insert(
+      request->payloads.begin(),
+      Notify{.type = NotifyType::kRekeySa, .protocol = ProtocolId::kEsp, .spi = spi_bytes(old_)});
   return request;
 }
 
@@ -100,7 +102,9 @@ void answer_child_rekey(IkeSa& sa, const Message& request) {
   const Notify& notify = *request.notify(NotifyType::kRekeySa);
   ChildSa* old = sa.find_out(spi_of(notify));
   if (!old || notify.protocol != ProtocolId::kEsp || old->drained_at != kNever)
-    return sa.respond(request, {Notify{.type = NotifyType::kChildSaNotFound, .protocol = notify.protocol, .spi = notify.spi}});
+    return sa.respond(
+        request,
+        {Notify{.type = NotifyType::kChildSaNotFound, .protocol = notify.protocol, .spi = notify.spi}});
   if (!old->is_live() || old->redundant)
     return sa.respond(request, {Notify{.type = NotifyType::kTemporaryFailure}});
   const Spi old_spi = old->spi_in;

@@ -1,5 +1,5 @@
-// Rekeying a child SA (RFC 7296 section 1.3.3): the new one is made, then the old one deleted. Collisions of section
-// 2.8.1 and 2.25.1: see child_rekey.cpp.
+// Rekeying a child SA (RFC 7296 section 1.3.3): the new one is made, then the old one deleted. Collisions of
+// section 2.8.1 and 2.25.1: see child_rekey.cpp.
 #pragma once
 
 #include "ike/sa/tasks/child_exchange.hpp"

@@ -61,8 +61,8 @@ std::optional<Request> IkeAuth::request(IkeSa& sa) {
   Connection* connection = sa.engine.connection(sa.facts.connection);
   sa.facts.local_id = local_identity(config, sa.facts.local.address);
   const auto expected = expected_identity(config, sa.facts.remote.address);
-  auto proof = make_authentication(config, sa.engine.configuration().keys, our_side(sa, sa.facts.local_id), expected,
-                                   {.init = sa.opening->peer_init});
+  auto proof = make_authentication(config, sa.engine.configuration().keys, our_side(sa, sa.facts.local_id),
+                                   expected, {.init = sa.opening->peer_init});
   if (!proof) return sa.fail(proof.error().text), std::nullopt;
   Request request{ExchangeType::kIkeAuth, {our_id(sa)}};
   Payload auth = std::move(proof->back());
@@ -85,9 +85,10 @@ Task::Verdict IkeAuth::response(IkeSa& sa, const Message& message) {
   const auto* id = message.identity(false);
   const Notify* error = message.error();
   if (!id || !message.find<Authentication>()) {
-    const std::string hint = error && error->type == NotifyType::kAuthenticationFailed
-                                 ? "; pre-shared key, certificate or identities do not fit, the peer's log says which"
-                                 : "";
+    const std::string hint =
+        error && error->type == NotifyType::kAuthenticationFailed
+            ? "; pre-shared key, certificate or identities do not fit, the peer's log says which"
+            : "";
     sa.fail(error ? fmt::format("the peer answered {} to IKE_AUTH as {}{}", name_of(error->type),
                                 to_text(sa.facts.local_id), hint)
                   : "the peer's IKE_AUTH lacks ID or AUTH");
@@ -118,8 +119,9 @@ void IkeAuth::finish_child(IkeSa& sa, const Message& message, ByteView our_nonce
     if (!message.error()) sa.enqueue(std::make_unique<ChildDelete>(offer_.spi, Down::kFailed));
     return report_refusal(sa, child_, terms.error());
   }
-  auto child = make_child(sa, config, *terms, offer_.spi,
-                          {.shared = {}, .our_nonce = our_nonce, .peer_nonce = peer_nonce, .created_by_us = true});
+  auto child =
+      make_child(sa, config, *terms, offer_.spi,
+                 {.shared = {}, .our_nonce = our_nonce, .peer_nonce = peer_nonce, .created_by_us = true});
   if (!child) return report_refusal(sa, child_, {NotifyType::kTemporaryFailure, {}, child.error().text});
   ChildSa& added = sa.add_child(std::move(*child));
   sa.install(added, Direction::kIn);
@@ -145,7 +147,8 @@ int fitness(const IkeSa& sa, const ConnectionConfig& config, const Message& requ
   return remote == 0 || local == 0 ? 0 : 4 * remote + local;
 }
 
-// By addresses, then by identities (architecture: any address that fits, the configuration's order among equals).
+// By addresses, then by identities (architecture: any address that fits, the configuration's order among
+// equals).
 Connection* refine(IkeSa& sa, const Message& request) {
   Connection* best = nullptr;
   int best_fitness = 0;
@@ -172,8 +175,8 @@ FirstChild first_child(IkeSa& sa, const Message& request) {
   if (!request.find<SecurityAssociation>()) return first;  // RFC 6023: an IKE SA without a child
   const bool has_selectors = request.selectors(true) && request.selectors(false);
   const auto config = has_selectors ? pick_child(sa, request) : nullptr;
-  Agreed<ChildTerms> terms = std::unexpected(Refusal{
-      NotifyType::kTsUnacceptable, {}, "selectors: no child of ours has what the peer wants"});
+  Agreed<ChildTerms> terms = std::unexpected(
+      Refusal{NotifyType::kTsUnacceptable, {}, "selectors: no child of ours has what the peer wants"});
   if (config) terms = choose_child(sa, *config, request, false);
   const Spi spi = sa.engine.new_child_spi();
   Result<std::unique_ptr<ChildSa>> child = std::unexpected(Error{});
@@ -184,7 +187,8 @@ FirstChild first_child(IkeSa& sa, const Message& request) {
                         .peer_nonce = sa.opening->peer_nonce,
                         .created_by_us = false});
   if (child) return {std::move(*child), reply_payloads(*terms, spi)};
-  const Refusal refusal = terms ? Refusal{NotifyType::kTemporaryFailure, {}, child.error().text} : terms.error();
+  const Refusal refusal =
+      terms ? Refusal{NotifyType::kTemporaryFailure, {}, child.error().text} : terms.error();
   report_refusal(sa, config ? config->name : "", refusal);
   first.payloads.emplace_back(refusal.to_notify());
   return first;
@@ -209,8 +213,9 @@ Result<Connection*> authenticate(IkeSa& sa, const Message& request) {
 void answer_ike_auth(IkeSa& sa, const Message& request) {
   auto connection = authenticate(sa, request);
   if (!connection) return refuse_peer(sa, request, connection.error().text);
-  auto proof = make_authentication(*sa.config, sa.engine.configuration().keys, our_side(sa, sa.facts.local_id),
-                                   sa.facts.remote_id, {.init = sa.opening->peer_init, .auth = &request});
+  auto proof =
+      make_authentication(*sa.config, sa.engine.configuration().keys, our_side(sa, sa.facts.local_id),
+                          sa.facts.remote_id, {.init = sa.opening->peer_init, .auth = &request});
   if (!proof) return refuse_peer(sa, request, proof.error().text);
   sa.engine.assign(sa, **connection);
   if (request.notify(NotifyType::kInitialContact)) (*connection)->initial_contact(sa);

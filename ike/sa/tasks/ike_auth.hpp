@@ -1,5 +1,5 @@
-// IKE_AUTH (RFC 7296 sections 1.2 and 2.15): both sides say who they are and prove it, and make the first child SA. The
-// IKE SA stays if only the child fails (section 2.21.2).
+// IKE_AUTH (RFC 7296 sections 1.2 and 2.15): both sides say who they are and prove it, and make the first
+// child SA. The IKE SA stays if only the child fails (section 2.21.2).
 #pragma once
 
 #include "ike/sa/child_negotiation.hpp"

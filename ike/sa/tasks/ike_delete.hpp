@@ -7,10 +7,12 @@ namespace espalier::ike {
 
 class IkeDelete final : public Task {
  public:
-  explicit IkeDelete(Down why = Down::kOperator, bool unauthentic = false) : why_(why), unauthentic_(unauthentic) {}
+  explicit IkeDelete(Down why = Down::kOperator, bool unauthentic = false)
+      : why_(why), unauthentic_(unauthentic) {}
   TaskKind kind() const override { return TaskKind::kIkeDelete; }
   std::optional<Request> request(IkeSa& sa) override;
   Verdict response(IkeSa& sa, const Message& message) override;
+  Down lost() const override { return why_; }
   void archive(Writer& writer) override { visit_task(writer); }
   void archive(Reader& reader) override { visit_task(reader); }
 

@@ -9,12 +9,13 @@
 namespace espalier::ike {
 namespace {
 
-constexpr uint16_t kMaxRepeated = 5;          // cookies and groups that a peer may ask for
+constexpr uint16_t kMaxRepeated = 5;  // cookies and groups that a peer may ask for
 constexpr milliseconds kWaitForAnother{2000};
 constexpr seconds kHalfOpenLives{30};
 
 // NAT detection, fragmentation, hashes: what both sides announce.
-Result<void> add_announcements(std::vector<Payload>& payloads, const IkeFacts& facts, const ConnectionConfig& config) {
+Result<void> add_announcements(std::vector<Payload>& payloads, const IkeFacts& facts,
+                               const ConnectionConfig& config) {
   for (Notify& notify : TRY(nat_notifies(facts.initiator_spi, facts.responder_spi, facts.local, facts.remote,
                                          config.force_encapsulation)))
     payloads.emplace_back(std::move(notify));
@@ -70,7 +71,8 @@ std::optional<Request> IkeInit::request(IkeSa& sa) {
   return request;
 }
 
-// Anybody could have sent this: told to the operator, and the response that may be true is waited for a little.
+// Anybody could have sent this: told to the operator, and the response that may be true is waited for a
+// little.
 Task::Verdict IkeInit::wait_for_another(IkeSa& sa, const std::string& why) {
   sa.log(LogLevel::kWarning, Subsystem::kIke, "{}", why);
   if (Connection* connection = sa.engine.connection(sa.facts.connection)) connection->note_failure(why);
@@ -87,14 +89,15 @@ Task::Verdict IkeInit::refused(IkeSa& sa, const Notify& error) {
       group_ = wanted;
       return Verdict::kAgain;
     }
-    return wait_for_another(sa, fmt::format("the peer wants group {}; we offered {}", wanted,
-                                            to_text(sa.config->suites)));
+    return wait_for_another(
+        sa, fmt::format("the peer wants group {}; we offered {}", wanted, to_text(sa.config->suites)));
   }
   return wait_for_another(sa, refusal_of(error, to_text(sa.config->suites)).why);
 }
 
 Task::Verdict IkeInit::response(IkeSa& sa, const Message& message) {
-  if (const Notify* cookie = message.notify(NotifyType::kCookie); cookie && message.header.responder_spi == 0) {
+  if (const Notify* cookie = message.notify(NotifyType::kCookie);
+      cookie && message.header.responder_spi == 0) {
     if (cookie->data.empty() || cookie->data.size() > 64 || ++repeated_ > kMaxRepeated) return Verdict::kWait;
     cookie_ = cookie->data;
     return Verdict::kAgain;
@@ -111,8 +114,8 @@ Task::Verdict IkeInit::agree(IkeSa& sa, const Message& message) {
     return wait_for_another(sa, "the peer's IKE_SA_INIT lacks SA, KE or nonce");
   const auto chosen = accept(sa.config->suites, *proposals);
   if (!chosen || chosen->suite.group != group_ || theirs->group != group_)
-    return wait_for_another(sa, "the peer chose what we did not offer: " +
-                                    first_difference(sa.config->suites, *proposals));
+    return wait_for_another(
+        sa, "the peer chose what we did not offer: " + first_difference(sa.config->suites, *proposals));
   const auto shared = key_->derive(theirs->data);
   if (!shared) return wait_for_another(sa, "key of the peer: " + shared.error());
   sa.facts.responder_spi = message.header.responder_spi;
@@ -145,12 +148,14 @@ void answer_statelessly(Engine& engine, const Message& request, const Endpoint& 
 }
 
 // Whether the request may cost us a key exchange.
-bool passes_gate(Engine& engine, const Message& request, const Endpoint& local, const Endpoint& remote, bool& proven) {
+bool passes_gate(Engine& engine, const Message& request, const Endpoint& local, const Endpoint& remote,
+                 bool& proven) {
   const Notify* cookie = request.notify(NotifyType::kCookie);
   const ByteView nonce = request.find<Nonce>()->data;
   CookieJar* jar = engine.cookies();
-  proven = cookie && jar &&
-           jar->accepts(cookie->data, nonce, request.header.initiator_spi, remote.address, engine.context.now);
+  proven =
+      cookie && jar &&
+      jar->accepts(cookie->data, nonce, request.header.initiator_spi, remote.address, engine.context.now);
   switch (engine.half_open().judge(remote.address, proven)) {
     case HalfOpenTable::Verdict::kProceed:
       return true;
@@ -173,8 +178,8 @@ struct Choice {
   ChosenIke suite;
 };
 // The connection is only known by its addresses yet; it gives its suites, and may be another after IKE_AUTH.
-std::optional<Choice> choose_connection(Engine& engine, const SecurityAssociation& theirs, const Endpoint& local,
-                                        const Endpoint& remote, std::string& why) {
+std::optional<Choice> choose_connection(Engine& engine, const SecurityAssociation& theirs,
+                                        const Endpoint& local, const Endpoint& remote, std::string& why) {
   why = "no connection is configured for these addresses";
   for (Connection* each : engine.candidates(local.address, remote.address)) {
     const auto& suites = each->config()->suites;
@@ -186,8 +191,8 @@ std::optional<Choice> choose_connection(Engine& engine, const SecurityAssociatio
   return {};
 }
 
-std::unique_ptr<IkeSa> make_responder(Engine& engine, const Message& request, ByteView datagram, const Choice& choice,
-                                      const Endpoint& local, const Endpoint& remote) {
+std::unique_ptr<IkeSa> make_responder(Engine& engine, const Message& request, ByteView datagram,
+                                      const Choice& choice, const Endpoint& local, const Endpoint& remote) {
   IkeFacts facts;
   facts.initiator = false;
   facts.initiator_spi = request.header.initiator_spi;
@@ -216,12 +221,15 @@ Result<std::vector<Payload>> open_sa(IkeSa& sa, const Message& request, const Ch
   if (!shared) return fail("key of the peer: {}", shared.error());
   sa.opening->our_nonce = TRY(make_nonce());
   if (auto noted = note_announcements(sa, request); !noted) return std::unexpected(noted.error());
+  if (sa.config->force_encapsulation && !sa.facts.plan.encapsulate)
+    return fail("the peer cannot encapsulate ESP in UDP, which is forced here");
   if (auto derived = derive(sa, shared->view()); !derived) return std::unexpected(derived.error());
   std::vector<Payload> payloads{
       SecurityAssociation{{choice.suite.reply}},
       KeyExchangeData{key->group(), {key->public_value().begin(), key->public_value().end()}},
       Nonce{sa.opening->our_nonce}};
-  if (auto added = add_announcements(payloads, sa.facts, *sa.config); !added) return std::unexpected(added.error());
+  if (auto added = add_announcements(payloads, sa.facts, *sa.config); !added)
+    return std::unexpected(added.error());
   if (sa.config->trust) payloads.emplace_back(certificate_request(*sa.config->trust));
   return payloads;
 }
@@ -240,17 +248,18 @@ void answer_ike_init(Engine& engine, const Message& request, ByteView datagram, 
   std::string why;
   const auto choice = choose_connection(engine, *proposals, local, remote, why);
   if (!choice) {
-    engine.context.log(LogLevel::kWarning, Subsystem::kIke, "", "", "IKE_SA_INIT of {} refused: {}",
-                       to_text(remote.address), why);
+    engine.context.log_stranger(LogLevel::kWarning, Subsystem::kIke, "IKE_SA_INIT of {} refused: {}",
+                                to_text(remote.address), why);
     return answer_statelessly(engine, request, local, remote, {.type = NotifyType::kNoProposalChosen});
   }
   if (theirs->group != choice->suite.suite.group)
-    return answer_statelessly(engine, request, local, remote, invalid_group(choice->suite.suite.group).to_notify());
+    return answer_statelessly(engine, request, local, remote,
+                              invalid_group(choice->suite.suite.group).to_notify());
   auto sa = make_responder(engine, request, datagram, *choice, local, remote);
   auto payloads = open_sa(*sa, request, *choice);
   if (!payloads)
-    return engine.context.log(LogLevel::kWarning, Subsystem::kIke, "", "", "IKE_SA_INIT of {} refused: {}",
-                              to_text(remote.address), payloads.error().text);
+    return engine.context.log_stranger(LogLevel::kWarning, Subsystem::kIke, "IKE_SA_INIT of {} refused: {}",
+                                       to_text(remote.address), payloads.error().text);
   sa->opening->ticket = engine.half_open().open(remote.address, proven);
   engine.add(std::move(sa)).respond_in_clear(request, std::move(*payloads));
 }

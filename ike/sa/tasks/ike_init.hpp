@@ -1,5 +1,5 @@
-// IKE_SA_INIT (RFC 7296 section 1.2): suites, keys, and whether there is a NAT. Nothing in it is authenticated, so no
-// error in it ends our try at once: the true response may still come.
+// IKE_SA_INIT (RFC 7296 section 1.2): suites, keys, and whether there is a NAT. Nothing in it is
+// authenticated, so no error in it ends our try at once: the true response may still come.
 #pragma once
 
 #include "crypto/key_exchange.hpp"

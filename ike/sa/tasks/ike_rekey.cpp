@@ -1,6 +1,6 @@
-// Both at once (section 2.8.2): each answers the other, so that there are two new IKE SAs. The one whose four nonces
-// hold the lowest is redundant and deleted by who asked for it; the other inherits, and who asked for that deletes the
-// old one. Until our own response is there, the peer's new IKE SA waits as the rival.
+// Both at once (section 2.8.2): each answers the other, so that there are two new IKE SAs. The one whose four
+// nonces hold the lowest is redundant and deleted by who asked for it; the other inherits, and who asked for
+// that deletes the old one. Until our own response is there, the peer's new IKE SA waits as the rival.
 #include "ike/sa/tasks/ike_rekey.hpp"
 
 #include "ike/sa/engine.hpp"
@@ -78,7 +78,8 @@ void inherit(IkeSa& old, IkeSa& successor) {
   }
   old.children.clear();
   for (auto& task : old.take_queue())
-    if (task->kind() != TaskKind::kIkeRekey && task->kind() != TaskKind::kLiveness) successor.enqueue(std::move(task));
+    if (task->kind() != TaskKind::kIkeRekey && task->kind() != TaskKind::kLiveness)
+      successor.enqueue(std::move(task));
   leave_to_peer(old);
   old.engine.touch(successor);
   announce_rekeyed(successor);
@@ -133,7 +134,8 @@ void IkeRekey::refused(IkeSa& sa, const Message& message) {
 Task::Verdict IkeRekey::response(IkeSa& sa, const Message& message) {
   if (const Notify* notify = message.notify(NotifyType::kInvalidKePayload)) {
     const uint16_t wanted = wanted_group(*notify);
-    const bool ours = std::ranges::any_of(sa.config->suites, [&](const IkeSuite& suite) { return suite.group == wanted; });
+    const bool ours =
+        std::ranges::any_of(sa.config->suites, [&](const IkeSuite& suite) { return suite.group == wanted; });
     if (ours && wanted != group_ && ++tries_ < kMaxRekeyTries) {
       group_ = wanted;
       return Verdict::kAgain;
@@ -143,8 +145,8 @@ Task::Verdict IkeRekey::response(IkeSa& sa, const Message& message) {
   const auto* nonce = message.find<Nonce>();
   const auto* theirs = message.find<KeyExchangeData>();
   const auto chosen = proposals && !message.error() ? accept(sa.config->suites, *proposals) : std::nullopt;
-  const bool complete = chosen && chosen->peer_spi != 0 && nonce && key_ && theirs && theirs->group == group_ &&
-                        chosen->suite.group == group_;
+  const bool complete = chosen && chosen->peer_spi != 0 && nonce && key_ && theirs &&
+                        theirs->group == group_ && chosen->suite.group == group_;
   const auto shared = complete ? key_->derive(theirs->data) : std::unexpected(std::string());
   key_.reset();
   if (!shared) {
@@ -173,6 +175,12 @@ void IkeRekey::created(IkeSa& sa, IkeSa& successor) {
   inherit(sa, successor);
   sa.facts.rekeyed_by_us = true;
   sa.enqueue(std::make_unique<IkeDelete>(Down::kReplaced));
+}
+
+void take_over(IkeSa& sa) {
+  IkeSa* old = sa.facts.predecessor == 0 ? nullptr : sa.engine.find(sa.facts.predecessor);
+  if (!old || !old->is_up() || !old->is_running(TaskKind::kIkeRekey)) return;
+  if (static_cast<IkeRekey*>(old->current())->rival(*old) == &sa) inherit(*old, sa);
 }
 
 void answer_ike_rekey(IkeSa& sa, const Message& request) {
@@ -205,8 +213,9 @@ void answer_ike_rekey(IkeSa& sa, const Message& request) {
   if (!successor) return sa.respond(request, {Notify{.type = NotifyType::kInvalidSyntax}});
   Proposal reply = chosen->reply;
   reply.spi = ike_spi_bytes(spi);
-  sa.respond(request, {SecurityAssociation{{reply}}, Nonce{*nonce},
-                       KeyExchangeData{key->group(), {key->public_value().begin(), key->public_value().end()}}});
+  sa.respond(request,
+             {SecurityAssociation{{reply}}, Nonce{*nonce},
+              KeyExchangeData{key->group(), {key->public_value().begin(), key->public_value().end()}}});
   if (sa.is_running(TaskKind::kIkeRekey)) return static_cast<IkeRekey*>(sa.current())->set_rival(spi);
   inherit(sa, **successor);
 }

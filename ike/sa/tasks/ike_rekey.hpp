@@ -1,5 +1,6 @@
-// Rekeying an IKE SA (RFC 7296 sections 1.3.2 and 2.18): a new one is made, inherits the child SAs and what is still to
-// be done, and the old one is deleted by who began. Collisions of sections 2.8.2 and 2.25.2: see ike_rekey.cpp.
+// Rekeying an IKE SA (RFC 7296 sections 1.3.2 and 2.18): a new one is made, inherits the child SAs and what
+// is still to be done, and the old one is deleted by who began. Collisions of sections 2.8.2 and 2.25.2: see
+// ike_rekey.cpp.
 #pragma once
 
 #include "crypto/key_exchange.hpp"

@@ -1,6 +1,8 @@
-// INFORMATIONAL in both roles (RFC 7296 sections 1.4 and 2.25): deletes of IKE SAs, liveness, and the peer's deletes.
+// INFORMATIONAL in both roles (RFC 7296 sections 1.4 and 2.25): deletes of IKE SAs, liveness, and the peer's
+// deletes.
 #include "ike/sa/engine.hpp"
 #include "ike/sa/tasks/answers.hpp"
+#include "ike/sa/tasks/child_delete.hpp"
 #include "ike/sa/tasks/ike_delete.hpp"
 #include "ike/sa/tasks/ike_rekey.hpp"
 #include "ike/sa/tasks/liveness.hpp"
@@ -14,8 +16,15 @@ Bytes wire_spi(Spi spi) {
   return {bytes, bytes + sizeof wire};
 }
 
-// The peer deletes its inbound halves; the answer names ours of the same pairs, but not of those that we are deleting
-// ourselves (section 1.4.1, 2.25.1).
+// Why we are deleting the same child ourselves; nothing: we are not.
+std::optional<Down> deleting(const IkeSa& sa, const ChildSa& child) {
+  if (!sa.is_running(TaskKind::kChildDelete)) return {};
+  const auto* task = static_cast<const ChildDelete*>(sa.current());
+  return task->spi_in() == child.spi_in ? std::optional(task->why()) : std::nullopt;
+}
+
+// The peer deletes its inbound halves; the answer names ours of the same pairs, but not of those that we are
+// deleting ourselves (section 1.4.1, 2.25.1).
 std::vector<Bytes> delete_children(IkeSa& sa, const Delete& payload) {
   std::vector<Bytes> ours;
   for (const Bytes& bytes : payload.spis) {
@@ -24,19 +33,21 @@ std::vector<Bytes> delete_children(IkeSa& sa, const Delete& payload) {
     std::memcpy(&wire, bytes.data(), sizeof wire);
     ChildSa* child = sa.find_out(Spi{wire.host()});
     if (!child || child->drained_at != kNever) continue;
-    if (child->state != ChildState::kDeleting) ours.push_back(wire_spi(child->spi_in));
-    sa.drop_child(*child, Down::kPeerDeleted);
+    const std::optional<Down> our_reason = deleting(sa, *child);
+    if (!our_reason) ours.push_back(wire_spi(child->spi_in));
+    sa.drop_child(*child, our_reason.value_or(Down::kPeerDeleted));
   }
   return ours;
 }
 
 // While our own rekeying waits for its response, the peer's new IKE SA may already be the one that remains.
 void close_deleted(IkeSa& sa) {
-  const bool replaced = sa.phase == IkePhase::kRekeyed;
+  Down why = sa.phase == IkePhase::kRekeyed ? Down::kReplaced : Down::kPeerDeleted;
+  if (sa.is_running(TaskKind::kIkeDelete)) why = sa.current()->lost();
   if (sa.is_running(TaskKind::kIkeRekey)) {
     if (IkeSa* other = static_cast<IkeRekey*>(sa.current())->rival(sa)) inherit(sa, *other);
   }
-  sa.close(replaced ? Down::kReplaced : Down::kPeerDeleted, true);
+  sa.close(why, true);
 }
 
 }  // namespace
@@ -64,13 +75,17 @@ Task::Verdict Liveness::response(IkeSa&, const Message&) {
 }
 
 void answer_informational(IkeSa& sa, const Message& request) {
-  bool closes = false;
+  bool closes = std::ranges::any_of(request.payloads, [](const Payload& payload) {
+    const auto* each = std::get_if<Delete>(&payload);
+    return each && each->protocol == ProtocolId::kIke;
+  });
+  if (!closes) take_over(sa);
   std::vector<Bytes> deleted;
   for (const Payload& payload : request.payloads) {
     const auto* each = std::get_if<Delete>(&payload);
     if (!each) continue;
-    if (each->protocol == ProtocolId::kIke) closes = true;
-    if (each->protocol == ProtocolId::kEsp) std::ranges::move(delete_children(sa, *each), std::back_inserter(deleted));
+    if (each->protocol == ProtocolId::kEsp)
+      std::ranges::move(delete_children(sa, *each), std::back_inserter(deleted));
   }
   const Notify* error = request.error();
   if (error) sa.log(LogLevel::kWarning, Subsystem::kIke, "the peer says {}", name_of(error->type));

@@ -29,7 +29,8 @@ inline void visit_key(Reader& reader, std::optional<crypto::KeyExchange>& key) {
   visit(reader, open);
   key.reset();
   if (group == 0 || !reader.ok()) return;
-  if (auto restored = crypto::KeyExchange::restore(group, secret.view(), open)) key.emplace(std::move(*restored));
+  if (auto restored = crypto::KeyExchange::restore(group, secret.view(), open))
+    key.emplace(std::move(*restored));
 }
 
 }  // namespace espalier::ike

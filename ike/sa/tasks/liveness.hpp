@@ -1,4 +1,5 @@
-// Whether the peer still lives (RFC 7296 section 2.4): an empty request. That no response comes is seen by the IKE SA.
+// Whether the peer still lives (RFC 7296 section 2.4): an empty request. That no response comes is seen by
+// the IKE SA.
 #pragma once
 
 #include "ike/sa/ike_sa.hpp"

@@ -134,6 +134,19 @@ TEST(HalfOpen, AnIpv6PeerIsItsNetwork) {
   EXPECT_EQ(table.judge(v6(0x20010db800000002, 3), true), Verdict::kProceed);
 }
 
+TEST(HalfOpen, WhatCameToNothingCountsForATime) {
+  HalfOpenTable table({.cookies = 2, .in_all = 100, .per_address = 100}, 1);
+  table.charge(kPeer, false, kStart + seconds(30));
+  table.charge(kOther, false, kStart + seconds(31));
+  table.expire(kStart + seconds(29));
+  EXPECT_EQ(table.judge(kPeer, false), Verdict::kAskForCookie);
+  table.expire(kStart + seconds(30));
+  EXPECT_EQ(table.size(), 1u);
+  EXPECT_EQ(table.judge(kPeer, false), Verdict::kProceed);
+  table.expire(kStart + seconds(31));
+  EXPECT_EQ(table.size(), 0u);
+}
+
 TEST(HalfOpen, TicketsMoveAndCountOnce) {
   HalfOpenTable table({}, 1);
   {

@@ -28,8 +28,8 @@ Message decoded(const Bytes& datagram) {
 Message message_with(uint64_t spi_i, uint64_t spi_r, const Endpoint& from, const Endpoint& to,
                      bool force = false) {
   Message message{{.initiator_spi = spi_i, .responder_spi = spi_r}, {}};
-  for (Notify& notify : nat_notifies(spi_i, spi_r, from, to, force).value())
-    message.payloads.emplace_back(std::move(notify));
+  std::vector<Notify> notifies = nat_notifies(spi_i, spi_r, from, to, force).value();
+  std::ranges::move(notifies, std::back_inserter(message.payloads));
   return message;
 }
 

@@ -1,5 +1,5 @@
-// Secret bytes of any number: keys, shared secrets, pre-shared keys. Move-only, on the heap, so that moving leaves
-// no copy behind; wiped when freed.
+// Secret bytes of any number: keys, shared secrets, pre-shared keys. Move-only, on the heap, so that moving
+// leaves no copy behind; wiped when freed.
 #pragma once
 
 #include <cstdint>

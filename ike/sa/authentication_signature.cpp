@@ -27,10 +27,6 @@ const char* key_text(KeyType key) {
   return "unknown";
 }
 
-bool is_ecdsa(KeyType key) {
-  return key == KeyType::kEcdsaP256 || key == KeyType::kEcdsaP384 || key == KeyType::kEcdsaP521;
-}
-
 bool has(std::span<const Hash> hashes, Hash wanted) {
   return std::ranges::find(hashes, wanted) != hashes.end();
 }
@@ -115,7 +111,7 @@ Result<void> verify_digital(ByteView octets, const crypto::PublicKey& key, const
   if (!has(kOurHashes, scheme->hash))
     return fail("the peer's digital signature is with a hash that we did not announce");
   // An ECDSA identifier names the hash, not the curve (RFC 7427 appendix A.3).
-  if (is_ecdsa(scheme->key) && is_ecdsa(key.type())) scheme->key = key.type();
+  if (crypto::is_ecdsa(scheme->key) && crypto::is_ecdsa(key.type())) scheme->key = key.type();
   if (scheme->key != key.type())
     return fail("the peer's digital signature is {}, but its key is {}", key_text(scheme->key),
                 key_text(key.type()));

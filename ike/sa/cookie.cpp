@@ -91,6 +91,14 @@ HalfOpenTable::Ticket HalfOpenTable::open(IpAddress remote, bool proven) {
   return Ticket(this, network, proven);
 }
 
+void HalfOpenTable::charge(IpAddress remote, bool proven, Time until) {
+  charged_.emplace_back(until, open(remote, proven));
+}
+
+void HalfOpenTable::expire(Time now) {
+  while (!charged_.empty() && charged_.front().first <= now) charged_.pop_front();
+}
+
 void HalfOpenTable::close(IpAddress network, bool proven) {
   const auto found = by_network_.find(network);
   Count& count = found->second;

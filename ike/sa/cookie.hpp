@@ -3,7 +3,7 @@
 // the core's thread.
 #pragma once
 
-#include <memory>
+#include <deque>
 #include <unordered_map>
 
 #include "control/shared/error.hpp"
@@ -87,6 +87,12 @@ class HalfOpenTable {
   // can use up only what unproven ones get, so that they never lock the true peer out.
   Verdict judge(IpAddress remote, bool proven) const;
   [[nodiscard]] Ticket open(IpAddress remote, bool proven);
+  // A request that cost a key exchange and came to nothing (its key was invalid) counts like a half-open IKE
+  // SA until `until`, which may not be earlier than that of the call before. Else such requests would never
+  // need a cookie.
+  void charge(IpAddress remote, bool proven, Time until);
+  // Ends what charge() counts until `now`. To be called before judge().
+  void expire(Time now);
   uint32_t size() const { return size_; }
 
  private:
@@ -102,6 +108,7 @@ class HalfOpenTable {
   HalfOpenLimits limits_;
   uint32_t size_ = 0;
   std::unordered_map<IpAddress, Count, Hash> by_network_;
+  std::deque<std::pair<Time, Ticket>> charged_;  // goes before what its tickets count in
 };
 
 }  // namespace espalier::ike

@@ -161,6 +161,12 @@ void Connection::note_failure(const std::string& why) {
   last_failure_at_ = engine_.context.now;
 }
 
+void Connection::note_stranger(const IpAddress& remote, const std::string& why) {
+  const bool named = std::ranges::any_of(config_->remotes,
+                                         [&](const auto& each) { return literal_address(each) == remote; });
+  if (named || config_->remotes.size() == 1) note_failure(why);
+}
+
 milliseconds Connection::back_off(unsigned tries) const {
   const milliseconds whole =
       std::min<milliseconds>(seconds{1} * (1u << std::min(tries, 6u)), kLongestBackOff);

@@ -38,6 +38,8 @@ class Connection {
   void ike_closed(IkeSa& sa, Down why);
   void failed(const IkeSa& sa, const std::string& why);  // a try, with its reason
   void note_failure(const std::string& why);             // for the operator only
+  // Of who is not authenticated: only kept where its address is one of the connection's.
+  void note_stranger(const IpAddress& remote, const std::string& why);
   void child_up(const std::string& child);
   void child_down(IkeSa& sa, const std::string& child, Down why);
   void child_refused(const std::string& child, const std::string& why);

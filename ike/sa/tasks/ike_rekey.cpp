@@ -13,6 +13,7 @@ namespace espalier::ike {
 namespace {
 
 constexpr uint16_t kMaxRekeyTries = 4;
+constexpr size_t kMostAtOnce = 16;     // IKE SAs of a connection, with those not deleted yet
 constexpr seconds kPeerDeletesIn{60};  // else we do
 
 Bytes ike_spi_bytes(uint64_t spi) {
@@ -186,7 +187,8 @@ void take_over(IkeSa& sa) {
 void answer_ike_rekey(IkeSa& sa, const Message& request) {
   const bool busy = sa.is_running(TaskKind::kChildCreate) || sa.is_running(TaskKind::kChildRekey) ||
                     sa.is_running(TaskKind::kChildDelete);
-  if (busy) return sa.respond(request, {Notify{.type = NotifyType::kTemporaryFailure}});
+  const bool too_many = sa.engine.sas_of(sa.facts.connection).size() >= kMostAtOnce;
+  if (busy || too_many) return sa.respond(request, {Notify{.type = NotifyType::kTemporaryFailure}});
   const auto& proposals = *request.find<SecurityAssociation>();
   const auto chosen = choose(sa.config->suites, proposals);
   if (!chosen || chosen->peer_spi == 0) {

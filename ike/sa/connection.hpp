@@ -63,6 +63,7 @@ class Connection {
   };
 
   void want(const std::string& child, Goal goal, milliseconds wait = milliseconds{0});
+  bool has_remote() const;  // else it can only be met
   bool wants_any() const;
   bool is_up(const std::string& child) const;
   IkeSa* usable() const;  // established, and to stay
@@ -73,7 +74,7 @@ class Connection {
   void count_failed_try();
   milliseconds back_off(unsigned tries) const;
   void settle_duplicates();
-  std::vector<IkeSa*> duplicates() const;
+  std::vector<std::vector<IkeSa*>> duplicates() const;
   void update_children(const ConnectionConfig& before);
 
   std::string why_down(const std::string& child) const;

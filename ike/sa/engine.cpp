@@ -54,6 +54,7 @@ IkeSa& Engine::add(std::unique_ptr<IkeSa> given) {
   const uint64_t spi = sa.local_spi();
   spi_by_id_[sa.facts.id] = spi;
   if (!sa.facts.connection.empty()) by_connection_[sa.facts.connection].push_back(spi);
+  sa.first_remote = sa.facts.remote;
   if (!sa.facts.initiator && sa.phase == IkePhase::kAuth)
     openings_[{sa.facts.initiator_spi, sa.facts.remote}] = spi;
   sas_[spi] = std::move(given);
@@ -366,7 +367,7 @@ void Engine::reap(IkeSa& sa) {
     std::erase(at->second, spi);
     if (at->second.empty()) by_connection_.erase(at);
   }
-  if (const auto opening = openings_.find({sa.facts.initiator_spi, sa.facts.remote});
+  if (const auto opening = openings_.find({sa.facts.initiator_spi, sa.first_remote});
       opening != openings_.end() && opening->second == spi)
     openings_.erase(opening);
   spi_by_id_.erase(id);

@@ -71,11 +71,10 @@ std::optional<Request> IkeInit::request(IkeSa& sa) {
   return request;
 }
 
-// Anybody could have sent this: told to the operator, and the response that may be true is waited for a
-// little.
+// Anybody could have sent this: the response that may be true is waited for a little.
 Task::Verdict IkeInit::wait_for_another(IkeSa& sa, const std::string& why) {
-  sa.log(LogLevel::kWarning, Subsystem::kIke, "{}", why);
-  if (Connection* connection = sa.engine.connection(sa.facts.connection)) connection->note_failure(why);
+  sa.log(LogLevel::kDebug, Subsystem::kIke, "waits for another answer than: {}", why);
+  sa.doubt = why;
   sa.window.stop_sending(kWaitForAnother, sa.context());
   return Verdict::kWait;
 }

@@ -195,7 +195,10 @@ void Engine::receive_init_request(const Envelope& envelope, const Endpoint& loca
     return same_bytes ? sa->repeat_response(local, remote) : void(++context.counters.wrong_message_id);
   }
   auto payloads = parse_payloads(envelope.first_payload, envelope.body);
-  if (!payloads) return note_malformed(remote, payloads.error());
+  if (!payloads) {
+    note_malformed(remote, payloads.error());
+    return answer_malformed_init(*this, header, payloads.error(), local, remote);
+  }
   answer_ike_init(*this, {header, std::move(*payloads)}, datagram, local, remote);
 }
 

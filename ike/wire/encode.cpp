@@ -95,6 +95,7 @@ void write_body(const VendorId& vendor, Writer& out) {
   out.bytes(vendor.data);
 }
 void write_body(const TrafficSelectors& ts, Writer& out) {
+  assert(ts.selectors.size() <= 255);
   out.u8(static_cast<uint8_t>(ts.selectors.size()));
   out.zeros(3);
   for (const TrafficSelector& selector : ts.selectors) write_selector(selector, out);

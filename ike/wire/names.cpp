@@ -167,7 +167,7 @@ std::string name_of(PayloadType payload) {
     case PayloadType::kEncryptedFragment:
       return "SKF";
   }
-  return fmt::format("payload {}", static_cast<uint8_t>(payload));
+  return fmt::format("type {}", static_cast<uint8_t>(payload));
 }
 
 }  // namespace espalier::ike

@@ -22,9 +22,9 @@ class KeyExchange {
 
   // A new private value. Errors: a group that is not supported, or OpenSSL's.
   [[nodiscard]] static std::expected<KeyExchange, std::string> generate(uint16_t group);
-  // One with a private value that is known, and the public value that belongs to it (not checked): for
-  // published vectors and exchanges that tests repeat. Private values are big-endian numbers; with 31 and 32
-  // the bytes of RFC 7748.
+  // One that another process began, or published vectors and exchanges that tests repeat: with its private
+  // value and the public value that belongs to it (not checked). Private values are big-endian numbers; with
+  // 31 and 32 the bytes of RFC 7748.
   [[nodiscard]] static std::expected<KeyExchange, std::string> restore(uint16_t group,
                                                                        std::span<const uint8_t> private_value,
                                                                        std::span<const uint8_t> public_value);

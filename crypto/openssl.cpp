@@ -4,10 +4,12 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
+#include <time.h>
 
 #include <climits>
 
 #include "crypto/prepare.hpp"
+#include "crypto/wipe.hpp"
 
 namespace espalier::crypto {
 namespace openssl {
@@ -40,6 +42,12 @@ std::string error_text(std::string_view doing) {
   const char* reason = ::ERR_reason_error_string(code);
   if (reason != nullptr) return fmt::format("{}: {}", doing, reason);
   return code == 0 ? std::string(doing) : fmt::format("{}: OpenSSL error {:#x}", doing, code);
+}
+
+void wipe_and_free(OSSL_PARAM* parameters) {
+  if (parameters == nullptr) return;
+  for (const OSSL_PARAM* one = parameters; one->key != nullptr; ++one) wipe(one->data, one->data_size);
+  ::OSSL_PARAM_free(parameters);
 }
 
 QuietErrors::QuietErrors() {
@@ -127,6 +135,10 @@ std::expected<void, std::string> prepare() {
   uint8_t byte;  // from each of the two generators, of public and of private values
   if (::RAND_bytes(&byte, 1) != 1 || ::RAND_priv_bytes(&byte, 1) != 1)
     return openssl::failure("random generator");
+  // X.509's times go through gmtime_r(), which reads /etc/localtime, but at the process's first call only.
+  const time_t epoch = 0;
+  tm parts;
+  if (::gmtime_r(&epoch, &parts) == nullptr) return std::unexpected("gmtime_r() fails");
   return {};
 }
 

@@ -31,6 +31,9 @@ struct Free {
 template <class T, auto kFree>
 using Owned = std::unique_ptr<T, Free<kFree>>;
 
+// Of OSSL_PARAM_BLD_to_param(), whose values may be private ones: OSSL_PARAM_free() leaves them in the heap.
+void wipe_and_free(OSSL_PARAM* parameters);
+
 using Bio = Owned<BIO, ::BIO_free>;
 using BigNumber = Owned<BIGNUM, ::BN_clear_free>;
 using CipherContext = Owned<EVP_CIPHER_CTX, ::EVP_CIPHER_CTX_free>;
@@ -38,7 +41,7 @@ using DigestContext = Owned<EVP_MD_CTX, ::EVP_MD_CTX_free>;
 using Key = Owned<EVP_PKEY, ::EVP_PKEY_free>;
 using KeyContext = Owned<EVP_PKEY_CTX, ::EVP_PKEY_CTX_free>;
 using MacContext = Owned<EVP_MAC_CTX, ::EVP_MAC_CTX_free>;
-using Parameters = Owned<OSSL_PARAM, ::OSSL_PARAM_free>;
+using Parameters = Owned<OSSL_PARAM, wipe_and_free>;
 using ParameterBuilder = Owned<OSSL_PARAM_BLD, ::OSSL_PARAM_BLD_free>;
 
 // "`doing`: what OpenSSL says". Takes the thread's first error, the cause of the others, and forgets them

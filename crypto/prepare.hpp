@@ -7,10 +7,10 @@
 
 namespace espalier::crypto {
 
-// Starts OpenSSL without its configuration file, fetches every algorithm that crypto/ uses, and seeds the
-// random generator. Afterwards crypto/ opens no file; of system calls it makes getrandom() (new seeds now and
-// then), and what malloc() and locks want. Any thread, any number of times. Errors name the algorithm that
-// OpenSSL lacks.
+// Starts OpenSSL without its configuration file, fetches every algorithm that crypto/ uses, seeds the random
+// generator, and lets the C library look for the time zone. Afterwards crypto/ opens no file; of system calls
+// it makes getrandom() (new seeds now and then), getpid(), and what malloc() and locks want. Any thread, any
+// number of times. Errors name the algorithm that OpenSSL lacks.
 [[nodiscard]] std::expected<void, std::string> prepare();
 
 }  // namespace espalier::crypto

@@ -66,6 +66,23 @@ TEST(KeyExchange, BothSidesAgree) {
   for (const uint16_t group : kMontgomery) check_agreement(group);
 }
 
+void check_restored(uint16_t group) {
+  SCOPED_TRACE(group);
+  const auto begun = KeyExchange::generate(group).value(), peer = KeyExchange::generate(group).value();
+  const auto kept = begun.private_value();
+  ASSERT_TRUE(kept) << kept.error();
+  const auto restored = KeyExchange::restore(group, kept->view(), begun.public_value());
+  ASSERT_TRUE(restored) << restored.error();
+  EXPECT_EQ(bytes_of(restored->derive(peer.public_value()).value().view()),
+            bytes_of(begun.derive(peer.public_value()).value().view()));
+}
+
+TEST(KeyExchange, GoesOnInAnotherProcess) {
+  for (const uint16_t group : kModp) check_restored(group);
+  for (const uint16_t group : kEcp) check_restored(group);
+  for (const uint16_t group : kMontgomery) check_restored(group);
+}
+
 TEST(KeyExchange, KnowsItsGroupsOnly) {
   const size_t lengths[33] = {0,   0,    128, 0,  0,   192, 0, 0, 0, 0, 0, 0, 0, 0, 256, 384, 512,
                               768, 1024, 64,  96, 132, 0,   0, 0, 0, 0, 0, 0, 0, 0, 32,  56};

@@ -60,7 +60,7 @@ def make_keys():
     openssl("pkeyutl", "-sign", "-rawin", "-inkey", "ed25519.pem", "-in", "message", "-out", "ed25519.sig")
 
 
-def name(common, **more):
+def name(common):
     pairs = [(NameOID.COUNTRY_NAME, "CH"), (NameOID.ORGANIZATION_NAME, "Espalier Test"), (NameOID.COMMON_NAME, common)]
     return x509.Name([x509.NameAttribute(*pair) for pair in pairs])
 
@@ -76,6 +76,8 @@ class Issuer:
                    .not_valid_before(datetime.datetime(2026, 1, 1)).not_valid_after(datetime.datetime(2036, 1, 1)))
         if constraints:
             builder = builder.add_extension(x509.BasicConstraints(ca, None), True)
+        builder = (builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False)
+                   .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), False))
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
         self.certificate = builder.sign(issuer.key, digest)
@@ -114,6 +116,7 @@ def make_pki():
     limited = Issuer("Limited", root, extensions=[signing, (x509.NameConstraints([x509.DNSName("example.org")], None), True)])
     leaf = Issuer("gw", middle, ca=False, extensions=[names, usage("digital_signature")])
     plain_root, plain_middle = Issuer("Plain Root", constraints=False), Issuer("Plain Middle", root, constraints=False)
+    usage_root = Issuer("Usage Root", extensions=[signing], constraints=False)
     no_signing = Issuer("No Signing", root, extensions=[usage("crl_sign")])
     weak = rsa.generate_private_key(65537, 2048)
     weak_root = Issuer("RSA Root", key=weak, extensions=[signing])
@@ -125,6 +128,7 @@ def make_pki():
         "encipher": Issuer("encipher", middle, ca=False, extensions=[usage("key_encipherment")]),
         "non-repudiation": Issuer("non-repudiation", middle, ca=False, extensions=[usage("content_commitment")]),
         "under-leaf": Issuer("under leaf", leaf, ca=False), "under-plain-root": Issuer("x", plain_root, ca=False),
+        "usage-root": usage_root, "under-usage-root": Issuer("x", usage_root, ca=False),
         "under-plain-middle": Issuer("x", plain_middle, ca=False), "under-no-signing": Issuer("x", no_signing, ca=False),
         "inside": Issuer("inside", limited, ca=False, extensions=[alternative(x509.DNSName("gw.example.org"))]),
         "outside": Issuer("outside", limited, ca=False, extensions=[alternative(x509.DNSName("gw.example.net"))]),

@@ -55,14 +55,15 @@ class Hostile : public testing::Test {
 
   Hostile() { reset(); }
 
-  // A fresh core that waits for peers.
-  void reset() {
+  // A fresh core that waits for peers, or with one remote address for that one.
+  void reset(const std::string& remote = "any") {
     CoreOptions options;
     options.random = [this] { return random_(); };
     options.wall_clock = [] { return std::chrono::system_clock::time_point(std::chrono::hours(500000)); };
     core_ = std::make_unique<Core>(std::move(options));
     Configuration configuration;
     configuration.connections.push_back(site());
+    configuration.connections[0].remotes = {remote};
     configuration.keys.push_back(
         {"site", {}, crypto::Secret(ByteView(reinterpret_cast<const uint8_t*>(kKey.data()), kKey.size()))});
     core_->configure(std::move(configuration), now_);
@@ -346,6 +347,91 @@ TEST_F(Hostile, ChangedOnTheWayIsNoticed) {
   const Effects effects = deliver(peer_->auth_request());
   EXPECT_EQ(effects.installed, 0u);
   EXPECT_NE(peer_->open(effects.sent.at(0).bytes).notify(NotifyType::kAuthenticationFailed), nullptr);
+}
+
+// --- Before we know whom we initiate with ---
+
+class Initiating : public Hostile {
+ protected:
+  Initiating() {
+    reset("203.0.113.2");
+    core_->command(Initiate{"site", ""}, now_).value();
+    const Effects effects = outputs();
+    request_ = effects.sent.at(0).bytes;
+    const auto envelope = parse_envelope(request_);
+    decoded_ = {envelope->header, parse_payloads(envelope->first_payload, envelope->body).value()};
+  }
+  Bytes answer(std::vector<Payload> payloads, uint64_t responder_spi) const {
+    Header header = decoded_.header;
+    header.responder_spi = responder_spi;
+    header.initiator = false;
+    header.response = true;
+    return encode_clear({header, std::move(payloads)});
+  }
+  // As the true peer, with `suite`.
+  Bytes acceptance(const IkeSuite& suite) const {
+    const auto key = crypto::KeyExchange::generate(suite.group).value();
+    SecurityAssociation chosen = offer(std::span(&suite, 1));
+    return answer(
+        {chosen, KeyExchangeData{suite.group, {key.public_value().begin(), key.public_value().end()}},
+         Nonce{Bytes(32, 9)}},
+        0x1234);
+  }
+  static bool has_ike_auth(const Effects& effects) {
+    return std::ranges::any_of(effects.sent, [](const SendDatagram& each) {
+      return each.bytes.at(18) == static_cast<uint8_t>(ExchangeType::kIkeAuth);
+    });
+  }
+  Bytes request_;
+  Message decoded_;
+};
+
+TEST_F(Initiating, ForgedRefusalsDoNotStopIt) {
+  for (const auto type : {NotifyType::kNoProposalChosen, NotifyType::kInvalidSyntax,
+                          NotifyType::kAuthenticationFailed, NotifyType::kInvalidMajorVersion})
+    EXPECT_FALSE(has_ike_auth(deliver(answer({notify(type)}, 0))));
+  expect_nothing(deliver(answer({}, 0x99)));
+  now_ += milliseconds(200);
+  core_->tick(now_);
+  outputs();
+  EXPECT_TRUE(has_ike_auth(deliver(acceptance(kRawSuite)))) << "the true answer came soon after";
+}
+
+TEST_F(Initiating, NothingIsTakenThatWasNotOffered) {
+  IkeSuite other = kRawSuite;
+  other.protection.key_bytes = 16;
+  EXPECT_FALSE(has_ike_auth(deliver(acceptance(other))));
+  other = kRawSuite;
+  other.group = 19;
+  EXPECT_FALSE(has_ike_auth(deliver(acceptance(other))));
+  EXPECT_TRUE(deliver(answer({notify(NotifyType::kInvalidKePayload, {0, 2})}, 0)).sent.empty()) << "group 2";
+  EXPECT_TRUE(has_ike_auth(deliver(acceptance(kRawSuite))));
+}
+
+TEST_F(Initiating, AnswersOfOthersAreNotHeard) {
+  const Bytes good = acceptance(kRawSuite);
+  expect_nothing(deliver(good, kStranger));
+  Bytes other_spi = good;
+  other_spi[0] ^= 1;
+  expect_nothing(deliver(other_spi));
+  EXPECT_TRUE(has_ike_auth(deliver(good)));
+}
+
+// Whoever sends our own messages back must not get us to talk to ourselves: the pre-shared key would fit.
+TEST_F(Initiating, AMirrorIsNoPeer) {
+  std::vector<Bytes> flying{request_};
+  size_t installed = 0;
+  for (int round = 0; round < 20 && !flying.empty(); ++round) {
+    std::vector<Bytes> next;
+    for (const Bytes& each : flying) {
+      Effects effects = deliver(each);
+      installed += effects.installed;
+      for (SendDatagram& sent : effects.sent) next.push_back(std::move(sent.bytes));
+    }
+    flying = std::move(next);
+  }
+  EXPECT_EQ(installed, 0u);
+  for (const IkeSaReport& sa : core_->ike_sas(now_)) EXPECT_NE(sa.state, IkeState::kEstablished);
 }
 
 // --- A peer with the keys that breaks the rules ---

@@ -56,6 +56,10 @@ void Connection::want(const std::string& child, Goal goal, milliseconds wait) {
   engine_.touch(*this);
 }
 
+bool Connection::has_remote() const {
+  return std::ranges::any_of(config_->remotes, [](const auto& remote) { return remote != "any"; });
+}
+
 bool Connection::wants_any() const {
   return std::ranges::any_of(wanted_, [](const auto& each) { return each.second.goal != Goal::kNone; });
 }
@@ -63,8 +67,7 @@ bool Connection::wants_any() const {
 Result<void> Connection::initiate(const std::string& child) {
   if (!child.empty() && !wanted_.contains(child))
     return fail("peer {} has no tunnel {}", config_->name, child);
-  if (std::ranges::all_of(config_->remotes, [](const auto& remote) { return remote == "any"; }))
-    return fail("peer {} has no remote address to initiate to", config_->name);
+  if (!has_remote()) return fail("peer {} has no remote address to initiate to", config_->name);
   const Goal goal = config_->type == ConnectionType::kInitiate ? Goal::kAlways : Goal::kOnce;
   stopped_ = false;
   tries_ = 0;
@@ -120,11 +123,10 @@ Result<void> Connection::rekey(const std::string& child) {
 
 void Connection::acquire(const std::string& child) {
   const auto found = wanted_.find(child);
-  if (found == wanted_.end() || is_up(child)) return;
+  if (found == wanted_.end() || found->second.goal != Goal::kNone || is_up(child) || !has_remote()) return;
   if (config_->type == ConnectionType::kNone && !found->second.trapped) return;
-  if (found->second.goal != Goal::kNone) return;
-  if (initiate(child))
-    engine_.context.log(LogLevel::kInfo, Subsystem::kChild, config_->name, child, "traffic asks for it");
+  engine_.context.log(LogLevel::kInfo, Subsystem::kChild, config_->name, child, "traffic asks for it");
+  want(child, config_->type == ConnectionType::kInitiate ? Goal::kAlways : Goal::kOnce);
 }
 
 void Connection::stop() {
@@ -159,6 +161,12 @@ void Connection::failed(const IkeSa& sa, const std::string& why) {
 void Connection::note_failure(const std::string& why) {
   last_failure_ = why;
   last_failure_at_ = engine_.context.now;
+}
+
+void Connection::note_stranger(const IpAddress& remote, const std::string& why) {
+  const bool named = std::ranges::any_of(config_->remotes,
+                                         [&](const auto& each) { return literal_address(each) == remote; });
+  if (named || config_->remotes.size() == 1) note_failure(why);
 }
 
 milliseconds Connection::back_off(unsigned tries) const {
@@ -230,8 +238,9 @@ std::string Connection::first_wanted() const {
 
 void Connection::initial_contact(IkeSa& newer) {
   for (IkeSa* sa : engine_.sas_of(config_->name)) {
-    if (sa == &newer || sa->phase < IkePhase::kEstablished || sa->facts.remote_id != newer.facts.remote_id)
-      continue;
+    // Not one that came up while this one did: the peer said it before it knew of that.
+    const bool older = sa->phase >= IkePhase::kEstablished && sa->facts.established < newer.facts.created;
+    if (sa == &newer || !older || sa->facts.remote_id != newer.facts.remote_id) continue;
     sa->log(LogLevel::kInfo, Subsystem::kIke, "the peer knows it no more");
     sa->close(Down::kReplaced);
   }
@@ -348,14 +357,20 @@ Time Connection::deadline() const {
 
 // --- Duplicates ---
 
-// Established IKE SAs with one peer; not counting what a rekeying under way has made.
-std::vector<IkeSa*> Connection::duplicates() const {
-  std::vector<IkeSa*> found;
+// Established IKE SAs by peer, the best of each first; not counting what a rekeying under way has made.
+std::vector<std::vector<IkeSa*>> Connection::duplicates() const {
+  std::map<std::pair<IdType, Bytes>, std::vector<IkeSa*>> by_peer;
   for (IkeSa* sa : engine_.sas_of(config_->name)) {
     if (!sa->is_up() || sa->has(TaskKind::kIkeDelete)) continue;
     const IkeSa* before = sa->facts.predecessor == 0 ? nullptr : engine_.find(sa->facts.predecessor);
     if (before && before->is_up()) continue;
-    if (found.empty() || found.front()->facts.remote_id == sa->facts.remote_id) found.push_back(sa);
+    by_peer[{sa->facts.remote_id.type, sa->facts.remote_id.data}].push_back(sa);
+  }
+  std::vector<std::vector<IkeSa*>> found;
+  for (auto& [peer, sas] : by_peer) {
+    if (sas.size() < 2) continue;
+    std::ranges::sort(sas, [](const IkeSa* a, const IkeSa* b) { return is_better(*a, *b); });
+    found.push_back(std::move(sas));
   }
   return found;
 }
@@ -363,17 +378,18 @@ std::vector<IkeSa*> Connection::duplicates() const {
 // Who began the worse one deletes it; the other side only when that does not happen.
 void Connection::settle_duplicates() {
   const Time now = engine_.context.now;
-  std::vector<IkeSa*> found = duplicates();
-  if (found.size() < 2) return void(settle_at_ = kNever);
+  const auto found = duplicates();
+  if (found.empty()) return void(settle_at_ = kNever);
   if (settle_at_ == kNever) settle_at_ = now + kSettle + engine_.context.spread(kSettle / 2);
   if (now < settle_at_) return;
   settle_at_ = now + kSettle;
-  std::ranges::sort(found, [](const IkeSa* a, const IkeSa* b) { return is_better(*a, *b); });
-  for (size_t i = 1; i < found.size(); ++i) {
-    const bool ours = found[i]->facts.initiator || now - found.front()->facts.established > kSettlePeers;
-    if (!ours) continue;
-    found[i]->log(LogLevel::kInfo, Subsystem::kIke, "duplicate IKE SA deleted");
-    found[i]->enqueue(std::make_unique<IkeDelete>(Down::kReplaced));
+  for (const auto& sas : found) {
+    for (IkeSa* worse : std::span(sas).subspan(1)) {
+      const bool ours = worse->facts.initiator || now - sas.front()->facts.established > kSettlePeers;
+      if (!ours) continue;
+      worse->log(LogLevel::kInfo, Subsystem::kIke, "duplicate IKE SA deleted");
+      worse->enqueue(std::make_unique<IkeDelete>(Down::kReplaced));
+    }
   }
 }
 

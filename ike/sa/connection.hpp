@@ -38,6 +38,8 @@ class Connection {
   void ike_closed(IkeSa& sa, Down why);
   void failed(const IkeSa& sa, const std::string& why);  // a try, with its reason
   void note_failure(const std::string& why);             // for the operator only
+  // Of who is not authenticated: only kept where its address is one of the connection's.
+  void note_stranger(const IpAddress& remote, const std::string& why);
   void child_up(const std::string& child);
   void child_down(IkeSa& sa, const std::string& child, Down why);
   void child_refused(const std::string& child, const std::string& why);
@@ -61,6 +63,7 @@ class Connection {
   };
 
   void want(const std::string& child, Goal goal, milliseconds wait = milliseconds{0});
+  bool has_remote() const;  // else it can only be met
   bool wants_any() const;
   bool is_up(const std::string& child) const;
   IkeSa* usable() const;  // established, and to stay
@@ -71,7 +74,7 @@ class Connection {
   void count_failed_try();
   milliseconds back_off(unsigned tries) const;
   void settle_duplicates();
-  std::vector<IkeSa*> duplicates() const;
+  std::vector<std::vector<IkeSa*>> duplicates() const;
   void update_children(const ConnectionConfig& before);
 
   std::string why_down(const std::string& child) const;

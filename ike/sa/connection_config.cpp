@@ -130,8 +130,7 @@ std::string Connection::why_down(const std::string& child) const {
     return fmt::format("waits for try {}", std::max(tries_, wanted.tries) + 1);
   }
   if (config_->type == ConnectionType::kNone && !wanted.trapped) return "not started";
-  const bool any = std::ranges::all_of(config_->remotes, [](const auto& remote) { return remote == "any"; });
-  return any ? "waits for the peer" : "waits for traffic or the peer";
+  return has_remote() ? "waits for traffic or the peer" : "waits for the peer";
 }
 
 void Connection::report(std::vector<ConnectionReport>& reports) const {

@@ -25,6 +25,7 @@ class Context {
     lines.push_back({level, subsystem, connection, child, fmt::format(format, std::forward<Args>(args)...)});
   }
   // Of what anybody can cause who is not authenticated: some lines in ten seconds, then only their number.
+  bool may_log_stranger();
   template <class... Args>
   void log_stranger(LogLevel level, Subsystem subsystem, fmt::format_string<Args...> format, Args&&... args) {
     if (may_log_stranger()) log(level, subsystem, "", "", format, std::forward<Args>(args)...);
@@ -34,7 +35,6 @@ class Context {
   milliseconds spread(milliseconds whole);
 
  private:
-  bool may_log_stranger();
   Time strangers_since_{};
   uint32_t strangers_ = 0;
 };

@@ -54,6 +54,7 @@ IkeSa& Engine::add(std::unique_ptr<IkeSa> given) {
   const uint64_t spi = sa.local_spi();
   spi_by_id_[sa.facts.id] = spi;
   if (!sa.facts.connection.empty()) by_connection_[sa.facts.connection].push_back(spi);
+  sa.first_remote = sa.facts.remote;
   if (!sa.facts.initiator && sa.phase == IkePhase::kAuth)
     openings_[{sa.facts.initiator_spi, sa.facts.remote}] = spi;
   sas_[spi] = std::move(given);
@@ -159,7 +160,6 @@ void Engine::receive_encrypted(const Envelope& envelope, const Endpoint& local, 
                     sa->facts.initiator_spi == envelope.header.initiator_spi &&
                     sa->facts.responder_spi == envelope.header.responder_spi;
   if (!fits) return void(++context.counters.unknown_spi);
-  touch(*sa);
   sa->receive(envelope, datagram, local, remote);
 }
 
@@ -186,13 +186,19 @@ void Engine::receive_init_request(const Envelope& envelope, const Endpoint& loca
   const bool valid =
       header.initiator && header.responder_spi == 0 && header.message_id == 0 && header.initiator_spi != 0;
   if (!valid) return void(++context.counters.malformed);
+  // Our own request come back: who is let in by it would be ourselves.
+  if (const IkeSa* own = find(header.initiator_spi); own && own->facts.initiator)
+    return void(++context.counters.unknown_spi);
   if (const auto known = openings_.find({header.initiator_spi, remote}); known != openings_.end()) {
     IkeSa* sa = find(known->second);
     const bool same_bytes = sa && sa->opening && std::ranges::equal(sa->opening->peer_message, datagram);
     return same_bytes ? sa->repeat_response(local, remote) : void(++context.counters.wrong_message_id);
   }
   auto payloads = parse_payloads(envelope.first_payload, envelope.body);
-  if (!payloads) return note_malformed(remote, payloads.error());
+  if (!payloads) {
+    note_malformed(remote, payloads.error());
+    return answer_malformed_init(*this, header, payloads.error(), local, remote);
+  }
   answer_ike_init(*this, {header, std::move(*payloads)}, datagram, local, remote);
 }
 
@@ -331,12 +337,14 @@ void Engine::finish() {
   save_touched();
 }
 
-// States go in front of what they caused (core.hpp).
+// States go in front of what they caused (core.hpp), and an IKE SA's successor in front of it (see adopt()).
 void Engine::save_touched() {
   std::vector<Output> effects = std::exchange(context.outputs, {});
-  for (const uint64_t spi : std::exchange(touched_sas_, {})) {
-    IkeSa* sa = find(spi);
-    if (!sa) continue;
+  std::vector<IkeSa*> touched;
+  for (const uint64_t spi : std::exchange(touched_sas_, {}))
+    if (IkeSa* sa = find(spi)) touched.push_back(sa);
+  std::ranges::stable_sort(touched, std::greater{}, [](const IkeSa* sa) { return sa->facts.created; });
+  for (IkeSa* sa : touched) {
     if (sa->is_over()) {
       reap(*sa);
       continue;
@@ -362,7 +370,7 @@ void Engine::reap(IkeSa& sa) {
     std::erase(at->second, spi);
     if (at->second.empty()) by_connection_.erase(at);
   }
-  if (const auto opening = openings_.find({sa.facts.initiator_spi, sa.facts.remote});
+  if (const auto opening = openings_.find({sa.facts.initiator_spi, sa.first_remote});
       opening != openings_.end() && opening->second == spi)
     openings_.erase(opening);
   spi_by_id_.erase(id);

@@ -55,6 +55,9 @@ class Engine {
   // That fit two addresses, the best first: an address that is named before any, then the configuration's
   // order.
   std::vector<Connection*> candidates(const IpAddress& local, const IpAddress& remote);
+  // The same for IKE_SA_INIT, which anybody can send: of those with any remote only one for each list of
+  // suites.
+  std::vector<Connection*> suite_candidates(const IpAddress& local, const IpAddress& remote);
   const std::unordered_map<uint64_t, std::unique_ptr<IkeSa>>& sas() const { return sas_; }
   const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }
   // Established or on the way, of one connection.
@@ -80,8 +83,11 @@ class Engine {
   void apply_event(const DataplaneLost& event);
   void apply_event(const DataplaneReady& event);
   void index_connections();
+  std::vector<Connection*> choose_candidates(const IpAddress& local, const IpAddress& remote,
+                                             const std::vector<Connection*>& of_any_remote);
   void remove_connections(const std::set<std::string>& kept);
   bool adopt_one(const SaveState& saved);
+  void undo_inheriting(IkeSa& before, IkeSa& successor);
   void settle_touched();
   void save_touched();
   void reap(IkeSa& sa);
@@ -102,7 +108,7 @@ class Engine {
     }
   };
   std::unordered_map<IpAddress, std::vector<Connection*>, AddressHash> by_remote_;
-  std::vector<Connection*> of_any_remote_;
+  std::vector<Connection*> of_any_remote_, suites_of_any_remote_;
 
   std::unordered_map<uint64_t, std::unique_ptr<IkeSa>> sas_;  // by our SPI
   std::unordered_map<uint64_t, uint64_t> spi_by_id_;

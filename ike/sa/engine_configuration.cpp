@@ -1,7 +1,6 @@
 // The engine's configuration, the connections of it, and the states of an earlier process.
 #include "ike/sa/engine.hpp"
 #include "ike/sa/state.hpp"
-#include "ike/sa/tasks/ike_delete.hpp"
 
 namespace espalier::ike {
 
@@ -51,6 +50,7 @@ void Engine::index_connections() {
   by_reqid_.clear();
   by_remote_.clear();
   of_any_remote_.clear();
+  suites_of_any_remote_.clear();
   for (const ConnectionConfig& config : configuration_.connections) {
     Connection* each = connection(config.name);
     bool any = false;
@@ -59,12 +59,26 @@ void Engine::index_connections() {
       address ? by_remote_[*address].push_back(each) : void(any = true);
     }
     if (any) of_any_remote_.push_back(each);
+    const bool seen = std::ranges::any_of(suites_of_any_remote_, [&](const Connection* other) {
+      return other->config()->suites == config.suites && other->config()->local == config.local &&
+             other->config()->force_encapsulation == config.force_encapsulation;
+    });
+    if (any && !seen) suites_of_any_remote_.push_back(each);
     for (const ChildConfig& child : config.children) by_reqid_[child.reqid.value] = {each, child.name};
   }
 }
 
 // A host name may be any address here: who it is shows when it authenticates.
 std::vector<Connection*> Engine::candidates(const IpAddress& local, const IpAddress& remote) {
+  return choose_candidates(local, remote, of_any_remote_);
+}
+
+std::vector<Connection*> Engine::suite_candidates(const IpAddress& local, const IpAddress& remote) {
+  return choose_candidates(local, remote, suites_of_any_remote_);
+}
+
+std::vector<Connection*> Engine::choose_candidates(const IpAddress& local, const IpAddress& remote,
+                                                   const std::vector<Connection*>& of_any_remote) {
   std::vector<Connection*> found;
   const auto take = [&](const std::vector<Connection*>& from, bool any_local) {
     for (Connection* each : from) {
@@ -76,7 +90,7 @@ std::vector<Connection*> Engine::candidates(const IpAddress& local, const IpAddr
   const auto exact = by_remote_.find(remote);
   for (const bool any_local : {false, true})
     if (exact != by_remote_.end()) take(exact->second, any_local);
-  for (const bool any_local : {false, true}) take(of_any_remote_, any_local);
+  for (const bool any_local : {false, true}) take(of_any_remote, any_local);
   return found;
 }
 
@@ -102,8 +116,10 @@ bool Engine::adopt_one(const SaveState& saved) {
   return true;
 }
 
-// A rekeyed IKE SA and its successor are saved one after the other. Where the old one does not know the new
-// one yet, nothing of the new one has left this machine: the old one makes it again.
+// A rekeyed IKE SA and its successor are saved one behind the other, the successor first. A death between the
+// two leaves the old one as it was before; nothing that it did then has left this machine, and it will be
+// asked or answered again. So what the old one does not know yet never was, and the children that it still
+// has are its own.
 void Engine::adopt(std::vector<SaveState> states) {
   std::set<uint64_t> used;
   for (const SaveState& saved : states) used.insert(saved.id);
@@ -111,28 +127,26 @@ void Engine::adopt(std::vector<SaveState> states) {
     if (!adopt_one(saved)) context.emit(ForgetState{saved.id});
   for (uint64_t id = 1; id < ids_; ++id)
     if (!used.contains(id)) free_ids_.insert(id);
-  std::vector<uint64_t> unborn;
+  for (const auto& [spi, sa] : sas_)
+    if (IkeSa* before = sa->facts.predecessor == 0 ? nullptr : find(sa->facts.predecessor))
+      undo_inheriting(*before, *sa);
   for (const auto& [spi, sa] : sas_) {
-    const IkeSa* before = sa->facts.predecessor == 0 ? nullptr : find(sa->facts.predecessor);
-    if (before && std::ranges::find(before->facts.successors, spi) == before->facts.successors.end())
-      unborn.push_back(spi);
+    Connection& known = *connection(sa->facts.connection);  // load_state() made sure
+    known.adopt_config(*sa);
+    touch(known);
   }
-  for (const uint64_t spi : unborn) {
-    IkeSa& sa = *find(spi);
-    IkeSa& before = *find(sa.facts.predecessor);
-    sa.children.clear();
-    for (const auto& child : before.children) child_places_[child->spi_in.value] = before.local_spi();
-    sa.phase = IkePhase::kClosed;
-    touch(sa);
-  }
-  for (const auto& [spi, sa] : sas_) {
-    if (Connection* known = connection(sa->facts.connection)) {
-      known->adopt_config(*sa);
-      touch(*known);
-    } else {
-      sa->enqueue(std::make_unique<IkeDelete>(Down::kOperator));
-    }
-  }
+}
+
+void Engine::undo_inheriting(IkeSa& before, IkeSa& successor) {
+  std::erase_if(successor.children, [&](const auto& child) {
+    if (!before.find_in(child->spi_in)) return false;
+    child_places_[child->spi_in.value] = before.local_spi();
+    return true;
+  });
+  const auto& born = before.facts.successors;
+  if (std::ranges::find(born, successor.local_spi()) != born.end()) return;
+  successor.phase = IkePhase::kClosed;
+  touch(successor);
 }
 
 }  // namespace espalier::ike

@@ -136,7 +136,9 @@ std::optional<Message> IkeSa::open_message(const Envelope& envelope, ByteView da
   else if (!fragment)
     opened = open(envelope, datagram, *opener_);
   if (opened) {
-    if (*opened) buffer.clear();
+    if (!*opened) return {};  // fragments are missing
+    buffer.clear();
+    engine.touch(*this);
     return std::move(*opened);
   }
   if (!opened.error().authentic) {
@@ -144,6 +146,7 @@ std::optional<Message> IkeSa::open_message(const Envelope& envelope, ByteView da
     return {};
   }
   ++context().counters.malformed;
+  engine.touch(*this);
   refuse(envelope, opened.error().parse);
   return {};
 }
@@ -380,12 +383,10 @@ void IkeSa::ask_for_use() {
 
 // No response to any of the retransmissions.
 void IkeSa::lost() {
-  if (phase < IkePhase::kEstablished)
-    return fail(fmt::format("no answer from {}", to_text(facts.remote)));
+  if (phase < IkePhase::kEstablished) return fail(doubt.empty() ? fmt::format("no answer from {}", to_text(facts.remote)) : doubt);
   if (phase == IkePhase::kEstablished) {
     ++context().counters.dpd_lost;
-    log(LogLevel::kWarning, Subsystem::kIke, "the peer {} does not answer any more",
-        to_text(facts.remote));
+    log(LogLevel::kWarning, Subsystem::kIke, "the peer {} does not answer any more", to_text(facts.remote));
   }
   close(current_ ? current_->lost() : Down::kPeerLost);
 }

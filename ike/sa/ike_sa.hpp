@@ -132,6 +132,8 @@ class IkeSa {
 
   uint64_t next_counter() const { return sealer_ ? sealer_->next_counter : 1; }
   Time last_heard = kNever;
+  Endpoint first_remote;  // where the IKE_SA_INIT came from, as the responder
+  std::string doubt;      // why it will fail, if no better answer to IKE_SA_INIT comes
 
  private:
   bool accepts_requests(const Envelope& envelope) const;

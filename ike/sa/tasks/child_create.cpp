@@ -41,6 +41,7 @@ void replace_duplicate(IkeSa& sa, ChildSa& made) {
     const bool fresh = other->created_by_us && sa.context().now - other->created < kFresh;
     if (fresh && is_lower(made.lowest_nonce, other->lowest_nonce)) {
       made.redundant = true;  // the peer deletes it
+      made.rekey_at = kNever;
       continue;
     }
     sa.enqueue(std::make_unique<ChildDelete>(other->spi_in, Down::kReplaced));

@@ -188,6 +188,20 @@ ChildSa* answer_child(IkeSa& sa, const Message& request, const std::shared_ptr<c
   return &child;
 }
 
+namespace {
+
+// A peer may have some of each configured child (a pair of prefixes each, and generations that overlap), not
+// any number.
+bool has_too_many_children(const IkeSa& sa) {
+  constexpr size_t kGenerations = 4;
+  size_t most = 0;
+  for (const ChildConfig& child : sa.config->children)
+    most += kGenerations * std::max<size_t>(1, child.local.prefixes.size() * child.remote.prefixes.size());
+  return sa.children.size() >= most;
+}
+
+}  // namespace
+
 // Collisions with our own exchanges: section 2.25.
 void answer_create_child_sa(IkeSa& sa, const Message& request) {
   const auto* proposals = request.find<SecurityAssociation>();
@@ -197,6 +211,7 @@ void answer_create_child_sa(IkeSa& sa, const Message& request) {
   if (closing) return refuse_request(sa, request, NotifyType::kTemporaryFailure);
   if (proposals->proposals.front().protocol == ProtocolId::kIke) return answer_ike_rekey(sa, request);
   if (sa.is_running(TaskKind::kIkeRekey)) return refuse_request(sa, request, NotifyType::kTemporaryFailure);
+  if (has_too_many_children(sa)) return refuse_request(sa, request, NotifyType::kNoAdditionalSas);
   if (!request.selectors(true) || !request.selectors(false))
     return refuse_request(sa, request, NotifyType::kInvalidSyntax);
   request.notify(NotifyType::kRekeySa) ? answer_child_rekey(sa, request) : answer_child_create(sa, request);

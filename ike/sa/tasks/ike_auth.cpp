@@ -194,13 +194,21 @@ FirstChild first_child(IkeSa& sa, const Message& request) {
   return first;
 }
 
+std::unexpected<Error> unknown_peer(IkeSa& sa, const Identity& identity) {
+  const std::string why = fmt::format("no connection fits {} with its identities, suite and kind of authentication",
+                                      to_text(identity));
+  const auto near = sa.engine.suite_candidates(sa.facts.local.address, sa.facts.remote.address);
+  if (!near.empty()) near.front()->note_stranger(sa.facts.remote.address, why);
+  return fail("{}", why);
+}
+
 // Who the peer is and that it is; the connection is settled then.
 Result<Connection*> authenticate(IkeSa& sa, const Message& request) {
   const auto* id = request.identity(true);
   if (!id || !request.find<Authentication>()) return fail("the peer's IKE_AUTH lacks ID or AUTH");
   sa.facts.remote_id = id->identity;
   Connection* connection = refine(sa, request);
-  if (!connection) return fail("no connection is configured for {} at its address", to_text(id->identity));
+  if (!connection) return unknown_peer(sa, id->identity);
   sa.config = connection->config();
   sa.facts.connection = connection->config()->name;
   sa.facts.local_id = local_identity(*sa.config, sa.facts.local.address);

@@ -71,11 +71,10 @@ std::optional<Request> IkeInit::request(IkeSa& sa) {
   return request;
 }
 
-// Anybody could have sent this: told to the operator, and the response that may be true is waited for a
-// little.
+// Anybody could have sent this: the response that may be true is waited for a little.
 Task::Verdict IkeInit::wait_for_another(IkeSa& sa, const std::string& why) {
-  sa.log(LogLevel::kWarning, Subsystem::kIke, "{}", why);
-  if (Connection* connection = sa.engine.connection(sa.facts.connection)) connection->note_failure(why);
+  sa.log(LogLevel::kDebug, Subsystem::kIke, "waits for another answer than: {}", why);
+  sa.doubt = why;
   sa.window.stop_sending(kWaitForAnother, sa.context());
   return Verdict::kWait;
 }
@@ -150,6 +149,7 @@ void answer_statelessly(Engine& engine, const Message& request, const Endpoint& 
 // Whether the request may cost us a key exchange.
 bool passes_gate(Engine& engine, const Message& request, const Endpoint& local, const Endpoint& remote,
                  bool& proven) {
+  engine.half_open().expire(engine.context.now);
   const Notify* cookie = request.notify(NotifyType::kCookie);
   const ByteView nonce = request.find<Nonce>()->data;
   CookieJar* jar = engine.cookies();
@@ -178,16 +178,25 @@ struct Choice {
   ChosenIke suite;
 };
 // The connection is only known by its addresses yet; it gives its suites, and may be another after IKE_AUTH.
+// The best one by addresses says why none fits, and keeps it for the operator only if it names the address:
+// anybody can say anything.
 std::optional<Choice> choose_connection(Engine& engine, const SecurityAssociation& theirs,
-                                        const Endpoint& local, const Endpoint& remote, std::string& why) {
-  why = "no connection is configured for these addresses";
-  for (Connection* each : engine.candidates(local.address, remote.address)) {
-    const auto& suites = each->config()->suites;
-    if (auto chosen = choose(suites, theirs)) return Choice{each, std::move(*chosen)};
-    why = fmt::format("proposals: we {}, they {}; {}", to_text(suites), to_text(theirs),
-                      first_difference(suites, theirs));
-    each->note_failure(why);
+                                        const Endpoint& local, const Endpoint& remote) {
+  const std::vector<Connection*> candidates = engine.suite_candidates(local.address, remote.address);
+  for (Connection* each : candidates)
+    if (auto chosen = choose(each->config()->suites, theirs)) return Choice{each, std::move(*chosen)};
+  if (!engine.context.may_log_stranger()) return {};
+  if (candidates.empty()) {
+    engine.context.log(LogLevel::kWarning, Subsystem::kIke, "", "",
+                       "IKE_SA_INIT of {}: no connection has such addresses", to_text(remote));
+    return {};
   }
+  const auto& suites = candidates.front()->config()->suites;
+  const std::string why = fmt::format("proposals: we {}, they {}; {}", to_text(suites), to_text(theirs),
+                                      first_difference(suites, theirs));
+  engine.context.log(LogLevel::kWarning, Subsystem::kIke, candidates.front()->config()->name, "",
+                     "IKE_SA_INIT of {}: {}", to_text(remote), why);
+  candidates.front()->note_stranger(remote.address, why);
   return {};
 }
 
@@ -236,6 +245,12 @@ Result<std::vector<Payload>> open_sa(IkeSa& sa, const Message& request, const Ch
 
 }  // namespace
 
+void answer_malformed_init(Engine& engine, const Header& header, const ParseError& error, const Endpoint& local,
+                           const Endpoint& remote) {
+  if (error.notify != NotifyType::kUnsupportedCriticalPayload) return;
+  answer_statelessly(engine, {header, {}}, local, remote, {.type = error.notify, .data = {error.payload}});
+}
+
 void answer_ike_init(Engine& engine, const Message& request, ByteView datagram, const Endpoint& local,
                      const Endpoint& remote) {
   const auto* proposals = request.find<SecurityAssociation>();
@@ -245,21 +260,20 @@ void answer_ike_init(Engine& engine, const Message& request, ByteView datagram, 
     return void(++engine.context.counters.malformed);
   bool proven = false;
   if (!passes_gate(engine, request, local, remote, proven)) return;
-  std::string why;
-  const auto choice = choose_connection(engine, *proposals, local, remote, why);
-  if (!choice) {
-    engine.context.log_stranger(LogLevel::kWarning, Subsystem::kIke, "IKE_SA_INIT of {} refused: {}",
-                                to_text(remote.address), why);
+  const auto choice = choose_connection(engine, *proposals, local, remote);
+  if (!choice)
     return answer_statelessly(engine, request, local, remote, {.type = NotifyType::kNoProposalChosen});
-  }
   if (theirs->group != choice->suite.suite.group)
     return answer_statelessly(engine, request, local, remote,
                               invalid_group(choice->suite.suite.group).to_notify());
   auto sa = make_responder(engine, request, datagram, *choice, local, remote);
   auto payloads = open_sa(*sa, request, *choice);
-  if (!payloads)
+  if (!payloads) {
+    engine.half_open().charge(remote.address, proven,
+                              engine.context.now + kHalfOpenLives);  // it cost the same
     return engine.context.log_stranger(LogLevel::kWarning, Subsystem::kIke, "IKE_SA_INIT of {} refused: {}",
                                        to_text(remote.address), payloads.error().text);
+  }
   sa->opening->ticket = engine.half_open().open(remote.address, proven);
   engine.add(std::move(sa)).respond_in_clear(request, std::move(*payloads));
 }

@@ -13,6 +13,7 @@ namespace espalier::ike {
 namespace {
 
 constexpr uint16_t kMaxRekeyTries = 4;
+constexpr size_t kMostAtOnce = 16;     // with one peer, with those not deleted yet
 constexpr seconds kPeerDeletesIn{60};  // else we do
 
 Bytes ike_spi_bytes(uint64_t spi) {
@@ -62,6 +63,12 @@ void leave_to_peer(IkeSa& sa) {
   sa.facts.rekey_at = kNever;
   sa.facts.expires_at = sa.context().now + kPeerDeletesIn;
   sa.engine.touch(sa);
+}
+
+size_t generations(const IkeSa& sa) {
+  return static_cast<size_t>(
+      std::ranges::count_if(sa.engine.sas_of(sa.facts.connection),
+                            [&](const IkeSa* other) { return other->facts.remote_id == sa.facts.remote_id; }));
 }
 
 void announce_rekeyed(const IkeSa& sa) {
@@ -186,7 +193,8 @@ void take_over(IkeSa& sa) {
 void answer_ike_rekey(IkeSa& sa, const Message& request) {
   const bool busy = sa.is_running(TaskKind::kChildCreate) || sa.is_running(TaskKind::kChildRekey) ||
                     sa.is_running(TaskKind::kChildDelete);
-  if (busy) return sa.respond(request, {Notify{.type = NotifyType::kTemporaryFailure}});
+  const bool too_many = generations(sa) >= kMostAtOnce;
+  if (busy || too_many) return sa.respond(request, {Notify{.type = NotifyType::kTemporaryFailure}});
   const auto& proposals = *request.find<SecurityAssociation>();
   const auto chosen = choose(sa.config->suites, proposals);
   if (!chosen || chosen->peer_spi == 0) {

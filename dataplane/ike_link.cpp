@@ -64,7 +64,7 @@ bool IkeLink::flush() {
 }
 
 bool IkeLink::receive(message::Slot& slot) {
-  return channel_ && waiting_.empty() && channel_->receive(slot);
+  return may_receive() && channel_->receive(slot);
 }
 
 std::string_view IkeLink::look_after(uint64_t now_ms) {

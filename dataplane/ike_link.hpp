@@ -60,11 +60,13 @@ class IkeLink {
   // Once a round: sends what waits. Why the channel was dropped, or empty.
   std::string_view look_after(uint64_t now_ms);
 
-  // Before sleeping on wait_fd() (-1: there is no channel). False: do not sleep.
-  bool prepare_to_wait() { return !channel_ || channel_->prepare_to_wait(); }
-  int wait_fd() const { return channel_ ? channel_->wait_fd() : -1; }
+  // Before sleeping on wait_fd(). False: do not sleep. While the other side has to read first nothing can wake us,
+  // and look_after() is called soon enough: there is no descriptor (-1) then, nor without a channel.
+  bool prepare_to_wait() { return !may_receive() || channel_->prepare_to_wait(); }
+  int wait_fd() const { return may_receive() ? channel_->wait_fd() : -1; }
 
  private:
+  bool may_receive() const { return channel_ && waiting_.empty(); }
   void queue(const message::Slot& slot);
   bool flush();
 

@@ -88,6 +88,7 @@ TEST_F(SaStoreTest, ThatOfAKeyThatIsNotRememberedMayChangeToo) {
 TEST_F(SaStoreTest, AfterADeathIkesSasGoOnWhereTheyWere) {
   SaRecord kept = record(0, 0), forgotten = record(0, 0);
   kept.direction = forgotten.direction = Direction::kOut;
+  kept.key[0] = 3;
   forgotten.spi = Spi{0x3002};
   forgotten.key[0] = 2;
   const auto install_ike = [&](const SaRecord& r) {

@@ -259,9 +259,9 @@ TEST_F(Handover, GarbageInsteadOfAHelloIsRefused) {
     change(h);
     return h;
   };
-  const Hello bad[] = {with([](Hello& h) { h.magic = 0; }), with([](Hello& h) { h.protocol = kProtocol + 1; }),
-                       with([](Hello& h) { h.has_segments = 1; }),
-                       with([](Hello& h) { h.has_segments = 77; })};
+  const Hello bad[] = {
+      with([](Hello& h) { h.magic = 0; }), with([](Hello& h) { h.protocol = kProtocol + 1; }),
+      with([](Hello& h) { h.has_segments = 1; }), with([](Hello& h) { h.has_segments = 77; })};
   for (const Hello& hello : bad) {
     int pair[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);

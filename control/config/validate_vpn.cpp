@@ -76,6 +76,7 @@ class PeerCheck {
       const std::string part = fmt::format("tunnel {}", tunnel.number);
       check_esp_group(peer, tunnel.esp_group, tunnel.line, part);
       check_families(tunnel, part);
+      check_number_of_selectors(tunnel, part);
       if (!peer.disable && !tunnel.disable)
         selectors_ += tunnel.local.prefixes.size() * tunnel.remote.prefixes.size();
     }
@@ -85,6 +86,15 @@ class PeerCheck {
           diagnostics_.error(second.line, "{}.tunnel {}: the number stands twice (line {})", path_,
                              second.number, first.line);
         });
+  }
+
+  // RFC 7296 section 3.13: a TS payload counts its selectors in one byte.
+  void check_number_of_selectors(const Tunnel& tunnel, const std::string& part) {
+    constexpr size_t kMost = 255;
+    for (const TunnelEnd* end : {&tunnel.local, &tunnel.remote})
+      if (end->prefixes.size() > kMost)
+        diagnostics_.error(tunnel.line, "{}.{}: {} prefixes on one side; IKE's messages take {}: make two tunnels", path_,
+                           part, end->prefixes.size(), kMost);
   }
 
   // A local prefix without a remote one of its family could carry nothing.

@@ -64,7 +64,7 @@ Result<std::optional<pid_t>> IkeSupervisor::connect() {
   ++connection_number_;
   post_ = TRY(Post::open(loop_, std::move(*socket),
                          {[this](Letter letter) { on_letter(std::move(letter)); },
-                          [this](const Error&) { keeper_.connection_lost(); }}));
+                          [this](const Error& why) { on_closed(why); }}));
   return pid;
 }
 
@@ -96,6 +96,12 @@ std::optional<std::string> IkeSupervisor::find_hung() {
 Result<void> IkeSupervisor::send(Result<Letter> letter) {
   if (!post_) return fail("espalier-ike does not run; see the log");
   return post_->send(std::move(letter));
+}
+
+// What ends is seen at its pidfd; what speaks another language has to go.
+void IkeSupervisor::on_closed(const Error& why) {
+  if (why.text == Letter::kClosed) return keeper_.connection_lost();
+  keeper_.give_up(why);
 }
 
 void IkeSupervisor::on_letter(Letter letter) {

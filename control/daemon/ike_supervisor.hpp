@@ -69,6 +69,7 @@ class IkeSupervisor : private Keeper::Ward {
   void on_end(const std::string& how) override;
   std::optional<std::string> find_hung() override;
 
+  void on_closed(const Error& why);
   void on_letter(Letter letter);
   Result<void> take(Letter& letter);
   Result<void> take_hello(Letter& letter);

@@ -63,7 +63,7 @@ Result<std::optional<Letter>> Letter::receive(const Fd& socket) {
   std::byte bytes[sizeof(Header)];
   auto datagram = TRY(receive_with_fds(socket, bytes));
   if (!datagram) return std::nullopt;
-  if (datagram->bytes == 0) return fail("the connection was closed");
+  if (datagram->bytes == 0) return fail("{}", kClosed);
   const Header header = TRY(decode(bytes, *datagram));
   Segment body = TRY(Segment::attach(std::move(datagram->fds.front()), kPadding, Segment::Secrecy::kSecret));
   if (body.bytes() > kMostBytes + kPadding || header.text_bytes > body.bytes() - kPadding)

@@ -28,6 +28,7 @@ class Letter {
     kWantChannel,   // from espalier-ike: the dataplane wrote nonsense into the rings
   };
   static constexpr size_t kMostBytes = size_t{64} << 20;  // of text and secrets together
+  static constexpr const char* kClosed = "the connection was closed";
   static constexpr size_t kMostFds = 3;                   // beside the memfd
 
   // Errors: too long, or what the system says of memfds.
@@ -48,7 +49,7 @@ class Letter {
 
   // False when the socket's queue is full; try again when it is writable. Never blocks.
   Result<bool> send(const Fd& socket) const;
-  // Nothing when none has arrived. Errors: the other side closed the connection, speaks another protocol, or what it
+  // Nothing when none has arrived. Errors: the other side closed the connection (kClosed), speaks another protocol, or what it
   // sent is no letter. Never blocks.
   static Result<std::optional<Letter>> receive(const Fd& socket);
 

@@ -29,6 +29,7 @@ Result<void> DataplanePort::attach(Channel channel) {
   detach();
   TRY(loop_.watch(channel.wait_fd(), [this](uint32_t) { pump(); }));
   channel_ = std::move(channel);
+  last_id_before_ = last_id_;
   pump_later(milliseconds(0));
   return {};
 }
@@ -60,11 +61,11 @@ void DataplanePort::enqueue(const Payload& payload, uint64_t id) {
 
 template <class Payload>
 void DataplanePort::request(const Payload& payload, Request kept) {
-  if (channel_ && queue_.size() >= limits_.messages)
-    return break_off(fmt::format("the dataplane does not take messages: {} wait", queue_.size()));
   const uint64_t id = ++last_id_;
   requests_.emplace(id, std::move(kept));
-  if (channel_) enqueue(payload, id);
+  if (!channel_) return;
+  if (queue_.size() < limits_.messages) return enqueue(payload, id);
+  break_off(fmt::format("the dataplane does not take messages: {} wait", queue_.size()));
 }
 
 void DataplanePort::begin() {
@@ -80,6 +81,7 @@ void DataplanePort::commit() {
 
 void DataplanePort::ask_again() {
   for (const auto& [id, request] : requests_) {
+    if (id > last_id_before_) continue;
     if (const auto* use = std::get_if<AskedUse>(&request)) enqueue(message::IkeSaAsk{use->spi}, id);
     if (const auto* way = std::get_if<AskedWay>(&request)) enqueue(message::IkeWay{way->remote}, id);
   }
@@ -136,10 +138,11 @@ void DataplanePort::move(const MoveSa& move) {
 }
 
 void DataplanePort::ask_use(Spi spi) {
-  request(message::IkeSaAsk{spi}, AskedUse{spi});
+  if (requests_.size() < limits_.messages) request(message::IkeSaAsk{spi}, AskedUse{spi});
 }
 
 void DataplanePort::ask_way(IpAddress remote, OnWay on_way) {
+  if (requests_.size() >= limits_.messages) return on_way(IpAddress{});
   request(message::IkeWay{remote}, AskedWay{remote, std::move(on_way)});
 }
 

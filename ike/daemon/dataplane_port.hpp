@@ -35,7 +35,7 @@ class DataplanePort {
     uint64_t messages_refused = 0; // what cannot be decoded, answers to nothing
     uint64_t requests_refused = 0; // by the dataplane
   };
-  // `wire_limit`, `request_limit`: how many messages may wait before datagrams, and SAs, do not fit.
+  // How many messages may wait before datagrams, and anything else, do not fit.
   struct Limits {
     size_t datagram_parts = 8192;
     size_t messages = 65536;
@@ -110,6 +110,7 @@ class DataplanePort {
   std::deque<message::Slot> queue_;
   std::unordered_map<uint64_t, Request> requests_;  // unanswered
   uint64_t last_id_ = 0;
+  uint64_t last_id_before_ = 0;  // when the channel came: questions up to it were asked on an earlier one
   uint32_t named_ = 0;  // SAs since begin()
   Assembly assembly_;
   Counters counters_;

@@ -275,6 +275,7 @@ void Shell::use_channel(Channel channel) {
 }
 
 void Shell::on_broken_channel() {
+  if (port_.attached()) return;  // another came meanwhile
   core_.event(DataplaneLost{}, Clock::now());
   run_outputs();
   send(Letter::Kind::kWantChannel, 0, "{}");

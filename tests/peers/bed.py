@@ -17,6 +17,7 @@ from peers import packages, sas
 from peers.espalier_gateway import EspalierGateway
 from peers.guest import GuestPlace
 from peers.libreswan import Libreswan
+from peers.openiked import OpenIked
 from peers.place import NamespacePlace
 from peers.strongswan import StrongSwan
 from peers.wire import Wire
@@ -40,9 +41,14 @@ KINDS = {
     "native": Kind("strongswan-trixie", "raw", "strongSwan 6.0, its own ESP"),
     "kernel": Kind("strongswan-bookworm", "kernel", "strongSwan 5.9.8, Linux's ESP"),
     "libreswan": Kind("libreswan-trixie", "kernel", "libreswan 5, Linux's ESP"),
+    "openiked": Kind("openiked-trixie", "kernel", "OpenIKED 7, Linux's ESP"),
 }
 STAND_IN = Kind("strongswan-trixie", "raw", "in our place")
 STAND_IN_KERNEL = Kind("strongswan-bookworm", "kernel", "in our place")
+
+
+def family_of(kind):
+    return kind.implementation.partition("-")[0]
 
 
 def implementations(rows, us):
@@ -118,14 +124,16 @@ class Bed:
             place = GuestPlace(self.lab, side, root, folder, options.extra)
         else:
             place = NamespacePlace(self.lab, side, root, folder)
-        if kind.implementation.startswith("libreswan"):
+        if family_of(kind) == "libreswan":
             return Libreswan(place, self.credentials)
+        if family_of(kind) == "openiked":
+            return OpenIked(place)
         return StrongSwan(place, self.credentials, kind.path, options.settings, options.routes,
                           route_based=bool(options.routes or options.extra))
 
     @staticmethod
     def _peer_configuration(row, kind):
-        name = "gw.libreswan.conf" if kind.implementation.startswith("libreswan") else "gw.conf"
+        name = "gw.conf" if family_of(kind) == "strongswan" else f"gw.{family_of(kind)}.conf"
         return edited((EXAMPLES / row.example / name).read_text(), row.theirs)
 
     def _make_us(self, row):

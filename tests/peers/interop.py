@@ -19,7 +19,7 @@ from peers import bed as beds  # noqa: E402
 from peers import credentials, packages, rows_examples, rows_rekey, rows_special, rows_vyos  # noqa: E402
 
 PREFIX = "esp-ike"
-BATCH = {"udp": 12, "native": 12, "kernel": 10, "libreswan": 4}  # rows of one bed: few, so that the last ones end together
+BATCH = {"udp": 12, "native": 12, "kernel": 10, "libreswan": 4, "openiked": 1}  # rows of one bed: few, so that the last ones end together
 
 
 def all_rows():
@@ -34,7 +34,7 @@ def chosen_rows(args):
 def batches_of(rows):
     """Rows that can share a running peer behind one another; the batches that take longest first."""
     batches = []
-    for peer in ("libreswan", "kernel", "native", "udp"):
+    for peer in ("libreswan", "kernel", "openiked", "native", "udp"):
         of_peer = sorted((row for row in rows if row.peer == peer), key=lambda row: (-row.timeout_s, str(row.peer_options)))
         count = -(-len(of_peer) // BATCH[peer])
         batches += [of_peer[number::count] if peer == "native" else of_peer[number * BATCH[peer]:(number + 1) * BATCH[peer]]

@@ -16,10 +16,11 @@ STRONGSWAN = ["charon-systemd", "strongswan-swanctl", "libcharon-extra-plugins",
 OF_KIND = {
     "strongswan": BASE + STRONGSWAN,
     "libreswan": BASE + ["bash", "gawk", "sed", "grep", "libreswan", "libnss3-tools"],
+    "openiked": BASE + ["openssl", "openiked"],
 }
 # What packages' maintainer scripts would have made.
-USERS = {"passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
-         "group": "root:x:0:\nnogroup:x:65534:\n"}
+USERS = {"passwd": "root:x:0:0:root:/root:/bin/sh\n_iked:x:990:990::/var/empty:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
+         "group": "root:x:0:\n_iked:x:990:\nnogroup:x:65534:\n"}
 FOLDERS = ("dev", "proc", "sys", "run", "tmp", "mnt", "root", "var/lib", "var/empty")
 
 

@@ -6,6 +6,7 @@ STRONGSWANS = ("udp", "native", "kernel")
 PLAIN = ("ikev2-psk-gcm", "ikev2-psk-cbc", "ikev2-psk-cbc-sha1", "ikev2-natt", "ikev2-x509-rsa", "ikev2-x509-ecdsa",
          "ikev2-x509-ed25519", "ikev2-rsa-raw", "ikev2-narrow")
 LIBRESWAN = ("ikev2-psk-gcm", "ikev2-psk-cbc", "ikev2-psk-cbc-sha1", "ikev2-natt", "ikev2-x509-rsa", "ikev2-x509-ecdsa")
+OPENIKED = ("ikev2-psk-cbc-sha1",)
 QUICK = {"ikev2-psk-gcm/native/initiator", "ikev2-psk-gcm/kernel/responder", "ikev2-psk-gcm/kernel/initiator",
          "ikev2-psk-cbc/udp/initiator", "ikev2-x509-rsa/native/responder", "ikev2-x509-ecdsa/kernel/initiator",
          "ikev2-ipv6/native/initiator", "ikev2-rsa-raw/udp/responder", "ikev2-natt/libreswan/responder",
@@ -75,4 +76,5 @@ def rows():
     fields = [one for peer in STRONGSWANS for make in (lambda p: examples(p, (*PLAIN, "ikev2-ipv6")), restart, trap, vti)
               for one in make(peer)]
     fields += examples("libreswan", LIBRESWAN)
+    fields += [one for one in examples("openiked", OPENIKED) if one["role"] == "initiator"]  # it only responds
     return [Row(**one, quick=f"{one['case']}/{one['peer']}/{one['role']}" in QUICK) for one in fields]

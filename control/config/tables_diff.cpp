@@ -37,7 +37,7 @@ std::string_view word_of(const Word<E> (&words)[N], E value) {
   return "";
 }
 
-std::string name_of(const Tables& tables, InterfaceIndex index) {
+std::string interface_name(const Tables& tables, InterfaceIndex index) {
   return index == kNoInterface ? "any" : std::string(tables.interfaces[index.value].name.view());
 }
 
@@ -67,7 +67,7 @@ Entries interfaces_of(const Tables& tables) {
                     i.device.view()),
     });
   for (const AddressRecord& a : tables.addresses)
-    entries.push_back({fmt::format("address {} on {}", to_text(a.prefix), name_of(tables, a.interface))});
+    entries.push_back({fmt::format("address {} on {}", to_text(a.prefix), interface_name(tables, a.interface))});
   return entries;
 }
 
@@ -78,7 +78,7 @@ std::string target_of(const Tables& tables, const RouteRecord& route) {
       for (const NextHop& hop : std::span(route.next_hops, route.next_hop_count))
         text += fmt::format("{}{}on {}", text.empty() ? "" : ", ",
                             hop.via.is_unspecified() ? "" : fmt::format("via {} ", to_text(hop.via)),
-                            name_of(tables, hop.interface));
+                            interface_name(tables, hop.interface));
       return text;
     case RouteKind::kBlackhole:
       return "blackhole";
@@ -97,7 +97,7 @@ Entries routes_of(const Tables& tables) {
                                    route.metric == 0 ? "" : fmt::format(" metric {}", route.metric)),
                        target_of(tables, route)});
   for (const NeighborRecord& n : tables.neighbors)
-    entries.push_back({fmt::format("neighbor {} on {}", to_text(n.address), name_of(tables, n.interface)),
+    entries.push_back({fmt::format("neighbor {} on {}", to_text(n.address), interface_name(tables, n.interface)),
                        fmt::format("{:02x}", fmt::join(n.mac, ":"))});
   return entries;
 }
@@ -119,7 +119,7 @@ std::string action_of(const NatRuleRecord& rule) {
 
 // Where the packet leaves or came in, and what is asked about IPsec.
 std::string place_of(const Tables& tables, const NatRuleRecord& rule) {
-  const std::string interface = rule.local_output ? "local" : name_of(tables, rule.interface);
+  const std::string interface = rule.local_output ? "local" : interface_name(tables, rule.interface);
   return rule.ipsec == IpsecMatch::kAny ? interface : fmt::format("{} {}", interface, word_of(kIpsecMatchWords, rule.ipsec));
 }
 
@@ -150,8 +150,8 @@ Entries policies_of(const Tables& tables) {
   for (const PolicyRecord& p : tables.policies) {
     std::string text = fmt::format("{} priority {}", word_of(kPolicyActionWords, p.action), p.priority);
     for (const PolicyTemplate& t : std::span(p.tmpl, p.templates)) text += template_of(t);
-    std::string place = p.vti == kNoInterface ? "" : fmt::format("of {} ", name_of(tables, p.vti));
-    if (p.interface != kNoInterface) place += fmt::format("on {} ", name_of(tables, p.interface));
+    std::string place = p.vti == kNoInterface ? "" : fmt::format("of {} ", interface_name(tables, p.vti));
+    if (p.interface != kNoInterface) place += fmt::format("on {} ", interface_name(tables, p.interface));
     entries.push_back({fmt::format("policy {} {}{}", word_of(kPolicyDirectionWords, p.direction), place,
                                    text_of(p.selector)),
                        fmt::format("{} ({})", text, p.name.view())});
@@ -198,7 +198,7 @@ Entries states_of(const Tables& tables) {
         {fmt::format("state {} 0x{:x} {} -> {}", word_of(kStateDirectionWords, sa.direction), sa.spi.value,
                      to_text(sa.source), to_text(sa.destination)),
          fmt::format("{}{}{} reqid {} replay-window {}{} ({})",
-                     sa.vti == kNoInterface ? "" : fmt::format("of {} ", name_of(tables, sa.vti)),
+                     sa.vti == kNoInterface ? "" : fmt::format("of {} ", interface_name(tables, sa.vti)),
                      sa.mode == EspMode::kTransport ? "transport " : "", algorithm_of(sa.algorithm),
                      sa.reqid.value, sa.replay_window, flags_of(sa), sa.name.view()),
          &sa});

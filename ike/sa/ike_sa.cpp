@@ -207,7 +207,8 @@ void IkeSa::receive_response(const Envelope& envelope, ByteView datagram) {
   note_authentic();
   window.answered();
   auto task = std::move(current_);
-  finish(task->response(*this, *message), std::move(task));
+  const Task::Verdict verdict = task->response(*this, *message);
+  finish(verdict, std::move(task));
 }
 
 void IkeSa::receive_init_response(const Message& message, ByteView datagram) {
@@ -215,7 +216,8 @@ void IkeSa::receive_init_response(const Message& message, ByteView datagram) {
     return void(++context().counters.wrong_message_id);
   opening->peer_message.assign(datagram.begin(), datagram.end());
   auto task = std::move(current_);
-  finish(task->response(*this, message), std::move(task));
+  const Task::Verdict verdict = task->response(*this, message);
+  finish(verdict, std::move(task));
 }
 
 void IkeSa::finish(Task::Verdict verdict, std::unique_ptr<Task> task) {

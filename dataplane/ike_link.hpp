@@ -60,8 +60,8 @@ class IkeLink {
   // Once a round: sends what waits. Why the channel was dropped, or empty.
   std::string_view look_after(uint64_t now_ms);
 
-  // Before sleeping on wait_fd(). False: do not sleep. While the other side has to read first nothing can wake us,
-  // and look_after() is called soon enough: there is no descriptor (-1) then, nor without a channel.
+  // Before sleeping on wait_fd(). False: do not sleep. While the other side has to read first nothing can
+  // wake us, and look_after() is called soon enough: there is no descriptor (-1) then, nor without a channel.
   bool prepare_to_wait() { return !may_receive() || channel_->prepare_to_wait(); }
   int wait_fd() const { return may_receive() ? channel_->wait_fd() : -1; }
 

@@ -1,5 +1,5 @@
-// What the IKE process is told about its connections, in the words of VyOS's configuration. Values of a whole; comes
-// from espalierd as one document (daemon/document.hpp), and replaces the earlier as a whole.
+// What the IKE process is told about its connections, in the words of VyOS's configuration. Values of a
+// whole; comes from espalierd as one document (daemon/document.hpp), and replaces the earlier as a whole.
 #pragma once
 
 #include <chrono>
@@ -32,9 +32,9 @@ struct ChildConfig {
   bool transport = false;
   std::vector<EspSuite> suites;  // in order of preference
   SelectorSide local, remote;
-  Reqid reqid;                             // ties it to the policies that espalierd compiled
-  InterfaceIndex vti = kNoInterface;       // of the dataplane's interface list
-  seconds lifetime{3600};                  // hard; rekeying begins before it, with jitter
+  Reqid reqid;                                // ties it to the policies that espalierd compiled
+  InterfaceIndex vti = kNoInterface;          // of the dataplane's interface list
+  seconds lifetime{3600};                     // hard; rekeying begins before it, with jitter
   uint64_t life_bytes = 0, life_packets = 0;  // 0: no limit
   bool rekey = true;
   uint32_t replay_window = 32;
@@ -51,8 +51,8 @@ struct ConnectionConfig {
   std::optional<Identity> remote_id;  // nothing: any; see `remote_id_is_address`
   bool remote_id_is_address = false;  // none was configured: the peer's address
   std::shared_ptr<const LocalCredential> credential;
-  std::optional<crypto::PublicKey> remote_key;         // kRawRsa
-  std::shared_ptr<const crypto::TrustStore> trust;     // kX509
+  std::optional<crypto::PublicKey> remote_key;      // kRawRsa
+  std::shared_ptr<const crypto::TrustStore> trust;  // kX509
   std::vector<IkeSuite> suites;
   seconds lifetime{28800};  // 0: no rekeying
   std::optional<seconds> dpd_interval;

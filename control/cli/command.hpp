@@ -28,10 +28,11 @@ struct Invocation {
 };
 
 struct Command {
-  std::string_view name;      // "show nat rules"
-  std::string_view operands;  // "PEER [TUNNEL]"; with FILTER any number of words, the last of which may be FILE
-  std::string_view summary;   // half a line for the overview
-  std::string_view help;      // some lines: what it shows or does, and what the words mean
+  std::string_view name;  // "show nat rules"
+  std::string_view
+      operands;  // "PEER [TUNNEL]"; with FILTER any number of words, the last of which may be FILE
+  std::string_view summary;  // half a line for the overview
+  std::string_view help;     // some lines: what it shows or does, and what the words mean
   std::string_view example;
   void (*describe)(po::options_description& options);  // null: no options
   int (*run)(const Invocation& invocation);

@@ -135,7 +135,8 @@ Message no_command(const Words& words, bool help) {
   return usage(fmt::format("{} goes on: {}", typed, fmt::join(longer, ", ")), "");
 }
 
-// The words of a filter with or without a FILE behind them, or as many as are named; those in brackets may be absent.
+// The words of a filter with or without a FILE behind them, or as many as are named; those in brackets may be
+// absent.
 void add_operands(const Command& command, po::options_description& options,
                   po::positional_options_description& operands) {
   if (command.operands.starts_with("[FILTER]")) {
@@ -167,7 +168,8 @@ std::variant<Parsed, Message> parse_arguments(const Command& command, const Word
   } catch (const po::required_option& error) {
     const std::string missing = error.get_option_name();
     const std::string operand = missing == "--words" ? "FILE" : missing.substr(2);
-    return usage(command.operands.empty() ? error.what() : fmt::format("{} is missing", operand), command.name);
+    return usage(command.operands.empty() ? error.what() : fmt::format("{} is missing", operand),
+                 command.name);
   } catch (const po::too_many_positional_options_error&) {
     return usage("too many arguments", command.name);
   } catch (const po::error& error) {

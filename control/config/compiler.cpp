@@ -198,7 +198,8 @@ class Compiler {
     tables_.policies.push_back(to);
   }
 
-  // Whatever IKE does, what its tunnels are for never leaves in clear: their policies are the configuration's.
+  // Whatever IKE does, what its tunnels are for never leaves in clear: their policies are the
+  // configuration's.
   void add_ike() {
     tables_.ike = compile_ike(model_);
     tables_.first_ike_policy = static_cast<uint32_t>(tables_.policies.size());

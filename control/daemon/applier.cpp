@@ -21,7 +21,8 @@ void Applier::apply(Change change, Done done) {
   candidate_->persist = change.persist;
   candidate_->done = std::move(done);
   candidate_->generation = next_generation();
-  if (!restart && acknowledged_ && same_for_dataplane(*running_, *candidate_->tables)) return accept_candidate();
+  if (!restart && acknowledged_ && same_for_dataplane(*running_, *candidate_->tables))
+    return accept_candidate();
   if (!restart) return send_candidate();
   cancel(running_request_);  // not for the dataplane that is started now
   log::cfg().info("restarting the dataplane: {}", fmt::join(reasons, "; "));

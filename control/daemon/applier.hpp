@@ -1,8 +1,9 @@
 // The running configuration, and the way from one to the next.
 //
 // A configuration becomes the running one when the dataplane has acknowledged it; until then, and when it
-// refuses, the earlier one stays. One that differs in what is IKE's alone becomes so at once. Whenever a dataplane becomes ready the running configuration is sent to it.
-// One change at a time. Owner: espalierd's thread.
+// refuses, the earlier one stays. One that differs in what is IKE's alone becomes so at once. Whenever a
+// dataplane becomes ready the running configuration is sent to it. One change at a time. Owner: espalierd's
+// thread.
 #pragma once
 
 #include "control/daemon/config_request.hpp"
@@ -26,7 +27,9 @@ class Applier {
 
   struct Hooks {
     // Whether what a configuration names beside itself is there; an error refuses it.
-    std::function<Result<void>(const config::Tables&)> check = [](const config::Tables&) { return Result<void>(); };
+    std::function<Result<void>(const config::Tables&)> check = [](const config::Tables&) {
+      return Result<void>();
+    };
     // The dataplane acknowledged `tables`, which run now: another configuration, or another dataplane.
     std::function<void(const Tables& tables)> on_acknowledged = [](const Tables&) {};
   };
@@ -34,7 +37,10 @@ class Applier {
   Applier(Supervisor& supervisor, const ConfigStore& store, CommandFor command_for)
       : Applier(supervisor, store, std::move(command_for), Hooks{}) {}
   Applier(Supervisor& supervisor, const ConfigStore& store, CommandFor command_for, Hooks hooks)
-      : supervisor_(supervisor), store_(store), command_for_(std::move(command_for)), hooks_(std::move(hooks)) {}
+      : supervisor_(supervisor),
+        store_(store),
+        command_for_(std::move(command_for)),
+        hooks_(std::move(hooks)) {}
 
   // The configuration to start with; nothing is sent before on_ready().
   void set_initial(Tables tables) { running_ = std::move(tables); }

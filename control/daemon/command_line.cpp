@@ -75,7 +75,7 @@ std::vector<uint16_t> worker_cores(const config::Startup& startup, const std::ve
 }  // namespace
 
 ProgramCommand dataplane_command(const config::Tables& tables, const std::string& program,
-                                   const std::string& runtime_dir, const std::vector<uint16_t>& cpus) {
+                                 const std::string& runtime_dir, const std::vector<uint16_t>& cpus) {
   const config::Startup& startup = tables.startup;
   ProgramCommand command{program, {}};
   const auto add = [&command](std::string_view option, auto value) {

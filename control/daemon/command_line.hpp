@@ -1,5 +1,5 @@
-// How a program is started; the dataplane: for a configuration. What stands here is fixed while it runs; a change needs
-// another process.
+// How a program is started; the dataplane: for a configuration. What stands here is fixed while it runs; a
+// change needs another process.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ struct ProgramCommand {
 // `cpus` are those that we may run on, in ascending order: the first is left to the main lcore when there are
 // several, and workers share cores when there are more workers than cores.
 ProgramCommand dataplane_command(const config::Tables& tables, const std::string& program,
-                                   const std::string& runtime_dir, const std::vector<uint16_t>& cpus);
+                                 const std::string& runtime_dir, const std::vector<uint16_t>& cpus);
 
 // What of that differs, each as "SETTING from A to B"; empty when a dataplane started by `before` serves
 // `after`.

@@ -43,7 +43,8 @@ size_t record_count(const config::Tables& t) {
          t.source_rules.size() + t.destination_rules.size() + t.policies.size() + t.states.size();
 }
 
-std::optional<Slot> slot_at(const config::Tables& tables, size_t position, uint64_t request_id, uint64_t generation) {
+std::optional<Slot> slot_at(const config::Tables& tables, size_t position, uint64_t request_id,
+                            uint64_t generation) {
   Cursor cursor(position, request_id, generation);
   cursor.one(message::ConfigBegin{tables.settings});
   cursor.list<message::Interface>(tables.interfaces);

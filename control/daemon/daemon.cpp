@@ -133,7 +133,8 @@ void Daemon::reload() {
 
 void Daemon::shut_down() {
   log::proc().info("stopping");
-  ike_.stop([this] { supervisor_.stop([this] { loop_.stop(); }); });  // its farewells leave through the dataplane
+  ike_.stop(
+      [this] { supervisor_.stop([this] { loop_.stop(); }); });  // its farewells leave through the dataplane
 }
 
 }  // namespace espalier::daemon

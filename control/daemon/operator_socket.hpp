@@ -9,9 +9,9 @@
 #include <memory>
 #include <string>
 
-#include "control/shared/event_loop.hpp"
 #include "control/daemon/request.hpp"
 #include "control/daemon/wiping_buffer.hpp"
+#include "control/shared/event_loop.hpp"
 
 namespace espalier::daemon {
 

@@ -74,7 +74,8 @@ std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
   if (options.dataplane_program.empty())
     options.dataplane_program = default_program("espalier-dataplane", "dataplane");
   if (options.ike_program.empty()) options.ike_program = default_program("espalier-ike", "ike/daemon");
-  if (options.ike_user.empty()) options.ike_user = ::getpwnam("espalier-ike") != nullptr ? "espalier-ike" : "nobody";
+  if (options.ike_user.empty())
+    options.ike_user = ::getpwnam("espalier-ike") != nullptr ? "espalier-ike" : "nobody";
   return options;
 }
 

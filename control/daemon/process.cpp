@@ -46,7 +46,8 @@ std::vector<char*> argument_vector(const ProgramCommand& command) {
 
 }  // namespace
 
-Result<std::optional<ProcessLock>> ProcessLock::take(const std::string& runtime_dir, const std::string& name) {
+Result<std::optional<ProcessLock>> ProcessLock::take(const std::string& runtime_dir,
+                                                     const std::string& name) {
   const std::string path = lock_path(runtime_dir, name);
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return fail("{}: {}", path, errno_text());

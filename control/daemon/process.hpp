@@ -1,8 +1,9 @@
 // The dataplane or espalier-ike as a process: started, found, signalled, and seen to die.
 //
-// A lock in RUNTIME_DIR is held by the process for as long as it lives, through a descriptor that it inherits:
-// whoever gets the lock knows that no such process is left, whichever espalierd started it and however that
-// died. The child survives its espalierd on purpose (no parent-death signal), in a session of its own.
+// A lock in RUNTIME_DIR is held by the process for as long as it lives, through a descriptor that it
+// inherits: whoever gets the lock knows that no such process is left, whichever espalierd started it and
+// however that died. The child survives its espalierd on purpose (no parent-death signal), in a session of
+// its own.
 #pragma once
 
 #include <chrono>

@@ -68,7 +68,8 @@ Result<bool> try_send_with_fds(const Fd& socket, std::span<const std::byte> byte
 }
 
 Result<void> send_with_fds(const Fd& socket, std::span<const std::byte> bytes, std::span<const int> fds) {
-  if (!TRY(try_send_with_fds(socket, bytes, fds))) return fail("sending over a UNIX socket: its queue is full");
+  if (!TRY(try_send_with_fds(socket, bytes, fds)))
+    return fail("sending over a UNIX socket: its queue is full");
   return {};
 }
 

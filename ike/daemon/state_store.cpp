@@ -45,10 +45,12 @@ Copy* valid_copy(uint64_t id, ike_state::Slot& slot) {
 }  // namespace
 
 Result<void> StateStore::save(uint64_t id, std::span<const uint8_t> state) {
-  if (id >= ike_state::kSlots) return fail("there is no room for IKE SA {}: {} can be kept", id, ike_state::kSlots);
+  if (id >= ike_state::kSlots)
+    return fail("there is no room for IKE SA {}: {} can be kept", id, ike_state::kSlots);
   if (state.empty() || state.size() > kMostStateBytes) {
     forget(id);
-    return fail("the state of IKE SA {} has {} bytes; 1 to {} can be kept", id, state.size(), kMostStateBytes);
+    return fail("the state of IKE SA {} has {} bytes; 1 to {} can be kept", id, state.size(),
+                kMostStateBytes);
   }
   auto& [first, second] = slot(id).copies;
   const bool first_is_newer = version_of(first) > version_of(second);

@@ -385,7 +385,8 @@ void IkeSa::ask_for_use() {
 
 // No response to any of the retransmissions.
 void IkeSa::lost() {
-  if (phase < IkePhase::kEstablished) return fail(doubt.empty() ? fmt::format("no answer from {}", to_text(facts.remote)) : doubt);
+  if (phase < IkePhase::kEstablished)
+    return fail(doubt.empty() ? fmt::format("no answer from {}", to_text(facts.remote)) : doubt);
   if (phase == IkePhase::kEstablished) {
     ++context().counters.dpd_lost;
     log(LogLevel::kWarning, Subsystem::kIke, "the peer {} does not answer any more", to_text(facts.remote));

@@ -121,7 +121,8 @@ void IkeSa::tick_child(ChildSa& child) {
   }
   if (now >= child.rekey_at) {
     child.rekey_at = kNever;
-    if (child.state == ChildState::kInstalled && !child.redundant) enqueue(std::make_unique<ChildRekey>(child.spi_in));
+    if (child.state == ChildState::kInstalled && !child.redundant)
+      enqueue(std::make_unique<ChildRekey>(child.spi_in));
   }
   if (now >= child.expires_at) {
     child.expires_at = kNever;

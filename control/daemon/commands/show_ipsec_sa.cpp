@@ -1,5 +1,5 @@
-// "show ipsec sa": every installed SA with its counters; static ones that are configured and not installed, and tunnels
-// that have no SA, are listed as down.
+// "show ipsec sa": every installed SA with its counters; static ones that are configured and not installed,
+// and tunnels that have no SA, are listed as down.
 #include <set>
 
 #include "control/daemon/commands/connections.hpp"
@@ -191,7 +191,8 @@ Result<void> show_ipsec_sa(Context& context, Request& request, const Reply& repl
   ask_connections(context, [&context, page, reply](const std::vector<Json>& tunnels) {
     const SharedMemory* memory = context.supervisor.memory();
     const SaList list = memory == nullptr ? SaList{} : installed_sas(*memory);
-    Json document = page_of("sas", all_rows(context, list, tunnels), page, [](const Json& row) { return row; });
+    Json document =
+        page_of("sas", all_rows(context, list, tunnels), page, [](const Json& row) { return row; });
     document["damaged_records"] = list.damaged;
     reply(ok_reply(std::move(document)));
   });

@@ -195,8 +195,8 @@ FirstChild first_child(IkeSa& sa, const Message& request) {
 }
 
 std::unexpected<Error> unknown_peer(IkeSa& sa, const Identity& identity) {
-  const std::string why = fmt::format("no connection fits {} with its identities, suite and kind of authentication",
-                                      to_text(identity));
+  const std::string why = fmt::format(
+      "no connection fits {} with its identities, suite and kind of authentication", to_text(identity));
   const auto near = sa.engine.suite_candidates(sa.facts.local.address, sa.facts.remote.address);
   if (!near.empty()) near.front()->note_stranger(sa.facts.remote.address, why);
   return fail("{}", why);

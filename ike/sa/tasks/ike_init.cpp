@@ -245,8 +245,8 @@ Result<std::vector<Payload>> open_sa(IkeSa& sa, const Message& request, const Ch
 
 }  // namespace
 
-void answer_malformed_init(Engine& engine, const Header& header, const ParseError& error, const Endpoint& local,
-                           const Endpoint& remote) {
+void answer_malformed_init(Engine& engine, const Header& header, const ParseError& error,
+                           const Endpoint& local, const Endpoint& remote) {
   if (error.notify != NotifyType::kUnsupportedCriticalPayload) return;
   answer_statelessly(engine, {header, {}}, local, remote, {.type = error.notify, .data = {error.payload}});
 }

@@ -26,9 +26,10 @@ class IkeInit final : public Task {
   Bytes cookie_;
 };
 
-// Of what cannot be read only an unknown critical payload is worth an answer (section 2.5): the peer may do without.
-void answer_malformed_init(Engine& engine, const Header& header, const ParseError& error, const Endpoint& local,
-                           const Endpoint& remote);
+// Of what cannot be read only an unknown critical payload is worth an answer (section 2.5): the peer may do
+// without.
+void answer_malformed_init(Engine& engine, const Header& header, const ParseError& error,
+                           const Endpoint& local, const Endpoint& remote);
 
 // A new IKE SA as the responder, or an error to send; nothing is kept of a refused one.
 void answer_ike_init(Engine& engine, const Message& request, ByteView datagram, const Endpoint& local,

@@ -66,9 +66,9 @@ void leave_to_peer(IkeSa& sa) {
 }
 
 size_t generations(const IkeSa& sa) {
-  return static_cast<size_t>(
-      std::ranges::count_if(sa.engine.sas_of(sa.facts.connection),
-                            [&](const IkeSa* other) { return other->facts.remote_id == sa.facts.remote_id; }));
+  return static_cast<size_t>(std::ranges::count_if(
+      sa.engine.sas_of(sa.facts.connection),
+      [&](const IkeSa* other) { return other->facts.remote_id == sa.facts.remote_id; }));
 }
 
 void announce_rekeyed(const IkeSa& sa) {

@@ -76,9 +76,8 @@ TEST(CommandLine, WhatIsNotThereYetIsRefusedByName) {
     EXPECT_TRUE(message.text.ends_with(" is not in this version; to go back, apply the earlier file\n"));
   }
   EXPECT_EQ(message_of({"rollback"}).document, "");
-  const std::pair<const char*, Words> later[] = {{"top", {"top"}},
-                                                 {"metrics", {"metrics"}},
-                                                 {"import vyos", {"import", "vyos", "old.conf"}}};
+  const std::pair<const char*, Words> later[] = {
+      {"top", {"top"}}, {"metrics", {"metrics"}}, {"import vyos", {"import", "vyos", "old.conf"}}};
   for (auto [name, words] : later) {
     EXPECT_EQ(message_of(words).text, fmt::format("espalier: {} is not in this version\n", name));
     EXPECT_EQ(message_of(words).status, kRefused);

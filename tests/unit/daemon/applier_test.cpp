@@ -32,10 +32,13 @@ class ApplierTest : public DaemonTest {
     supervisor_.emplace(loop_, Supervisor::Directories{runtime_dir(), state_dir()},
                         Supervisor::Events{[this] { applier_->on_ready(); },
                                            [this](const std::string& how) { applier_->on_lost(how); }});
-    applier_.emplace(*supervisor_, *store_, [this](const config::Tables& tables) {
-      return dataplane_command(tables, fake_dataplane(), runtime_dir(), {0, 1});
-    }, Applier::Hooks{[this](const config::Tables&) { return check_; },
-                      [this](const Applier::Tables& tables) { acknowledged_.push_back(tables); }});
+    applier_.emplace(
+        *supervisor_, *store_,
+        [this](const config::Tables& tables) {
+          return dataplane_command(tables, fake_dataplane(), runtime_dir(), {0, 1});
+        },
+        Applier::Hooks{[this](const config::Tables&) { return check_; },
+                       [this](const Applier::Tables& tables) { acknowledged_.push_back(tables); }});
     applier_->set_initial(compile(kBase));
   }
   ~ApplierTest() override {
@@ -86,7 +89,8 @@ std::string with_peer(const std::string& secret, const std::string& type = "resp
       connection-type = "{}"; local-address = "192.0.2.1"; remote-address = "192.0.2.2";
       tunnel = {{ number = 0; local = {{ prefix = "10.1.0.0/16"; }}; remote = {{ prefix = "10.2.0.0/16"; }}; }}; }}; }}; }};
   }}; }};
-)", secret, type);
+)",
+                                          secret, type);
 }
 
 // The dataplane would refuse whatever reaches it.

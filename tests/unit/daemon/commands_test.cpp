@@ -53,7 +53,8 @@ class CommandsTest : public DaemonTest {
     auto outcome = config::load(must(store_.read_config_file()));
     EXPECT_TRUE(outcome.tables) << config::render_diagnostics(outcome.diagnostics);
     applier_->set_initial(std::make_shared<const config::Tables>(std::move(*outcome.tables)));
-    context_.emplace(commands::Context{*supervisor_, ike_, *applier_, store_, events_, [] { return uint64_t{3}; }});
+    context_.emplace(
+        commands::Context{*supervisor_, ike_, *applier_, store_, events_, [] { return uint64_t{3}; }});
     supervisor_->start(applier_->command());
     EXPECT_TRUE(run_until([&] { return applier_->acknowledged(); }));
   }
@@ -86,9 +87,10 @@ class CommandsTest : public DaemonTest {
 
 TEST_F(CommandsTest, EveryCommandRefusesArgumentsThatItDoesNotKnow) {
   for (const char* command :
-       {"apply", "capture read", "capture start", "capture stop", "diff", "explain", "show drops",
-        "show connections", "show ike sa", "show interfaces", "show ipsec sa", "show nat rules", "show nat translations", "show neighbors",
-        "show pipeline", "show policy", "show route", "show status", "show workers", "trace start"}) {
+       {"apply",         "capture read",   "capture start",         "capture stop",   "diff",
+        "explain",       "show drops",     "show connections",      "show ike sa",    "show interfaces",
+        "show ipsec sa", "show nat rules", "show nat translations", "show neighbors", "show pipeline",
+        "show policy",   "show route",     "show status",           "show workers",   "trace start"}) {
     Json request{{"command", command}, {"surprise", 1}};
     if (request["command"] == "capture read" || request["command"] == "capture stop") request["id"] = 1;
     if (request["command"] == "explain")
@@ -273,10 +275,12 @@ TEST_F(CommandsTest, TunnelsThatAreConfiguredAreListedWhateverIkeDoes) {
   EXPECT_EQ(sas[1]["remote_id"], "@b");
   EXPECT_EQ(sas[1]["state"], "down");
   const auto document = std::make_shared<const config::IkeDocument>();
-  ike_.configure(std::shared_ptr<const config::IkeDocument>(applier_->running_tables(), &applier_->running().ike));
+  ike_.configure(
+      std::shared_ptr<const config::IkeDocument>(applier_->running_tables(), &applier_->running().ike));
   EXPECT_EQ(ask({{"command", "show ike sa"}})["ok"], false);
   EXPECT_EQ(ask({{"command", "initiate"}, {"peer", "B"}})["error"], "espalier-ike does not run; see the log");
-  EXPECT_EQ(ask({{"command", "initiate"}, {"peer", "C"}})["error"], "there is no peer \"C\", or it is disabled");
+  EXPECT_EQ(ask({{"command", "initiate"}, {"peer", "C"}})["error"],
+            "there is no peer \"C\", or it is disabled");
   EXPECT_EQ(ask({{"command", "rekey"}, {"peer", "B"}, {"tunnel", "vti"}})["error"],
             "peer \"B\" has no tunnel \"vti\"");
   EXPECT_EQ(ask({{"command", "terminate"}})["error"], "\"peer\" is missing");
@@ -290,7 +294,8 @@ TEST_F(CommandsTest, AnSaOfIkeHasTheNameOfItsTunnel) {
   record.spi = Spi(0x2001);
   record.direction = Direction::kIn;
   record.reqid = applier_->running().ike.connections[0].children[1].reqid;
-  record.source = *config::parse_address("203.0.113.9"), record.destination = *config::parse_address("198.51.100.1");
+  record.source = *config::parse_address("203.0.113.9"),
+  record.destination = *config::parse_address("198.51.100.1");
   ASSERT_TRUE(const_cast<Vault&>(supervisor_->memory()->vault()).commit(SaIndex(5), record));
   const Json sas = ask_ok({{"command", "show ipsec sa"}})["sas"];
   ASSERT_EQ(sas.size(), 3u);  // it, the static one, and the other tunnel

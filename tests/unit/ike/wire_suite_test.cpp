@@ -46,7 +46,7 @@ std::vector<Transform> answer(const std::optional<ChosenIke>& chosen) {
 std::vector<Transform> answer(const std::optional<ChosenEsp>& chosen) {
   return chosen ? chosen->reply.transforms : std::vector<Transform>();
 }
-using List = std::vector<Transform>;
+using TransformList = std::vector<Transform>;
 
 // --- Offering ---
 
@@ -80,12 +80,13 @@ TEST(ChooseIke, OurPreferenceDecides) {
 
 TEST(ChooseIke, OneTransformOfEachType) {
   const Proposal many = ike({kAes128, kAes256, kSha1, kSha256, kPrfSha256, kPrfSha512, kDh19, kDh14});
-  EXPECT_EQ(answer(choose(std::vector{kCbcIke}, {{many}})), (List{kAes256, kSha256, kPrfSha512, kDh14}));
+  EXPECT_EQ(answer(choose(std::vector{kCbcIke}, {{many}})),
+            (TransformList{kAes256, kSha256, kPrfSha512, kDh14}));
 }
 
 struct Refused {
   const char* name;
-  List transforms;  // offered to kGcmIke
+  TransformList transforms;  // offered to kGcmIke
 };
 class RefusedIke : public testing::TestWithParam<Refused> {};
 TEST_P(RefusedIke, IsNotChosen) {
@@ -109,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(ChooseIke, NoneStandsForNoIntegrity) {
   EXPECT_EQ(answer(choose(std::vector{kGcmIke}, {{ike({kGcm256, kNoIntegrity, kPrfSha256, kDh19})}})),
-            (List{kGcm256, kNoIntegrity, kPrfSha256, kDh19}));
+            (TransformList{kGcm256, kNoIntegrity, kPrfSha256, kDh19}));
   // But not for AES-CBC's.
   EXPECT_FALSE(choose(std::vector{kCbcIke}, {{ike({kAes256, kNoIntegrity, kPrfSha512, kDh14})}}).has_value());
   EXPECT_FALSE(choose(std::vector{kCbcIke}, {{ike({kAes256, kPrfSha512, kDh14})}}).has_value());
@@ -122,7 +123,7 @@ TEST(ChooseIke, ChaChaHasNoKeyLength) {
 }
 
 TEST(ChooseIke, SpiOfARekey) {
-  const List transforms = {kGcm256, kPrfSha256, kDh19};
+  const TransformList transforms = {kGcm256, kPrfSha256, kDh19};
   const auto chosen = choose(std::vector{kGcmIke}, {{ike(transforms, 1, {1, 2, 3, 4, 5, 6, 7, 8})}});
   EXPECT_EQ(chosen->peer_spi, 0x0102030405060708u);
   EXPECT_TRUE(chosen->reply.spi.empty());
@@ -138,7 +139,7 @@ EspSuite with_esn(EspSuite suite, EsnChoice esn) {
 }
 
 TEST(ChooseEsp, Esn) {
-  const auto esn = [](EsnChoice ours, List theirs) -> std::string {
+  const auto esn = [](EsnChoice ours, TransformList theirs) -> std::string {
     theirs.insert(theirs.begin(), {kGcm128, kDh19});
     const auto chosen = choose(std::vector{with_esn(kGcmEsp, ours)}, {{esp(theirs)}}, true);
     if (!chosen) return "none";
@@ -157,22 +158,23 @@ TEST(ChooseEsp, Esn) {
 }
 
 TEST(ChooseEsp, Groups) {
-  const auto chosen = [](const EspSuite& ours, List theirs, bool with_group) {
+  const auto chosen = [](const EspSuite& ours, TransformList theirs, bool with_group) {
     return answer(choose(std::vector{ours}, {{esp(std::move(theirs))}}, with_group));
   };
-  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kDh14, kDh19, kEsnNo}, true), (List{kGcm128, kDh19, kEsnNo}));
-  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kEsnNo}, true), List{});  // no PFS, where we want it
-  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kNoDh, kEsnNo}, true), List{});
-  EXPECT_EQ(chosen(kCbcEsp, {kAes128, kSha1, kDh14, kEsnNo}, true), List{});  // PFS, where we have none
+  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kDh14, kDh19, kEsnNo}, true), (TransformList{kGcm128, kDh19, kEsnNo}));
+  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kEsnNo}, true), TransformList{});  // no PFS, where we want it
+  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kNoDh, kEsnNo}, true), TransformList{});
+  EXPECT_EQ(chosen(kCbcEsp, {kAes128, kSha1, kDh14, kEsnNo}, true),
+            TransformList{});  // PFS, where we have none
   EXPECT_EQ(chosen(kCbcEsp, {kAes128, kSha1, kDh14, kNoDh, kEsnNo}, true),
-            (List{kAes128, kSha1, kNoDh, kEsnNo}));
+            (TransformList{kAes128, kSha1, kNoDh, kEsnNo}));
   // IKE_AUTH has no KE: whatever stands there is not looked at.
-  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kEsnNo}, false), (List{kGcm128, kEsnNo}));
-  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kDh14, kEsnNo}, false), (List{kGcm128, kEsnNo}));
+  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kEsnNo}, false), (TransformList{kGcm128, kEsnNo}));
+  EXPECT_EQ(chosen(kGcmEsp, {kGcm128, kDh14, kEsnNo}, false), (TransformList{kGcm128, kEsnNo}));
 }
 
 TEST(ChooseEsp, SpisThatCannotBe) {
-  const List transforms = {kAes128, kSha1, kEsnNo};
+  const TransformList transforms = {kAes128, kSha1, kEsnNo};
   const auto spi = [&](Bytes bytes) {
     const auto chosen = choose(std::vector{kCbcEsp}, {{esp(transforms, 1, std::move(bytes))}}, true);
     return chosen ? chosen->peer_spi.value : 0;
@@ -187,7 +189,7 @@ TEST(ChooseEsp, SpisThatCannotBe) {
 
 TEST(Accept, OneOfTheProposals) {
   const std::vector offered = {kGcmIke, kCbcIke};
-  const List second = {kAes256, kSha256, kPrfSha512, kDh14};
+  const TransformList second = {kAes256, kSha256, kPrfSha512, kDh14};
   EXPECT_EQ(accept(offered, {{ike(second, 2)}})->suite, kCbcIke);
   EXPECT_FALSE(accept(offered, {{ike(second, 1)}}).has_value());  // not of that number
   EXPECT_FALSE(accept(offered, {{ike(second, 3)}}).has_value());
@@ -296,7 +298,7 @@ TEST(Difference, OfThePairThatAgreesInMost) {
 }
 
 TEST(Difference, OfEsp) {
-  const auto difference = [](const EspSuite& ours, List theirs, bool with_group) {
+  const auto difference = [](const EspSuite& ours, TransformList theirs, bool with_group) {
     return first_difference(std::vector{ours}, {{esp(std::move(theirs))}}, with_group);
   };
   EXPECT_EQ(difference(kGcmEsp, {kGcm128, kEsnNo}, true), "dh-group: we dh19, they none");

@@ -34,4 +34,15 @@ class Secret {
   std::vector<uint8_t> bytes_;
 };
 
+// Compares; how long it takes tells nothing but the lengths.
+inline bool same_bytes(std::span<const uint8_t> a, std::span<const uint8_t> b) {
+  if (a.size() != b.size()) return false;
+  uint8_t difference = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference |= a[i] ^ b[i];
+    asm volatile("" : "+r"(difference));  // keeps the compiler from ending early
+  }
+  return difference == 0;
+}
+
 }  // namespace espalier::crypto

@@ -4,6 +4,8 @@
 #include <optional>
 #include <tuple>
 
+#include "dataplane/stages/ike.hpp"
+
 namespace espalier::dataplane {
 namespace {
 
@@ -83,6 +85,13 @@ bool may_send_on(const NatRuleRecord& rule, const AddressRecord& own) {
   return rule.kind == NatKind::kDestination && may_touch(rule, kProtoEsp, {own.prefix.address, {}});
 }
 
+// More than this no SA puts around a packet: IPv6, UDP, AES-CBC with HMAC-SHA-512, not cut.
+constexpr EspShape kLargestShape{.outer_bytes = sizeof(Ipv6Header),
+                                 .udp_bytes = sizeof(UdpHeader),
+                                 .iv_bytes = 16,
+                                 .icv_bytes = 64,
+                                 .align_bytes = 16};
+
 }  // namespace
 
 void add_changed_routes(const std::vector<RouteRecord>& before, const std::vector<RouteRecord>& after,
@@ -105,7 +114,8 @@ void add_changed_routes(const std::vector<RouteRecord>& before, const std::vecto
 
 std::vector<ChangedRegion> changed_regions(const Configuration& before, const Configuration& after) {
   if (!same_bytes(before.interfaces, after.interfaces) || !same_bytes(before.addresses, after.addresses) ||
-      !same_bytes(before.nat_rules, after.nat_rules) || before.settings.sessions != after.settings.sessions)
+      !same_bytes(before.nat_rules, after.nat_rules) || before.settings.sessions != after.settings.sessions ||
+      before.settings.ike != after.settings.ike)
     return {kEverything};
   std::vector<ChangedRegion> regions;
   add_changed_routes(before.routes, after.routes, regions);
@@ -114,17 +124,26 @@ std::vector<ChangedRegion> changed_regions(const Configuration& before, const Co
   return regions;
 }
 
-bool sas_decide_flows(const Configuration& configuration) {
-  const auto is_for_some = [](const SaRecord& sa) {
-    return sa.direction == Direction::kOut && ((sa.flags & kSaHasSelector) || sa.mode == EspMode::kTransport);
-  };
+std::optional<ChangedRegion> region_decided_by(const SaRecord& sa) {
+  if (sa.direction != Direction::kOut) return std::nullopt;
+  if (sa.flags & kSaHasSelector) return ChangedRegion{sa.selector.source, sa.selector.destination};
+  if (sa.mode != EspMode::kTransport) return std::nullopt;
+  return ChangedRegion{IpPrefix::host(sa.source), IpPrefix::host(sa.destination)};
+}
+
+bool policies_are_optional(const Configuration& configuration) {
   const auto is_optional = [](const PolicyRecord& policy) {
     return policy.direction == Direction::kOut &&
            std::any_of(policy.tmpl, policy.tmpl + policy.templates,
                        [](const PolicyTemplate& t) { return t.level == TemplateLevel::kUse; });
   };
-  return std::ranges::any_of(configuration.sas, is_for_some) ||
-         std::ranges::any_of(configuration.policies, is_optional);
+  return std::ranges::any_of(configuration.policies, is_optional);
+}
+
+bool sas_decide_flows(const Configuration& configuration) {
+  return policies_are_optional(configuration) ||
+         std::ranges::any_of(configuration.sas,
+                             [](const SaRecord& sa) { return region_decided_by(sa).has_value(); });
 }
 
 bool may_decide_otherwise(const SaStore::Change& change, const Configuration& wanted) {
@@ -132,12 +151,17 @@ bool may_decide_otherwise(const SaStore::Change& change, const Configuration& wa
   return (!change.added.empty() || !change.removed.empty()) && sas_decide_flows(wanted);
 }
 
+bool nat_touches_sa(const std::vector<NatRuleRecord>& rules, const SaRecord& sa) {
+  return std::ranges::any_of(rules, [&](const NatRuleRecord& rule) { return may_touch_sa(rule, sa); });
+}
+
 bool nat_touches_esp(const Configuration& wanted) {
-  return std::ranges::any_of(wanted.nat_rules, [&](const NatRuleRecord& rule) {
-    return std::ranges::any_of(wanted.sas, [&](const SaRecord& sa) { return may_touch_sa(rule, sa); }) ||
-           std::ranges::any_of(wanted.addresses,
-                               [&](const AddressRecord& own) { return may_send_on(rule, own); });
-  });
+  const auto is_sent_on = [&](const AddressRecord& own) {
+    return std::ranges::any_of(wanted.nat_rules,
+                               [&](const NatRuleRecord& rule) { return may_send_on(rule, own); });
+  };
+  const auto is_touched = [&](const SaRecord& sa) { return nat_touches_sa(wanted.nat_rules, sa); };
+  return std::ranges::any_of(wanted.sas, is_touched) || std::ranges::any_of(wanted.addresses, is_sent_on);
 }
 
 uint32_t fits_everywhere(const Configuration& wanted, const InterfaceTable& interfaces) {
@@ -145,12 +169,14 @@ uint32_t fits_everywhere(const Configuration& wanted, const InterfaceTable& inte
   size_t templates = 0;
   for (const PolicyRecord& policy : wanted.policies)
     templates = std::max<size_t>(templates, policy.templates);
+  std::vector<EspShape> shapes;
+  for (const SaRecord& sa : wanted.sas) shapes.push_back(shape_of(sa));
+  if (wanted.settings.ike) shapes.push_back(kLargestShape);
   uint32_t bytes = std::min(kMinPathMtu, interfaces.smallest_mtu_bytes());
   for (; templates > 0; --templates) {
     uint32_t least = bytes;
-    for (const SaRecord& sa : wanted.sas)
-      least = std::min(least, shape_of(sa).inner_mtu(bytes, sizeof(Ipv6Header)));
-    for (const SaRecord& sa : wanted.sas) least = std::min(least, shape_of(sa).inner_mtu(bytes, 0));
+    for (const EspShape& shape : shapes)
+      least = std::min({least, shape.inner_mtu(bytes, sizeof(Ipv6Header)), shape.inner_mtu(bytes, 0)});
     bytes = least;
   }
   const bool any_gre = std::any_of(wanted.interfaces.begin(), wanted.interfaces.end(),
@@ -178,6 +204,7 @@ void add_vti_policies(Configuration& wanted) {
 
 Result<EncapPorts> encap_ports(const Configuration& wanted) {
   EncapPorts ports;
+  if (wanted.settings.ike) ports.add(be16::from_host(kIkeNatPort));
   for (const SaRecord& sa : wanted.sas) {
     if (!(sa.flags & kSaEncap)) continue;
     const uint16_t own = sa.direction == Direction::kOut ? sa.encap_source_port : sa.encap_destination_port;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "dataplane/change_log.hpp"
@@ -28,6 +29,13 @@ void add_changed_routes(const std::vector<RouteRecord>& before, const std::vecto
 // Between which addresses packets may be decided differently under `after`.
 std::vector<ChangedRegion> changed_regions(const Configuration& before, const Configuration& after);
 
+// Between which addresses it depends on this SA what becomes of a flow: it is outbound, and for some of its
+// policy's packets only.
+std::optional<ChangedRegion> region_decided_by(const SaRecord& sa);
+
+// Whether an out policy has a template that it does not insist on: then it depends on all SAs.
+bool policies_are_optional(const Configuration& configuration);
+
 // Whether it depends on the SAs that are there what becomes of a flow. Flows remember their policy and not
 // its SA; about their first packet alone is asked whether an SA is for it (its selector, and in transport
 // mode its addresses), and whether there is one that the policy does not insist on.
@@ -39,14 +47,16 @@ bool may_decide_otherwise(const SaStore::Change& change, const Configuration& wa
 // Whether NAT can change the gateway's own ESP, or send on what came for it: then ESP goes through conntrack
 // and NAT, as in Linux.
 bool nat_touches_esp(const Configuration& wanted);
+bool nat_touches_sa(const std::vector<NatRuleRecord>& rules, const SaRecord& sa);
 
-// What fits every way out, whatever path MTU is learned: so small packets need not ask. Bytes.
+// What fits every way out, whatever path MTU is learned and whatever SAs IKE makes: so small packets need not
+// ask. Bytes.
 uint32_t fits_everywhere(const Configuration& wanted, const InterfaceTable& interfaces);
 
 // A vti that has no policies of its own takes everything: adds policies that say so.
 void add_vti_policies(Configuration& wanted);
 
-// The gateway's ports for ESP in UDP. Error: too many.
+// The gateway's ports for ESP in UDP, IKE's too. Error: too many.
 Result<EncapPorts> encap_ports(const Configuration& wanted);
 
 // Indices name what exists and stand at their place.

@@ -52,6 +52,7 @@ struct Context {
   rte_mempool* pool = nullptr;
   Transmitter* transmitter = nullptr;
   Mailbox* arp = nullptr;              // the main lcore's, for ARP alone: see Gateway::main_mailboxes()
+  Mailbox* ike = nullptr;              // the main lcore's, for IKE alone
   Mailbox* main = nullptr;             // the main lcore's, for packets without a next hop
   std::span<Mailbox* const> handover;  // each worker's, by WorkerId
 

@@ -16,6 +16,7 @@ namespace {
 
 constexpr uint32_t kPoolCache = 250;  // per lcore: few packets circulate, in LIFO order
 constexpr uint32_t kMailboxPackets = 1024;
+constexpr uint32_t kIkeMailboxPackets = 256;
 
 std::string unique_name(std::string_view kind) {
   static std::atomic<uint32_t> counter{0};
@@ -48,7 +49,7 @@ PoolSizes PoolSizes::of(const GatewayOptions& options) {
   const uint32_t threads = options.workers + 1u;  // each has a transmit queue of every port
   const uint32_t rx_queues = options.rx_queues ? options.rx_queues : options.workers;
   const uint32_t in_devices = options.ports * (rx_queues + threads) * PortOptions::kDescriptors;
-  const uint32_t in_mailboxes = (options.workers + 2u) * kMailboxPackets;
+  const uint32_t in_mailboxes = (options.workers + 2u) * kMailboxPackets + kIkeMailboxPackets;
   const uint32_t in_caches = threads * kPoolCache * 3 / 2;  // the EAL lets them grow by a half
   const uint32_t in_bursts = threads * (options.ports + 4u) * kBurst;
   PoolSizes sizes;
@@ -130,6 +131,7 @@ Context Gateway::context_for(WorkerId id) {
   context.neighbors = &neighbors_;
   context.pool = pool_.get();
   context.arp = arp_mailbox_.get();
+  context.ike = ike_mailbox_.get();
   context.main = main_mailbox_.get();
   context.handover = mailbox_pointers_;
   return context;
@@ -151,10 +153,11 @@ Result<std::unique_ptr<Worker>> Gateway::make_worker(WorkerId id) {
 }
 
 Result<void> Gateway::make_workers() {
-  const auto mailbox = [](std::string_view kind) {
-    return Mailbox::create(unique_name(kind), kMailboxPackets, static_cast<int>(rte_socket_id()));
+  const auto mailbox = [](std::string_view kind, uint32_t packets = kMailboxPackets) {
+    return Mailbox::create(unique_name(kind), packets, static_cast<int>(rte_socket_id()));
   };
   arp_mailbox_ = TRY(mailbox("arp"));
+  ike_mailbox_ = TRY(mailbox("ike", kIkeMailboxPackets));
   main_mailbox_ = TRY(mailbox("main"));
   for (uint16_t w = 0; w < options_.workers; ++w) {
     mailboxes_.push_back(TRY(mailbox("worker")));

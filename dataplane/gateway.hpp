@@ -9,10 +9,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
+#include "control/shared/message_decode.hpp"
 #include "dataplane/configuration.hpp"
 #include "dataplane/host/host_path.hpp"
+#include "dataplane/ike_link.hpp"
 #include "dataplane/neighbor_resolver.hpp"
 #include "dataplane/rehearsal.hpp"
 #include "dataplane/sa_store.hpp"
@@ -72,13 +75,16 @@ class Gateway {
   Worker& worker(WorkerId id) { return *workers_[id.value]; }
   uint16_t worker_count() const { return static_cast<uint16_t>(workers_.size()); }
 
-  // A round of the main lcore's work: punted packets, ARP, links, reservations' errors. Returns how many
-  // packets it handled.
+  // A round of the main lcore's work: punted packets, ARP, links, the IKE process. Returns how many packets
+  // and messages it handled.
   uint32_t poll_main();
-  // Readable when poll_main() has packets to handle; prepare_to_wait() on both before sleeping on them. ARP
+  // Readable when poll_main() has packets to handle; prepare_to_wait() on all before sleeping on them. ARP
   // has one of its own, which is emptied first: packets that wait for a next hop can come in floods, and must
-  // not take the answers that they and everybody else wait for down with them.
-  std::array<Mailbox*, 2> main_mailboxes() { return {arp_mailbox_.get(), main_mailbox_.get()}; }
+  // not take the answers that they and everybody else wait for down with them. So has IKE, whose floods are
+  // anybody's on the Internet.
+  std::array<Mailbox*, 3> main_mailboxes() {
+    return {arp_mailbox_.get(), ike_mailbox_.get(), main_mailbox_.get()};
+  }
 
   // Further descriptors that poll_main() has work from when they are readable; -1: none.
   std::array<int, 2> wait_fds() const {
@@ -87,6 +93,11 @@ class Gateway {
   // Packets that are held: fragments that wait for others, and packets for a next hop's MAC address. While no
   // worker runs.
   uint64_t waiting() const;
+
+  // The channel to the IKE process (messages_ike.hpp), which poll_main() serves; a new one replaces the old.
+  void attach_ike(Channel channel);
+  // For sleeping: prepare_to_wait() and wait_fd().
+  IkeLink& ike_link() { return ike_link_; }
 
   // What happened since the last call that espalierd wants to know: Acquire, Expire, Mapping. At most
   // kMostEvents are kept.
@@ -152,6 +163,7 @@ class Gateway {
   void carry_out(Plan plan);
   void publish(std::unique_ptr<const Snapshot> next);
   void route_sas(Snapshot& tables) const;
+  static void route_sa(const Sa& sa, Snapshot& tables);
   void retire_ports(const PortSet& before, const PortSet& after);
 
   // explain.cpp
@@ -181,6 +193,41 @@ class Gateway {
   void acquire(rte_mbuf* mbuf);
   template <class Event>
   void tell(const Event& event);
+  void report(const SaWatch::Expiry& event);
+  void report(const SaWatch::Move& event);
+
+  // gateway_ike.cpp
+  struct IkeChange {  // of a round: what is carried out together, and its answers
+    explicit IkeChange(size_t most);
+    struct Answer {
+      uint64_t request_id;
+      std::string error;  // empty: done
+    };
+    SaStore::Change sas;
+    std::vector<Answer> answers;
+  };
+  uint32_t serve_ike();
+  void take_from_ike(const message::Slot& slot, IkeChange& change);
+  void take_part(const message::IkeDatagram& part);
+  void send_ike(const message::IkeDatagram& head, std::span<const uint8_t> message);
+  InterfaceIndex interface_of_link_local(IpAddress own) const;
+  void to_ike(rte_mbuf* mbuf);
+  IpAddress own_address_towards(IpAddress remote) const;
+  message::IkeSaUse use_of(Spi spi) const;
+  void tell_ike(const SaWatch::Expiry& event);
+  void tell_ike(const SaWatch::Move& event);
+  void tell_ike_of_want(const Packet& p, const PolicyRecord* policy, InterfaceIndex vti);
+
+  // gateway_ike_sas.cpp
+  void finish(IkeChange& change);
+  void change_ike_sas(const message::FromIke& request, uint64_t id, IkeChange& change);
+  Result<SaStore::Planned> plan_ike_sas(const message::FromIke& request, SaStore::Change& change);
+  Result<SaStore::Planned> commit_ike_sas(const message::IkeCommit& commit, SaStore::Change& change);
+  std::vector<ChangedRegion> regions_of(const SaStore::Change& change) const;
+  std::unique_ptr<Snapshot> tables_with(const SaStore::Change& change) const;
+  void carry_out(SaStore::Change change);
+  Result<void> keep_ike_sas(const Configuration& wanted, SaStore::Change& change) const;
+  void tell_ike_of_removal(const SaStore::Change& change);
 
   // gateway_host.cpp
   void to_host(rte_mbuf* mbuf);
@@ -212,6 +259,7 @@ class Gateway {
   NeighborTable neighbors_;
   NeighborResolver resolver_;
   std::unique_ptr<Mailbox> arp_mailbox_;
+  std::unique_ptr<Mailbox> ike_mailbox_;
   std::unique_ptr<Mailbox> main_mailbox_;
   std::vector<std::unique_ptr<Mailbox>> mailboxes_;
   std::vector<Mailbox*> mailbox_pointers_;
@@ -223,6 +271,9 @@ class Gateway {
   Context context_;  // the main lcore's, for ICMP errors
   std::vector<std::unique_ptr<Worker>> workers_;
   SaWatch sa_watch_;
+  IkeLink ike_link_;
+  IkeAssembly ike_assembly_;
+  std::optional<std::set<SaName>> ike_named_;  // since IkeBegin
   std::map<std::string, LinkState, std::less<>>
       tunnel_links_;                     // of vti and gre interfaces, by name; only grows
   std::unique_ptr<HostPath> host_path_;  // made when it is first wanted

@@ -131,6 +131,8 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
     next.track_sessions[f] = always || next.rules->needs_sessions(family);
   }
   next.esp_through_nat = nat_touches_esp(wanted);
+  sas_->for_each_ike(
+      [&](SaIndex, const SaRecord& sa) { next.esp_through_nat |= nat_touches_sa(wanted.nat_rules, sa); });
   next.fits_everywhere_bytes = fits_everywhere(wanted, *next.interfaces);
   next.host_path = wanted.settings.host_path != 0;
   next.spd = same_bytes(running_.policies, wanted.policies) ? tables_->spd
@@ -138,6 +140,10 @@ Result<Gateway::Plan> Gateway::plan(const Configuration& wanted, uint64_t genera
   next.policy_sas = std::make_shared<PolicySas>(wanted.policies.size());
   next.observers = tables_->observers;
   plan.sas = TRY(sas_->plan(wanted.sas));
+  if (auto kept = keep_ike_sas(wanted, plan.sas); !kept) {
+    sas_->abandon(plan.sas);
+    return std::unexpected(std::move(kept).error());
+  }
   if (!give_to_host_ && (next.host_path || host_path_)) plan.host = TRY(plan_host(wanted, *next.interfaces));
   const std::vector<ChangedRegion> everything{kEverything};
   next.changes = tables_->changes.with(
@@ -164,16 +170,19 @@ void Gateway::retire_ports(const PortSet& before, const PortSet& after) {
 // Where the ESP packets of each SA go, by the routes of `tables`.
 void Gateway::route_sas(Snapshot& tables) const {
   tables.outer_routes.resize(sas_->sad().capacity());
-  sas_->sad().for_each([&](const Sa& sa) {
-    OuterRoute& outer = tables.outer_routes[sa.index().value];
-    outer.route = tables.fib->lookup(sa.destination());
-    if (outer.route.verdict == RouteVerdict::kForward)
-      outer.mtu_bytes = (*tables.interfaces)[outer.route.interface].mtu_bytes;
-  });
+  sas_->sad().for_each([&](const Sa& sa) { route_sa(sa, tables); });
+}
+
+void Gateway::route_sa(const Sa& sa, Snapshot& tables) {
+  OuterRoute& outer = tables.outer_routes[sa.index().value];
+  outer.route = tables.fib->lookup(sa.destination());
+  if (outer.route.verdict == RouteVerdict::kForward)
+    outer.mtu_bytes = (*tables.interfaces)[outer.route.interface].mtu_bytes;
 }
 
 void Gateway::carry_out(Plan plan) {
   plan.mtus.keep();
+  tell_ike_of_removal(plan.sas);
   const SaStore::Retired replaced = sas_->install(plan.sas);
   sas_->sad().intern_chains(plan.tables->spd->policies());
   route_sas(*plan.tables);
@@ -187,6 +196,8 @@ void Gateway::carry_out(Plan plan) {
   const SaStore::Retired removed = sas_->remove(plan.sas);
   rcu_.synchronize();
   sas_->release(plan.sas);
+  sas_->release_left_behind(SaStore::Owner::kConfiguration);
+  if (!tables_->settings.ike) sas_->release_left_behind(SaStore::Owner::kIke);
 }
 
 std::vector<RouteRecord> Gateway::all_routes(const Configuration& configuration,

@@ -50,6 +50,8 @@ void Gateway::handle_punted(rte_mbuf* mbuf, NeighborOutput& output) {
       return drop_by_main(mbuf, resolver_.handle_nd(p.in, bytes(mbuf), p.l4_offset, clock_.now_ms(), output));
     case DropReason::kUsedHost:
       return to_host(mbuf);
+    case DropReason::kUsedIke:
+      return to_ike(mbuf);
     case DropReason::kOutNoState:
     case DropReason::kVtiDown:
     case DropReason::kRouteUnreachable:
@@ -82,7 +84,7 @@ void Gateway::drop_waiting(uint32_t epoch_before, bool interfaces_changed) {
     if (interfaces_changed) return true;
     const Packet& p = packet(mbuf);
     if (p.reason == DropReason::kUsedArp || p.reason == DropReason::kUsedNd ||
-        p.reason == DropReason::kUsedHost)
+        p.reason == DropReason::kUsedHost || p.reason == DropReason::kUsedIke)
       return false;
     const auto [source, destination] = addresses_on_wire(mbuf);
     const std::pair<IpAddress, IpAddress> pairs[] = {
@@ -197,6 +199,7 @@ uint32_t Gateway::poll_main() {
     resolver_.tick(now, output);
   }
   handled += poll_host();
+  handled += serve_ike();
   carry_out(output);
   return handled;
 }

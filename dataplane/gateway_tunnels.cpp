@@ -19,10 +19,27 @@ void Gateway::tell(const Event& event) {
   if (events_.size() < kMostEvents) events_.push_back(message::make(event, 0, generation()));
 }
 
+// IKE's SAs are the IKE process's matter, the others' limits and peers espalierd's.
+void Gateway::report(const SaWatch::Expiry& event) {
+  const Sa& sa = event.sa;
+  if (sas_->is_ike(sa.index())) return tell_ike(event);
+  tell(message::Expire{.spi = sa.spi(), .direction = sa.direction(), .hard = event.hard, .name = sa.name()});
+}
+
+void Gateway::report(const SaWatch::Move& event) {
+  if (sas_->is_ike(event.sa.index())) return tell_ike(event);
+  tell(message::Mapping{.spi = event.sa.spi(),
+                        .old_port = event.before.port,
+                        .new_port = event.now.port,
+                        .old_address = event.before.address,
+                        .new_address = event.now.address,
+                        .name = event.sa.name()});
+}
+
 void Gateway::follow_sas() {
   const SaWatch::Findings found = sa_watch_.look(*sas_, clock_.now_ms(), boot_time_s());
-  for (const message::Expire& event : found.expired) tell(event);
-  for (const message::Mapping& event : found.moved) tell(event);
+  for (const SaWatch::Expiry& event : found.expired) report(event);
+  for (const SaWatch::Move& event : found.moved) report(event);
   for (const Sa* sa : found.silent) send_keepalive(*sa);
   if (found.any_gone) choose_sas_anew();
 }
@@ -31,7 +48,10 @@ void Gateway::follow_sas() {
 // asked anew only where it matters to them which SA that is.
 void Gateway::choose_sas_anew() {
   sas_->sad().assign_policies(tables_->spd->policies(), *tables_->policy_sas);
-  if (sas_decide_flows(running_)) decide_anew();
+  bool decided = sas_decide_flows(running_);
+  sas_->for_each_ike(
+      [&](SaIndex, const SaRecord& record) { decided |= region_decided_by(record).has_value(); });
+  if (decided) decide_anew();
 }
 
 // A vti is up while packets can go out by it and come in. Returns whether one changed.
@@ -97,8 +117,9 @@ void Gateway::acquire(rte_mbuf* mbuf) {
   const uint64_t now = clock_.now_ms();
   if (key != kNone32 && acquire_due_ms_[key] <= now) {
     acquire_due_ms_[key] = now + kAcquireEveryMs;
-    tell(message::Acquire{
-        .policy = by_policy ? p.policy : kNoPolicy, .tuple = p.tuple, .vti = by_vti ? p.out : kNoInterface});
+    const InterfaceIndex vti = by_vti ? p.out : kNoInterface;
+    tell(message::Acquire{.policy = by_policy ? p.policy : kNoPolicy, .tuple = p.tuple, .vti = vti});
+    tell_ike_of_want(p, by_policy ? &(*tables_->spd)[p.policy] : nullptr, vti);
   }
   drop_by_main(mbuf, p.reason);
 }

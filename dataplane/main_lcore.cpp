@@ -96,7 +96,13 @@ Result<void> MainLcore::meet_espalierd() {
     spdlog::warn("subsystem=ring a peer on the handover socket was refused: {}", adoption.error().text);
     return {};
   }
-  if (*adoption) return adopt(std::move(**adoption));
+  if (*adoption) TRY(adopt(std::move(**adoption)));
+  auto ike = endpoint_.take_ike_channel();
+  if (!ike) {
+    spdlog::warn("subsystem=ring espalierd brought no channel to the IKE process: {}", ike.error().text);
+  } else if (*ike && gateway_) {
+    gateway_->attach_ike(std::move(**ike));
+  }
   return {};
 }
 
@@ -113,7 +119,7 @@ Result<void> MainLcore::run() {
 }
 
 void MainLcore::sleep() {
-  std::array<pollfd, 8> fds;
+  std::array<pollfd, 10> fds;
   nfds_t count = 0;
   const auto watch = [&](int fd) {
     if (fd >= 0) fds[count++] = {.fd = fd, .events = POLLIN, .revents = 0};
@@ -125,6 +131,8 @@ void MainLcore::sleep() {
       watch(mailbox->wait_fd());
     }
     for (const int fd : gateway_->wait_fds()) watch(fd);
+    may_sleep = gateway_->ike_link().prepare_to_wait() && may_sleep;
+    watch(gateway_->ike_link().wait_fd());
   }
   if (channel_ && !channel_->broken()) {
     may_sleep = channel_->prepare_to_wait() && may_sleep;

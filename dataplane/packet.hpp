@@ -38,6 +38,7 @@ enum PacketFlags : uint16_t {
   kMustProtect = 256,    // GRE of an interface with `protect`: leaves as ESP or not at all
   kFromHost = 512,       // of the gateway's host, by its path
   kDontFragment = 1024,  // IPv4: DF; IPv6: always, routers do not fragment
+  kOwnIke = 2048,        // made from a datagram of the IKE process: no out policy is asked (stages/ike.hpp)
 };
 
 // An ICMP error that answers a packet; each family has its own types and codes for it.
@@ -78,6 +79,7 @@ enum class Entry : uint8_t {
 enum class LocalService : uint8_t {
   kNone,
   kEsp,  // bare or in UDP
+  kIke,
   kGre,
 };
 

@@ -50,6 +50,14 @@ void count_and_free(Context& ctx, rte_mbuf* mbuf, DropReason reason) {
   rte_pktmbuf_free(mbuf);
 }
 
+// ARP and IKE have mailboxes of their own: see Gateway::main_mailboxes().
+void to_main(Context& ctx, rte_mbuf* mbuf, DropReason reason) {
+  const bool is_ike = reason == DropReason::kUsedIke;
+  Mailbox* const mailbox = reason == DropReason::kUsedArp ? ctx.arp : is_ike ? ctx.ike : ctx.main;
+  if (mailbox->push(mbuf)) return;
+  count_and_free(ctx, mbuf, is_ike ? DropReason::kIkeFull : DropReason::kPuntFull);
+}
+
 }  // namespace
 
 void leave(Context& ctx, rte_mbuf* mbuf) {
@@ -63,9 +71,7 @@ void leave(Context& ctx, rte_mbuf* mbuf) {
         ctx.observer->ended(mbuf, reason);
       return rte_pktmbuf_free(mbuf);
     case Exit::kToMain:
-      if (!(reason == DropReason::kUsedArp ? ctx.arp : ctx.main)->push(mbuf))
-        count_and_free(ctx, mbuf, DropReason::kPuntFull);
-      return;
+      return to_main(ctx, mbuf, reason);
     case Exit::kAgain:
       p.reason = DropReason::kNone;
       p.exit = Exit::kDrop;

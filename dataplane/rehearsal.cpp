@@ -121,7 +121,7 @@ Rehearsal RehearsalRoom::run(Context ctx, MbufSpan packets, Entry entry, size_t 
   ctx.reassembler = &props->reassembler;
   ctx.esp = &esp_;
   ctx.transmitter = &props->transmitter;
-  ctx.arp = ctx.main = main_.get();
+  ctx.arp = ctx.ike = ctx.main = main_.get();
   ctx.handover = {};
   ctx.scratch = &props->scratch;
   ctx.random = nat::Random(rte_rdtsc());

@@ -5,6 +5,7 @@
 
 #include "crypto/fingerprint.hpp"
 #include "crypto/wipe.hpp"
+#include "dataplane/sa_identity.hpp"
 
 namespace espalier::dataplane {
 namespace {
@@ -42,6 +43,8 @@ static_assert(static_cast<int>(EspCipher::kChaCha20Poly1305) ==
               static_cast<int>(EspIntegrity::kHmacSha512) ==
                   static_cast<int>(crypto::Integrity::kHmacSha512));
 
+}  // namespace
+
 SaIdentity identity_of(const SaRecord& r, const KeyFingerprint& fingerprint) {
   return {.fingerprint = fingerprint,
           .spi = r.spi,
@@ -57,7 +60,10 @@ Result<KeyFingerprint> fingerprint_of(const SaRecord& r) {
   return *made;
 }
 
-}  // namespace
+bool SaStore::Change::touches(SaIndex index) const {
+  return std::ranges::any_of(added, [&](const Added& a) { return a.sa->index() == index; }) ||
+         std::ranges::find(removed, index) != removed.end();
+}
 
 SaStore::Change::~Change() {
   for (Added& a : added) a.record = without_key(a.record);
@@ -100,34 +106,41 @@ Result<void> SaStore::check_window(const SaRecord& record, SaIndex index) const 
       describe(record), now, record.replay_window);
 }
 
-Result<void> SaStore::add(const SaRecord& record, const KeyFingerprint& fingerprint, Change& change) {
+Result<void> SaStore::add(const SaRecord& record, const KeyFingerprint& fingerprint, bool by_ike,
+                          Change& change) {
   const SaIdentity identity = identity_of(record, fingerprint);
   const bool was_in_use = [&] {
     const auto known = directory_->find(identity);
     return known && installed_.contains(*known);
   }();
   const bool inbound = record.direction == Direction::kIn;
-  const auto claim = directory_->claim({.identity = identity,
-                                        .replay_window = inbound ? record.replay_window : 0,
-                                        .esn = (record.flags & kSaEsn) != 0,
-                                        .last_sequence = record.last_sequence});
+  const auto claim =
+      directory_->claim({.identity = identity,
+                         .replay_window = inbound ? record.replay_window : 0,
+                         .esn = (record.flags & kSaEsn) != 0,
+                         .last_sequence = std::max(record.last_sequence, spent_.last(identity))});
   if (!claim) return fail("{}: {}", describe(record), claim.error().text);
   if (!was_in_use) change.claimed.push_back(claim->index);
   auto key = engine_.make_key(
       suite_of(record.algorithm), (record.flags & kSaEsn) != 0, {record.key, record.algorithm.key_bytes},
       {record.salt, record.algorithm.salt_bytes()}, {record.auth_key, record.algorithm.auth_key_bytes()});
-  if (!key) return fail("{}: {}", describe(record), key.error());
+  if (!key) {
+    if (!claim->continued) change.claimed.pop_back(), directory_->release(claim->index);
+    return fail("{}: {}", describe(record), key.error());
+  }
   WindowLock* lock = window_locks_.empty() ? nullptr : &window_locks_[claim->index.value];
   change.added.push_back({.sa = std::make_unique<const Sa>(claim->index, record, sad_.intern_path(record),
                                                            std::move(*key), *directory_, lock),
                           .record = record,
-                          .fingerprint = fingerprint});
+                          .fingerprint = fingerprint,
+                          .by_ike = by_ike});
   return {};
 }
 
 Result<SaStore::Change> SaStore::plan(std::span<const SaRecord> wanted) {
   Change change;
-  change.added.reserve(wanted.size());  // a vector that grows leaves keys behind in freed memory
+  // A vector that grows leaves keys behind in freed memory. Those of IKE may have to change as well.
+  change.added.reserve(wanted.size() + ike_.size());
   std::set<SaIndex> staying;
   for (const SaRecord& record : wanted) {
     const auto done = [&]() -> Result<void> {
@@ -136,7 +149,7 @@ Result<SaStore::Change> SaStore::plan(std::span<const SaRecord> wanted) {
       if (known && staying.contains(*known))
         return fail("{}: another SA has the same key and salt", describe(record));
       if (known) TRY(check_window(record, *known));
-      if (!known || !is_installed(record, fingerprint, *known)) TRY(add(record, fingerprint, change));
+      if (!known || !is_installed(record, fingerprint, *known)) TRY(add(record, fingerprint, false, change));
       staying.insert(known ? *known : change.added.back().sa->index());
       return {};
     }();
@@ -145,7 +158,7 @@ Result<SaStore::Change> SaStore::plan(std::span<const SaRecord> wanted) {
     return std::unexpected(done.error());
   }
   for (const auto& [index, installed] : installed_)
-    if (!staying.contains(index)) change.removed.push_back(index);
+    if (!installed.by_ike && !staying.contains(index)) change.removed.push_back(index);
   return change;
 }
 
@@ -159,7 +172,10 @@ SaStore::Retired SaStore::install(Change& change) {
     const SaIndex index = added.sa->index();
     // Cannot fail: the index was claimed from cells that the vault is as large as (open()).
     (void)vault_.commit(index, added.record);
-    installed_[index] = {.record = without_key(added.record), .fingerprint = added.fingerprint};
+    if (is_ike(index)) ike_.erase(SaName::of(installed_.at(index).record));
+    installed_[index] = {
+        .record = without_key(added.record), .fingerprint = added.fingerprint, .by_ike = added.by_ike};
+    if (added.by_ike) ike_[SaName::of(added.record)] = index;
     if (auto old = sad_.install(std::move(added.sa))) replaced.push_back(std::move(old));
   }
   return replaced;
@@ -169,18 +185,30 @@ SaStore::Retired SaStore::remove(const Change& change) {
   Retired removed;
   for (const SaIndex index : change.removed) {
     (void)vault_.clear(index);  // as in install()
+    if (is_ike(index)) ike_.erase(SaName::of(installed_.at(index).record));
     installed_.erase(index);
     if (auto old = sad_.remove(index)) removed.push_back(std::move(old));
   }
   return removed;
 }
 
-// Also what an earlier process had in use and this configuration does not name.
 void SaStore::release(const Change& change) {
-  for (const SaIndex index : change.removed) directory_->release(index);
+  for (const SaIndex index : change.removed) {
+    const SaCell& cell = cells_.cell(index);
+    const SaIdentity& identity = cell.owner.identity;
+    const bool out = identity.direction == Direction::kOut;
+    if (identity.static_key == 0)
+      spent_.note(identity, out ? cell.outbound.next_sequence.load() - 1 : cell.window.top.load());
+    directory_->release(index);
+  }
+}
+
+void SaStore::release_left_behind(Owner owner) {
+  const uint8_t is_static = owner == Owner::kConfiguration ? 1 : 0;
   for (uint32_t i = 0; i < sad_.capacity(); ++i) {
     const SaIndex index{i};
     if (!directory_->in_use(index) || installed_.contains(index)) continue;
+    if (cells_.cell(index).owner.identity.static_key != is_static) continue;
     (void)vault_.clear(index);  // as in install()
     directory_->release(index);
   }

@@ -46,10 +46,7 @@ void SaWatch::look_at_limits(const SaStore& store, const Sa& sa, Seen& seen, uin
     if (!counters.has_expired(limit) || (seen.told & limit)) continue;
     seen.told |= limit;
     findings.any_gone |= limit == kExpiredHard;
-    findings.expired.push_back({.spi = sa.spi(),
-                                .direction = sa.direction(),
-                                .hard = static_cast<uint8_t>(limit == kExpiredHard),
-                                .name = sa.name()});
+    findings.expired.push_back({.sa = sa, .hard = limit == kExpiredHard});
   }
 }
 
@@ -59,13 +56,9 @@ void SaWatch::look_at_peer(const SaStore& store, const Sa& sa, Findings& finding
   LearnedPeer& learned = store.peer(sa.index());
   const auto before =
       learned.get().value_or(LearnedPeer::Endpoint{sa.source(), sa.encap_source_port().host()});
-  learned.learn({peer->address, peer->port.host()});
-  findings.moved.push_back({.spi = sa.spi(),
-                            .old_port = before.port,
-                            .new_port = peer->port.host(),
-                            .old_address = before.address,
-                            .new_address = peer->address,
-                            .name = sa.name()});
+  const LearnedPeer::Endpoint now{peer->address, peer->port.host()};
+  learned.learn(now);
+  findings.moved.push_back({.sa = sa, .before = before, .now = now});
 }
 
 // RFC 3948 section 2.3: only when nothing else was sent for that long.
@@ -78,6 +71,11 @@ void SaWatch::look_at_silence(const Sa& sa, Seen& seen, uint64_t now_ms, Finding
   if (now_ms - seen.sent_ms < sa.keepalive_s() * uint64_t{1000}) return;
   seen.sent_ms = now_ms;
   findings.silent.push_back(&sa);
+}
+
+void SaWatch::tell_again(const SaStore& store) {
+  for (auto& [index, seen] : seen_)
+    if (store.is_ike(index)) seen.told = 0;
 }
 
 SaWatch::Findings SaWatch::look(const SaStore& store, uint64_t now_ms, uint32_t now_s) {

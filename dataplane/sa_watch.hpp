@@ -8,22 +8,31 @@
 #include <map>
 #include <vector>
 
-#include "control/shared/messages.hpp"
 #include "dataplane/sa_store.hpp"
 
 namespace espalier::dataplane {
 
 class SaWatch {
  public:
-  // What came of a look.
+  struct Expiry {
+    const Sa& sa;
+    bool hard = false;
+  };
+  struct Move {
+    const Sa& sa;
+    LearnedPeer::Endpoint before, now;
+  };
+  // What came of a look. Its SAs are installed until the next change of them.
   struct Findings {
-    std::vector<message::Expire> expired;
-    std::vector<message::Mapping> moved;
+    std::vector<Expiry> expired;
+    std::vector<Move> moved;
     std::vector<const Sa*> silent;  // whose NAT needs a keepalive now
     bool any_gone = false;          // an SA expired: policies have to choose anew
   };
   // `now_ms` is the gateway's clock, `now_s` is boot_time_s().
   Findings look(const SaStore& store, uint64_t now_ms, uint32_t now_s);
+  // Of IKE's SAs the limits that were reached are found once more: the process that was told may be no more.
+  void tell_again(const SaStore& store);
 
  private:
   struct Seen {

@@ -201,9 +201,10 @@ class Sad {
   const PathInfo* path_info(SecurityPath path) const;
 
   // Main lcore.
-  // `leaving`: SAs that no policy may choose any more.
+  // `leaving`: SAs that no policy may choose any more. `changed`: only policies that may use SAs of these
+  // reqids choose anew; empty: all.
   void assign_policies(std::span<const PolicyRecord> policies, PolicySas& sas,
-                       std::span<const SaIndex> leaving = {}) const;
+                       std::span<const SaIndex> leaving = {}, std::span<const Reqid> changed = {}) const;
   template <class F>
   void for_each(F f) const {  // in order of installation, oldest first
     for (uint32_t i : order_) f(*slots_[i].load(std::memory_order_relaxed));

@@ -111,15 +111,16 @@ void Sad::index_erase(Spi spi, uint32_t slot) {
   }
 }
 
-// The slot never is empty in between: a worker that found the old SA goes on with the new one.
+// The slot never is empty in between: a worker that found the old SA goes on with the new one. One that
+// changes (its peer moved) keeps its place in the order of installation.
 std::unique_ptr<const Sa> Sad::install(std::unique_ptr<const Sa> sa) {
   const uint32_t slot = sa->index().value;
   const Spi spi = sa->spi();
   sa->tell_path_mtu(0);  // what an earlier process or SA learned in this cell
-  std::erase(order_, slot);
-  order_.push_back(slot);
   std::unique_ptr<const Sa> old(slots_[slot].exchange(sa.release(), std::memory_order_acq_rel));
   if (old && old->spi() == spi) return old;
+  std::erase(order_, slot);
+  order_.push_back(slot);
   index_insert(spi, slot);
   if (old) index_erase(old->spi(), slot);
   return old;
@@ -194,7 +195,11 @@ SaIndex Sad::choose(const PolicyRecord& policy, const PolicyTemplate& tmpl,
 }
 
 void Sad::assign_policies(std::span<const PolicyRecord> policies, PolicySas& sas,
-                          std::span<const SaIndex> leaving) const {
+                          std::span<const SaIndex> leaving, std::span<const Reqid> changed) const {
+  const std::set<Reqid> reqids(changed.begin(), changed.end());
+  const auto may_change = [&](const PolicyTemplate& tmpl) {
+    return reqids.empty() || tmpl.reqid.value == 0 || reqids.contains(tmpl.reqid);
+  };
   std::vector<uint32_t> staying;
   std::unordered_map<uint32_t, std::vector<uint32_t>> staying_by_reqid;
   const std::set<SaIndex> gone(leaving.begin(), leaving.end());
@@ -207,6 +212,7 @@ void Sad::assign_policies(std::span<const PolicyRecord> policies, PolicySas& sas
     if (policy.direction != Direction::kOut || policy.action != PolicyAction::kProtect) continue;
     for (size_t t = 0; t < policy.templates; ++t) {
       const PolicyTemplate& tmpl = policy.tmpl[t];
+      if (!may_change(tmpl)) continue;
       sas.set(policy.index, t,
               choose(policy, tmpl, tmpl.reqid.value == 0 ? staying : staying_by_reqid[tmpl.reqid.value]));
     }

@@ -1,13 +1,15 @@
 // The IKEv2 protocol without I/O: RFC 7296 in both roles for any number of connections.
 //
-// What happens is told by receive(), by commands and events, each with the time; what is to be done comes out as
-// Outputs, in order. Nothing blocks, nothing reads a clock, and randomness is the caller's, so two cores can be driven
-// against each other in one process with every loss and delay that a test wants.
+// What happens is told by receive(), by commands and events, each with the time; what is to be done comes out
+// as Outputs, in order. Nothing blocks, nothing reads a clock, and randomness is the caller's, so two cores
+// can be driven against each other in one process with every loss and delay that a test wants.
 //
 //   datagram, command, event, time ──► Core ──► datagrams, SAs to install and remove, saved state, log lines
 //
 // Owner: one thread. Times are of a monotonic clock; certificates are compared with `wall_clock`.
 #pragma once
+
+#include <functional>
 
 #include "ike/configuration.hpp"
 #include "ike/report.hpp"
@@ -25,8 +27,8 @@ struct Endpoint {
 
 // --- What comes out ---
 
-// One UDP datagram. Towards or from port 4500 the non-ESP marker (RFC 3948 section 2.2) is not in `bytes`: who sends
-// puts it in front when local.port is not 500, who receives takes it off.
+// One UDP datagram. Towards or from port 4500 the non-ESP marker (RFC 3948 section 2.2) is not in `bytes`:
+// who sends puts it in front when local.port is not 500, who receives takes it off.
 struct SendDatagram {
   Endpoint local, remote;
   Bytes bytes;
@@ -46,6 +48,7 @@ struct MoveSa {
   Direction direction{};
   IpAddress source, destination;
   uint16_t encap_source_port = 0, encap_destination_port = 0;
+  IpAddress old_destination{};  // as it was installed; with the SPI it names the SA
 };
 // Wants the time of the last packet that came in by an SA: answered by SaUse.
 struct AskSaUse {
@@ -56,7 +59,8 @@ struct Resolve {
   std::string connection;
   std::string name;  // an address as well, where the local address is asked for
 };
-// The state of an IKE SA with its children, to be kept over a death of this process before any later output is done.
+// The state of an IKE SA with its children, to be kept over a death of this process before any later output
+// is done.
 struct SaveState {
   uint64_t id = 0;  // of the IKE SA; small numbers that are used again
   crypto::Secret state;
@@ -64,7 +68,8 @@ struct SaveState {
 struct ForgetState {
   uint64_t id = 0;
 };
-using Output = std::variant<SendDatagram, InstallSa, RemoveSa, MoveSa, AskSaUse, Resolve, SaveState, ForgetState>;
+using Output =
+    std::variant<SendDatagram, InstallSa, RemoveSa, MoveSa, AskSaUse, Resolve, SaveState, ForgetState>;
 
 // --- What comes in, beside datagrams ---
 
@@ -90,6 +95,7 @@ struct Expire {
   Spi spi;
   Direction direction{};
   bool hard = false;
+  IpAddress destination{};  // outer, of the SA: two peers may choose one SPI
 };
 struct MappingChanged {  // the peer's NAT; authenticated ESP came from there
   Spi spi;               // inbound
@@ -117,10 +123,12 @@ struct CoreOptions {
   // Uniform 64 bits: SPIs, message order of retries, jitter. Nonces, keys and IVs come from OpenSSL.
   std::function<uint64_t()> random;
   std::function<std::chrono::system_clock::time_point()> wall_clock;
-  uint32_t half_open_cookies = 32;     // of IKE SAs not yet authenticated, from where on cookies are asked for
-  uint32_t half_open_limit = 4096;     // in all; more are dropped and counted
+  uint32_t half_open_cookies = 32;  // of IKE SAs not yet authenticated, from where on cookies are asked for
+  uint32_t half_open_limit = 4096;  // in all; more are dropped and counted
   uint32_t half_open_per_address = 16;
-  std::vector<milliseconds> retransmissions;  // empty: 4 s, growing by 1.8, five times (strongSwan's; 165 s)
+  // How long each sending of a request is waited for, the last before the peer is taken for lost. Empty: 4 s,
+  // growing by 1.8, six of them (strongSwan's; 165 s). While an IKE SA begins no wait is longer than 10 s.
+  std::vector<milliseconds> retransmissions;
 };
 
 class Core {
@@ -130,10 +138,11 @@ class Core {
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 
-  // Replaces the configuration. Connections that stayed equal keep their SAs untouched; those that changed or went
-  // are closed, and opened again where they are to be initiated.
+  // Replaces the configuration. Connections that stayed equal keep their SAs untouched; those that changed or
+  // went are closed, and opened again where they are to be initiated.
   void configure(Configuration configuration, Time now);
-  // States that an earlier process saved; after configure(). Damaged or foreign ones are reported and forgotten.
+  // States that an earlier process saved; after configure(). Damaged or foreign ones are reported and
+  // forgotten.
   void adopt(std::vector<SaveState> states, Time now);
 
   void receive(const Endpoint& local, const Endpoint& remote, ByteView datagram, Time now);

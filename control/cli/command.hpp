@@ -29,7 +29,7 @@ struct Invocation {
 
 struct Command {
   std::string_view name;      // "show nat rules"
-  std::string_view operands;  // "FILE"; with FILTER any number of words, the last of which may be FILE
+  std::string_view operands;  // "PEER [TUNNEL]"; with FILTER any number of words, the last of which may be FILE
   std::string_view summary;   // half a line for the overview
   std::string_view help;      // some lines: what it shows or does, and what the words mean
   std::string_view example;
@@ -72,6 +72,10 @@ int run_trace(const Invocation& invocation);
 int run_apply(const Invocation& invocation);
 int run_diff(const Invocation& invocation);
 int run_explain(const Invocation& invocation);
+int run_initiate(const Invocation& invocation);
+int run_terminate(const Invocation& invocation);
+int run_rekey(const Invocation& invocation);
+int run_log(const Invocation& invocation);
 int run_show_drops(const Invocation& invocation);
 int run_show_translations(const Invocation& invocation);
 void describe_capture(po::options_description& options);
@@ -87,6 +91,8 @@ void print_neighbors(const Json& document);
 void print_policies(const Json& document);
 void print_nat_rules(const Json& document);
 void print_nat_translations(const Json& document);
+void print_ike_sas(const Json& document);
+void print_connections(const Json& document);
 void print_ipsec_sas(const Json& document);
 void print_pipeline(const Json& document);
 void print_workers(const Json& document);

@@ -102,8 +102,7 @@ Message usage(std::string_view what, std::string_view command) {
 }
 
 // Commands of later versions: refused by name rather than as typing errors.
-constexpr std::string_view kLater[] = {"show ike sa", "show connections", "initiate",   "terminate", "rekey",
-                                       "top",         "metrics",          "import vyos"};
+constexpr std::string_view kLater[] = {"top", "metrics", "import vyos"};
 constexpr std::string_view kLaterWaysBack[] = {"apply --confirm", "confirm", "rollback"};
 
 std::optional<Message> refuse_missing(const Global& global) {
@@ -136,7 +135,7 @@ Message no_command(const Words& words, bool help) {
   return usage(fmt::format("{} goes on: {}", typed, fmt::join(longer, ", ")), "");
 }
 
-// FILE, or the words of a filter with or without a FILE behind them.
+// The words of a filter with or without a FILE behind them, or as many as are named; those in brackets may be absent.
 void add_operands(const Command& command, po::options_description& options,
                   po::positional_options_description& operands) {
   if (command.operands.starts_with("[FILTER]")) {
@@ -144,9 +143,16 @@ void add_operands(const Command& command, po::options_description& options,
     command.operands.ends_with("[FILTER]") ? words->default_value({}, "") : words->required();
     options.add_options()("words", words);
     operands.add("words", -1);
-  } else if (!command.operands.empty()) {
-    options.add_options()("FILE", po::value<std::string>()->required());
-    operands.add("FILE", 1);
+    return;
+  }
+  for (std::string& name : split(command.operands)) {
+    auto* value = po::value<std::string>();
+    if (name.front() == '[')
+      name = name.substr(1, name.size() - 2);
+    else
+      value->required();
+    options.add_options()(name.c_str(), value);
+    operands.add(name.c_str(), 1);
   }
 }
 
@@ -159,7 +165,9 @@ std::variant<Parsed, Message> parse_arguments(const Command& command, const Word
     po::store(po::command_line_parser(words).options(options).positional(operands).run(), invocation.values);
     po::notify(invocation.values);
   } catch (const po::required_option& error) {
-    return usage(command.operands.empty() ? error.what() : "FILE is missing", command.name);
+    const std::string missing = error.get_option_name();
+    const std::string operand = missing == "--words" ? "FILE" : missing.substr(2);
+    return usage(command.operands.empty() ? error.what() : fmt::format("{} is missing", operand), command.name);
   } catch (const po::too_many_positional_options_error&) {
     return usage("too many arguments", command.name);
   } catch (const po::error& error) {

@@ -73,6 +73,33 @@ constexpr Command kCommands[] = {
      [](const Invocation& i) {
        return show_list(i, {{"command", "show ipsec sa"}}, "sas", print_ipsec_sas);
      }},
+    {"show ike sa", "", "IKE SAs with their peers, proposals and times",
+     "One line per IKE SA: who began it, what was agreed on, who is behind a NAT, when its key changes. Old ones that "
+     "are\nbeing replaced are shown as well.",
+     "espalier show ike sa", nullptr,
+     [](const Invocation& i) {
+       return show_list(i, {{"command", "show ike sa"}}, "sas", print_ike_sas);
+     }},
+    {"show connections", "", "configured tunnels, up or down with the reason",
+     "One line per tunnel of each peer. Below it why a tunnel is down, and of each peer what failed last: what we\n"
+     "offered, what the peer offered, and the first difference.",
+     "espalier show connections", nullptr,
+     [](const Invocation& i) {
+       return show_list(i, {{"command", "show connections"}}, "connections", print_connections);
+     }},
+    {"initiate", "PEER [TUNNEL]", "begins to negotiate with a peer",
+     "Without TUNNEL all of the peer's. Tunnels are named as in show connections: tunnel-0, vti.",
+     "espalier initiate OFFICE-B tunnel-0", nullptr, run_initiate},
+    {"terminate", "PEER [TUNNEL]", "closes a peer's tunnels",
+     "Without TUNNEL its IKE SA with all tunnels. The peer is told. What connection-type and trap policies say stays.",
+     "espalier terminate OFFICE-B", nullptr, run_terminate},
+    {"rekey", "PEER [TUNNEL]", "gives a tunnel, or the IKE SA, a new key",
+     "Without TUNNEL the IKE SA gets one. Traffic goes on meanwhile.", "espalier rekey OFFICE-B tunnel-0", nullptr,
+     run_rekey},
+    {"log", "LEVEL [SUBSYSTEM] [PEER]", "how much espalier-ike writes to its log",
+     "LEVEL is error, warning, info or debug; SUBSYSTEM ike, child, cfg, net, crypto or all. With PEER for that peer "
+     "in\naddition. Until the configuration is applied again.",
+     "espalier log debug ike OFFICE-B", nullptr, run_log},
     {"show drops", "", "every reason why packets did not leave, with its count",
      "By the interface that the packets came in by, and by tunnel where the SA counts it.",
      "espalier show drops", describe_drops, run_show_drops},

@@ -95,7 +95,8 @@ std::string window_of(const Json* sa) {
 
 void print_notes(const Json& sas) {
   for (const Json& sa : sas) {
-    const std::string who = fmt::format("{} ({})", text_of(sa, "connection"), text_of(sa, "direction"));
+    const std::string direction = text_of(sa, "direction");
+    const std::string who = text_of(sa, "connection") + (direction == "-" ? "" : fmt::format(" ({})", direction));
     if (sa.contains("reason"))
       std::puts(fmt::format("{} is down: {}", who, text_of(sa, "reason")).c_str());
     else if (text_of(sa, "expired") == "soft")
@@ -138,6 +139,7 @@ void print_ipsec_sas(const Json& document) {
                {"Bytes In/Out"},
                {"Packets In/Out"},
                {"Remote address"},
+               {"Remote ID"},
                {"Mode"},
                {"Proposal"},
                {"SPI In"},
@@ -150,7 +152,7 @@ void print_ipsec_sas(const Json& document) {
         {text_of(p.any(), "connection"), text_of(p.any(), "state"), uptime_of(p),
          fmt::format("{}/{}", human_bytes(count_of(p.in, "bytes")), human_bytes(count_of(p.out, "bytes"))),
          fmt::format("{}/{}", count_of(p.in, "packets"), count_of(p.out, "packets")),
-         text_of(p.any(), "remote_address"), mode_of(p.any()), text_of(p.any(), "proposal"), spi_of(p.in),
+         text_of(p.any(), "remote_address"), text_of(p.any(), "remote_id"), mode_of(p.any()), text_of(p.any(), "proposal"), spi_of(p.in),
          spi_of(p.out), text_of(p.any(), "reqid"),
          fmt::format("{}/{}", word_of(p.in, "highest_sequence"), word_of(p.out, "next_sequence")),
          window_of(p.in)});

@@ -1,5 +1,6 @@
 #include "control/config/capabilities.hpp"
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <tuple>
@@ -18,7 +19,7 @@ constexpr Limit<Policy> kPolicyLimits[] = {
 };
 
 constexpr Limit<Peer> kPeerLimits[] = {
-    {"IKE", [](const Peer&) { return true; }},
+    {"virtual-address", [](const Peer& p) { return !p.virtual_addresses.empty(); }},
 };
 
 void tell(Severity severity, int line, std::string text, Diagnostics& diagnostics) {
@@ -26,6 +27,11 @@ void tell(Severity severity, int line, std::string text, Diagnostics& diagnostic
     diagnostics.add_error(line, std::move(text));
   else
     diagnostics.add_warning(Lint::kCannotBeApplied, line, std::move(text));
+}
+
+// Groups that the language knows and that OpenSSL no longer has, or nobody should (RFC 8247 section 2.4).
+bool is_negotiable(uint32_t dh_group) {
+  return dh_group != 1 && (dh_group < 22 || dh_group > 24);
 }
 
 std::string name_of(const State& s) {
@@ -85,13 +91,46 @@ void report_different_selectors(const Model& model, Severity severity, Diagnosti
     }
 }
 
+void report_dh_group(uint32_t group, int line, const std::string& path, Severity severity,
+                     Diagnostics& diagnostics) {
+  if (is_negotiable(group)) return;
+  tell(severity, line,
+       fmt::format("{}: Diffie-Hellman group {} cannot be applied by this version: use 19, 20, 21 or 31", path,
+                   group),
+       diagnostics);
+}
+
+void report_dh_groups(const Vpn& vpn, Severity severity, Diagnostics& diagnostics) {
+  for (const EspGroup& esp : vpn.esp_groups)
+    if (esp.pfs == Pfs::kGroup)
+      report_dh_group(esp.pfs_group, esp.pfs_line, fmt::format("vpn.ipsec.esp-group.{}.pfs", esp.name), severity,
+                      diagnostics);
+  for (const IkeGroup& ike : vpn.ike_groups)
+    for (const Proposal& proposal : ike.proposals)
+      report_dh_group(proposal.dh_group, proposal.line,
+                      fmt::format("vpn.ipsec.ike-group.{}.proposal {}", ike.name, proposal.number), severity,
+                      diagnostics);
+}
+
+// A peer that says nothing of it does as its IKE group says.
+void report_reauthentication(const Vpn& vpn, Severity severity, Diagnostics& diagnostics) {
+  for (const Peer& peer : vpn.peers) {
+    const auto group = std::find_if(vpn.ike_groups.begin(), vpn.ike_groups.end(), [&](const IkeGroup& g) {
+      return g.name == peer.ike_group.value;
+    });
+    if (peer.reauth.value_or(group->reauth))
+      tell(severity, peer.line, fmt::format("{}: ikev2-reauth cannot be applied by this version", name_of(peer)),
+           diagnostics);
+  }
+}
+
 }  // namespace
 
 void report_limitations(const Model& model, Severity severity, Diagnostics& diagnostics) {
   report_different_selectors(model, severity, diagnostics);
   report(model.policies, kPolicyLimits, severity, diagnostics);
-  if (model.vpn.line != 0 && model.vpn.peers.empty())
-    tell(severity, model.vpn.line, "vpn.ipsec: IKE cannot be applied by this version", diagnostics);
+  report_dh_groups(model.vpn, severity, diagnostics);
+  report_reauthentication(model.vpn, severity, diagnostics);
   report(model.vpn.peers, kPeerLimits, severity, diagnostics);
 }
 

@@ -67,6 +67,7 @@ class Compiler {
     add_rules(model_.nat.source, NatKind::kSource, tables_.source_rules);
     add_rules(model_.nat.destination, NatKind::kDestination, tables_.destination_rules);
     for (const Policy& policy : model_.policies) add_policy(policy);
+    add_ike();
     tables_.states.reserve(model_.states.size());  // no copy of a key stays behind in a smaller array
     for (const State& state : model_.states) add_state(state);
     return std::move(tables_);
@@ -197,6 +198,19 @@ class Compiler {
     tables_.policies.push_back(to);
   }
 
+  // Whatever IKE does, what its tunnels are for never leaves in clear: their policies are the configuration's.
+  void add_ike() {
+    tables_.ike = compile_ike(model_);
+    tables_.first_ike_policy = static_cast<uint32_t>(tables_.policies.size());
+    tables_.settings.ike = tables_.ike.wanted();
+    for (const IkeConnection& connection : tables_.ike.connections)
+      for (const IkeChild& child : connection.children)
+        for (PolicyRecord policy : policies_of(connection, child)) {
+          policy.index = PolicyIndex(static_cast<uint32_t>(tables_.policies.size()));
+          tables_.policies.push_back(policy);
+        }
+  }
+
   // As in Linux: without a selector and the flag af-unspec an SA carries its own family only. It is compared
   // with each flow's first packet, and so only told where policies of the other family could use the SA.
   std::optional<Selector> selector_of(const State& state) const {
@@ -268,6 +282,8 @@ Tables& Tables::operator=(Tables&& other) noexcept {
   destination_rules = std::move(other.destination_rules);
   policies = std::move(other.policies);
   states = std::move(other.states);
+  ike = std::move(other.ike);
+  first_ike_policy = other.first_ike_policy;
   return *this;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/config/diagnostics.hpp"
+#include "control/config/ike_document.hpp"
 #include "control/config/model.hpp"
 #include "control/shared/records.hpp"
 
@@ -34,6 +35,8 @@ struct Tables {
   std::vector<NatRuleRecord> destination_rules;  // likewise
   std::vector<PolicyRecord> policies;
   std::vector<SaRecord> states;
+  IkeDocument ike;                // for the IKE process alone
+  uint32_t first_ike_policy = 0;  // position in `policies`; from there on all are IKE's
 
   Tables() = default;
   Tables(Tables&&) = default;

@@ -23,6 +23,9 @@ class VpnLint {
   }
 
   void run() {
+    if (vpn_.short_lifetimes)
+      diagnostics_.warning(Lint::kShortLifetimes, vpn_.short_lifetimes_line,
+                           "vpn.ipsec.options.short-lifetimes: is for tests, keys change all the time: leave it out");
     for (const EspGroup& group : vpn_.esp_groups) check_esp_group(group);
     for (const IkeGroup& group : vpn_.ike_groups) check_ike_group(group);
     for (const Peer& peer : vpn_.peers)

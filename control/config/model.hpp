@@ -224,8 +224,8 @@ struct Authentication {
   AuthenticationMode mode = AuthenticationMode::kPreSharedSecret;
   std::string local_id, remote_id;  // empty: the address
   bool use_x509_id = false;
-  std::string certificate, rsa_local_key, rsa_remote_key;
-  std::vector<std::string> ca_certificates;
+  std::string certificate, x509_key, rsa_local_key, rsa_remote_key;  // files
+  std::vector<std::string> ca_certificates, revocation_lists;        // files
   Secret passphrase;
 };
 
@@ -279,6 +279,8 @@ struct Vpn {
   std::vector<IkeGroup> ike_groups;
   std::vector<Peer> peers;
   bool disable_route_autoinstall = false;
+  bool short_lifetimes = false;  // for tests: below VyOS's minimum
+  int short_lifetimes_line = 0;
   uint32_t log_level = 0;
   std::vector<std::string> log_subsystems;
 };

@@ -67,7 +67,7 @@ void read_esp_group(std::string name, Reader& reader, Vpn& vpn) {
   EspGroup group;
   group.line = reader.line();
   group.name = std::move(name);
-  group.lifetime = static_cast<uint32_t>(reader.integer("lifetime", 30, 86400, 3600));
+  group.lifetime = static_cast<uint32_t>(reader.integer("lifetime", 1, 86400, 3600));
   group.life_bytes = reader.optional_integer("life-bytes", 1024, kMaxLife);
   group.life_packets = reader.optional_integer("life-packets", 1000, kMaxLife);
   group.mode = reader.choice("mode", kModeWords, EspMode::kTunnel);
@@ -136,7 +136,9 @@ void read_x509(Reader& authentication, Authentication& result) {
   authentication.group("x509", [&](Reader& reader) {
     reader.require("certificate");
     result.certificate = reader.string("certificate");
+    result.x509_key = reader.string("key");
     for (auto& ca : reader.strings("ca-certificate")) result.ca_certificates.push_back(std::move(ca.value));
+    for (auto& crl : reader.strings("crl")) result.revocation_lists.push_back(std::move(crl.value));
     result.passphrase = reader.secret("passphrase");
   });
   authentication.group("rsa", [&](Reader& reader) {
@@ -276,6 +278,8 @@ void read_peer(std::string name, Reader& reader, Vpn& vpn) {
 void read_options(Reader& ipsec, Vpn& vpn) {
   ipsec.group("options", [&](Reader& reader) {
     vpn.disable_route_autoinstall = reader.flag("disable-route-autoinstall");
+    vpn.short_lifetimes = reader.flag("short-lifetimes");
+    vpn.short_lifetimes_line = reader.line_of("short-lifetimes");
     reader.reject("flexvpn", "FlexVPN is Cisco's and not specified in public");
     reader.reject("interface", "it is for virtual addresses of road warriors");
     reader.reject("virtual-ip", "it is for road warriors");

@@ -37,7 +37,7 @@ std::string_view word_of(const Word<E> (&words)[N], E value) {
   return "";
 }
 
-std::string name_of(const Tables& tables, InterfaceIndex index) {
+std::string interface_name(const Tables& tables, InterfaceIndex index) {
   return index == kNoInterface ? "any" : std::string(tables.interfaces[index.value].name.view());
 }
 
@@ -67,7 +67,7 @@ Entries interfaces_of(const Tables& tables) {
                     i.device.view()),
     });
   for (const AddressRecord& a : tables.addresses)
-    entries.push_back({fmt::format("address {} on {}", to_text(a.prefix), name_of(tables, a.interface))});
+    entries.push_back({fmt::format("address {} on {}", to_text(a.prefix), interface_name(tables, a.interface))});
   return entries;
 }
 
@@ -78,7 +78,7 @@ std::string target_of(const Tables& tables, const RouteRecord& route) {
       for (const NextHop& hop : std::span(route.next_hops, route.next_hop_count))
         text += fmt::format("{}{}on {}", text.empty() ? "" : ", ",
                             hop.via.is_unspecified() ? "" : fmt::format("via {} ", to_text(hop.via)),
-                            name_of(tables, hop.interface));
+                            interface_name(tables, hop.interface));
       return text;
     case RouteKind::kBlackhole:
       return "blackhole";
@@ -97,7 +97,7 @@ Entries routes_of(const Tables& tables) {
                                    route.metric == 0 ? "" : fmt::format(" metric {}", route.metric)),
                        target_of(tables, route)});
   for (const NeighborRecord& n : tables.neighbors)
-    entries.push_back({fmt::format("neighbor {} on {}", to_text(n.address), name_of(tables, n.interface)),
+    entries.push_back({fmt::format("neighbor {} on {}", to_text(n.address), interface_name(tables, n.interface)),
                        fmt::format("{:02x}", fmt::join(n.mac, ":"))});
   return entries;
 }
@@ -119,7 +119,7 @@ std::string action_of(const NatRuleRecord& rule) {
 
 // Where the packet leaves or came in, and what is asked about IPsec.
 std::string place_of(const Tables& tables, const NatRuleRecord& rule) {
-  const std::string interface = rule.local_output ? "local" : name_of(tables, rule.interface);
+  const std::string interface = rule.local_output ? "local" : interface_name(tables, rule.interface);
   return rule.ipsec == IpsecMatch::kAny ? interface : fmt::format("{} {}", interface, word_of(kIpsecMatchWords, rule.ipsec));
 }
 
@@ -150,8 +150,8 @@ Entries policies_of(const Tables& tables) {
   for (const PolicyRecord& p : tables.policies) {
     std::string text = fmt::format("{} priority {}", word_of(kPolicyActionWords, p.action), p.priority);
     for (const PolicyTemplate& t : std::span(p.tmpl, p.templates)) text += template_of(t);
-    std::string place = p.vti == kNoInterface ? "" : fmt::format("of {} ", name_of(tables, p.vti));
-    if (p.interface != kNoInterface) place += fmt::format("on {} ", name_of(tables, p.interface));
+    std::string place = p.vti == kNoInterface ? "" : fmt::format("of {} ", interface_name(tables, p.vti));
+    if (p.interface != kNoInterface) place += fmt::format("on {} ", interface_name(tables, p.interface));
     entries.push_back({fmt::format("policy {} {}{}", word_of(kPolicyDirectionWords, p.direction), place,
                                    text_of(p.selector)),
                        fmt::format("{} ({})", text, p.name.view())});
@@ -198,7 +198,7 @@ Entries states_of(const Tables& tables) {
         {fmt::format("state {} 0x{:x} {} -> {}", word_of(kStateDirectionWords, sa.direction), sa.spi.value,
                      to_text(sa.source), to_text(sa.destination)),
          fmt::format("{}{}{} reqid {} replay-window {}{} ({})",
-                     sa.vti == kNoInterface ? "" : fmt::format("of {} ", name_of(tables, sa.vti)),
+                     sa.vti == kNoInterface ? "" : fmt::format("of {} ", interface_name(tables, sa.vti)),
                      sa.mode == EspMode::kTransport ? "transport " : "", algorithm_of(sa.algorithm),
                      sa.reqid.value, sa.replay_window, flags_of(sa), sa.name.view()),
          &sa});
@@ -218,6 +218,7 @@ Entries settings_of(const Tables& tables) {
   const auto number = [](const char* name, uint32_t value) { return Entry{name, std::to_string(value)}; };
   return {Entry{"nat.sessions", s.sessions == SettingsRecord::Sessions::kAlways ? "always" : "auto"},
           Entry{"dataplane.poll", s.busy_poll ? "busy" : "adaptive"},
+          Entry{"vpn.ipsec", s.ike ? "IKE runs" : "no IKE"},
           Entry{"dataplane.host-path", s.host_path ? "true" : "false"},
           Entry{"dataplane.host-namespace", std::string(s.host_namespace.view())},
           Entry{"routes import", import_of(s)},
@@ -247,6 +248,82 @@ Entries startup_of(const Tables& tables) {
           Entry{"dataplane.cores", fmt::format("{}{}", cores, kNote)},
           Entry{"dataplane.memory", fmt::format("{}{}", word_of(kMemoryWords, s.memory), kNote)},
           Entry{"dataplane.sessions", fmt::format("{}{}", s.session_capacity, kNote)}};
+}
+
+std::string suites_of(const IkeConnection& connection) {
+  std::string text;
+  for (const IkeSuite& suite : connection.suites)
+    text += fmt::format(" {} {} dh{}", algorithm_of(suite.protection), kPrfs[suite.prf].name, suite.group);
+  return text;
+}
+
+std::string authentication_of(const IkeConnection& c) {
+  return fmt::format(" {} local-id {} remote-id {}{}", word_of(kAuthenticationModeWords, c.mode), quoted(c.local_id),
+                     quoted(c.remote_id),
+                     c.certificate.empty() ? "" : fmt::format(" certificate {} ca {} crl {}", quoted(c.certificate),
+                                                              fmt::join(c.authorities, ","),
+                                                              fmt::join(c.revocations, ",")));
+}
+
+std::string dpd_of(const IkeConnection& c) {
+  if (!c.dpd_interval_s) return "none";
+  return fmt::format("{} after {} s", word_of(kDpdActionWords, c.dpd_action), *c.dpd_interval_s);
+}
+
+std::string child_of(const IkeChild& child) {
+  std::string text;
+  for (const ChildSuite& suite : child.suites)
+    text += fmt::format(" {} dh{}", algorithm_of(suite.algorithm), suite.group);
+  return text + fmt::format(" lifetime {} s {} bytes {} packets{} replay-window {}", child.lifetime_s,
+                            child.life_bytes, child.life_packets, child.rekey ? "" : " disable-rekey",
+                            child.replay_window);
+}
+
+// Policies show what the tunnels are for; here stands how they are negotiated.
+Entries ike_of(const Tables& tables) {
+  Entries entries;
+  for (const IkeConnection& c : tables.ike.connections) {
+    entries.push_back(
+        {fmt::format("peer {}", c.name),
+         fmt::format("{} {} -> {}{}{} lifetime {} s dpd {} close-action {}{}",
+                     word_of(kConnectionTypeWords, c.type), c.local.is_unspecified() ? "any" : to_text(c.local),
+                     fmt::join(c.remotes, ","), authentication_of(c), suites_of(c), c.lifetime_s, dpd_of(c),
+                     word_of(kCloseActionWords, c.close_action),
+                     c.force_encapsulation ? " force-udp-encapsulation" : "")});
+    for (const IkeChild& child : c.children)
+      entries.push_back({fmt::format("peer {} {}", c.name, child.name), child_of(child)});
+  }
+  for (const IkePsk& psk : tables.ike.psks)
+    entries.push_back({fmt::format("psk {}", psk.name),
+                       fmt::format("{}{}", fmt::join(psk.ids, ","),
+                                   psk.secret_file.empty() ? "" : " of " + quoted(psk.secret_file))});
+  return entries;
+}
+
+Entries ike_settings_of(const Tables& tables) {
+  std::string addresses;
+  for (const IpAddress& address : tables.ike.local_addresses)
+    addresses += (addresses.empty() ? "" : ",") + to_text(address);
+  return {Entry{"vpn.ipsec local addresses", addresses.empty() ? "all" : addresses},
+          Entry{"vpn.ipsec.log", fmt::format("level {} {}", tables.ike.log_level,
+                                             fmt::join(tables.ike.log_subsystems, ","))},
+          Entry{"vpn.ipsec.options.short-lifetimes", tables.ike.short_lifetimes ? "true" : "false"}};
+}
+
+// Secrets are compared and never shown.
+void compare_secrets(const IkeDocument& running, const IkeDocument& wanted, std::vector<std::string>& lines) {
+  std::map<std::string_view, const Secret*> secrets, passphrases;
+  for (const IkePsk& psk : running.psks) secrets.emplace(psk.name, &psk.secret);
+  for (const IkeConnection& peer : running.connections) passphrases.emplace(peer.name, &peer.passphrase);
+  const auto differs = [](const auto& of, const std::string& name, const Secret& now) {
+    const auto found = of.find(name);
+    return found != of.end() && *found->second != now;
+  };
+  for (const IkePsk& psk : wanted.psks)
+    if (differs(secrets, psk.name, psk.secret)) lines.push_back(fmt::format("~ psk {} another secret", psk.name));
+  for (const IkeConnection& peer : wanted.connections)
+    if (differs(passphrases, peer.name, peer.passphrase))
+      lines.push_back(fmt::format("~ peer {} another passphrase", peer.name));
 }
 
 bool same_key(const SaRecord* a, const SaRecord* b) {
@@ -302,8 +379,10 @@ void compare_order(const Entries& running, const Entries& wanted, std::vector<st
 std::vector<std::string> diff(const Tables& running, const Tables& wanted) {
   std::vector<std::string> lines;
   for (const auto& part :
-       {startup_of, settings_of, interfaces_of, routes_of, rules_of, policies_of, states_of})
+       {startup_of, settings_of, interfaces_of, routes_of, rules_of, policies_of, states_of,
+        ike_settings_of, ike_of})
     compare(part(running), part(wanted), lines);
+  compare_secrets(running.ike, wanted.ike, lines);
   compare_order(made_unique(policies_of(running)), made_unique(policies_of(wanted)), lines);
   for (std::string& line : lines) line.erase(line.find_last_not_of(' ') + 1);
   return lines;

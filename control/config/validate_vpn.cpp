@@ -9,6 +9,8 @@ namespace {
 
 using Names = std::set<std::string_view>;
 
+constexpr size_t kPoliciesOfPair = 3;  // out, in, fwd
+
 template <class Groups>
 Names names_of(const Groups& groups) {
   Names names;
@@ -26,6 +28,7 @@ class PeerCheck {
         ike_groups_(names_of(model.vpn.ike_groups)) {}
 
   void run() {
+    check_lifetimes();
     for (const Peer& peer : model_.vpn.peers) {
       path_ = "vpn.ipsec.site-to-site.peer." + peer.name;
       check_group(peer.ike_group, "ike-group", ike_groups_);
@@ -33,14 +36,29 @@ class PeerCheck {
       check_tunnels(peer);
       if (peer.vti) check_vti(peer, *peer.vti);
     }
-    if (selectors_ > statistics::kMaxPolicies)
-      diagnostics_.error(
-          model_.vpn.line,
-          "vpn.ipsec: pairs of local and remote prefixes: {} are more than the {} that there can be",
-          selectors_, statistics::kMaxPolicies);
+    check_number_of_policies();
   }
 
  private:
+  // VyOS's minimum.
+  void check_lifetimes() {
+    constexpr uint32_t kShortest = 30;
+    for (const EspGroup& group : model_.vpn.esp_groups)
+      if (group.lifetime < kShortest && !model_.vpn.short_lifetimes)
+        diagnostics_.error(group.line, "vpn.ipsec.esp-group.{}.lifetime: {} is not between {} and 86400",
+                           group.name, group.lifetime, kShortest);
+  }
+
+  // Those of xfrm were counted where they are validated; every pair of prefixes becomes one of each direction.
+  void check_number_of_policies() {
+    const size_t policies = kPoliciesOfPair * selectors_ + model_.policies.size();
+    if (policies > statistics::kMaxPolicies)
+      diagnostics_.error(model_.vpn.line,
+                         "vpn.ipsec: {} pairs of local and remote prefixes and {} policies of xfrm make {} "
+                         "policies, more than the {} that there can be",
+                         selectors_, model_.policies.size(), policies, statistics::kMaxPolicies);
+  }
+
   void check_group(const Located<std::string>& name, const char* key, const Names& groups) {
     if (name.value.empty() || groups.contains(name.value)) return;
     diagnostics_.error(name.line, "{}.{}: there is no such group {}", path_, key, quoted(name.value));
@@ -58,7 +76,9 @@ class PeerCheck {
       const std::string part = fmt::format("tunnel {}", tunnel.number);
       check_esp_group(peer, tunnel.esp_group, tunnel.line, part);
       check_families(tunnel, part);
-      selectors_ += tunnel.local.prefixes.size() * tunnel.remote.prefixes.size();
+      check_number_of_selectors(tunnel, part);
+      if (!peer.disable && !tunnel.disable)
+        selectors_ += tunnel.local.prefixes.size() * tunnel.remote.prefixes.size();
     }
     for_each_duplicate(
         peer.tunnels, [](const Tunnel& tunnel) { return tunnel.number; },
@@ -66,6 +86,15 @@ class PeerCheck {
           diagnostics_.error(second.line, "{}.tunnel {}: the number stands twice (line {})", path_,
                              second.number, first.line);
         });
+  }
+
+  // RFC 7296 section 3.13: a TS payload counts its selectors in one byte.
+  void check_number_of_selectors(const Tunnel& tunnel, const std::string& part) {
+    constexpr size_t kMost = 255;
+    for (const TunnelEnd* end : {&tunnel.local, &tunnel.remote})
+      if (end->prefixes.size() > kMost)
+        diagnostics_.error(tunnel.line, "{}.{}: {} prefixes on one side; IKE's messages take {}: make two tunnels", path_,
+                           part, end->prefixes.size(), kMost);
   }
 
   // A local prefix without a remote one of its family could carry nothing.
@@ -96,7 +125,7 @@ class PeerCheck {
   Diagnostics& diagnostics_;
   Names esp_groups_, ike_groups_, bound_;
   std::string path_;
-  size_t selectors_ = 0;  // every pair of prefixes becomes a policy
+  size_t selectors_ = 0;  // pairs of prefixes
 };
 
 }  // namespace

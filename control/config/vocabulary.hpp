@@ -120,7 +120,7 @@ struct DhGroup {
 };
 inline constexpr DhGroup kDhGroups[] = {{1, true},   {2, true},   {5, true},   {14, false}, {15, false},
                                         {16, false}, {17, false}, {18, false}, {19, false}, {20, false},
-                                        {21, false}, {22, true},  {23, true},  {24, true},  {31, false}};
+                                        {21, false}, {22, true},  {23, true},  {24, true},  {31, false}, {32, false}};
 
 const Cipher* find_cipher(std::string_view name);  // those that can be negotiated
 // The name of the state's encryption and, where it has one, of its hash.

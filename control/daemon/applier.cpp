@@ -21,6 +21,7 @@ void Applier::apply(Change change, Done done) {
   candidate_->persist = change.persist;
   candidate_->done = std::move(done);
   candidate_->generation = next_generation();
+  if (!restart && acknowledged_ && same_for_dataplane(*running_, *candidate_->tables)) return accept_candidate();
   if (!restart) return send_candidate();
   cancel(running_request_);  // not for the dataplane that is started now
   log::cfg().info("restarting the dataplane: {}", fmt::join(reasons, "; "));
@@ -35,6 +36,7 @@ Result<void> Applier::prepare(const Change& change, const std::vector<std::strin
         "all "
         "traffic for a moment",
         fmt::join(reasons, "; "));
+  TRY(hooks_.check(*change.tables));
   if (change.persist == Persist::kAsApplied) return store_.prepare(change.text);
   return {};
 }
@@ -73,10 +75,12 @@ void Applier::send_running() {
     running_request_ = 0;
     acknowledged_ = answer && answer->ack.ok;
     last_refusal_ = acknowledged_ ? "" : answer ? std::string(answer->ack.text.view()) : answer.error().text;
-    if (acknowledged_)
+    if (acknowledged_) {
       log::cfg().info("the dataplane runs configuration {}", generation_);
-    else
+      hooks_.on_acknowledged(running_);
+    } else {
       log::cfg().error("the dataplane does not run the configuration: {}", last_refusal_);
+    }
   };
   running_request_ = supervisor_.link().request(config_request(running_, generation_), kPatience, on_answer);
 }
@@ -102,6 +106,7 @@ void Applier::accept_candidate() {
   acknowledged_ = true;
   last_refusal_.clear();
   log::cfg().info("applied configuration {}", generation_);
+  hooks_.on_acknowledged(running_);
   auto kept = candidate.persist == Persist::kAsApplied ? store_.commit() : store_.forget_applied();
   if (!kept)
     kept = std::unexpected(std::move(kept).error().with_context("it runs, but will not survive a restart"));

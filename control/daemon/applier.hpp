@@ -1,7 +1,7 @@
 // The running configuration, and the way from one to the next.
 //
 // A configuration becomes the running one when the dataplane has acknowledged it; until then, and when it
-// refuses, the earlier one stays. Whenever a dataplane becomes ready the running configuration is sent to it.
+// refuses, the earlier one stays. One that differs in what is IKE's alone becomes so at once. Whenever a dataplane becomes ready the running configuration is sent to it.
 // One change at a time. Owner: espalierd's thread.
 #pragma once
 
@@ -14,7 +14,7 @@ namespace espalier::daemon {
 class Applier {
  public:
   using Tables = std::shared_ptr<const config::Tables>;
-  using CommandFor = std::function<DataplaneCommand(const config::Tables&)>;
+  using CommandFor = std::function<ProgramCommand(const config::Tables&)>;
   enum class Persist { kAsApplied, kAsConfigFile };
   struct Change {
     Tables tables;
@@ -24,8 +24,17 @@ class Applier {
   };
   using Done = std::function<void(Result<void>)>;
 
+  struct Hooks {
+    // Whether what a configuration names beside itself is there; an error refuses it.
+    std::function<Result<void>(const config::Tables&)> check = [](const config::Tables&) { return Result<void>(); };
+    // The dataplane acknowledged `tables`, which run now: another configuration, or another dataplane.
+    std::function<void(const Tables& tables)> on_acknowledged = [](const Tables&) {};
+  };
+
   Applier(Supervisor& supervisor, const ConfigStore& store, CommandFor command_for)
-      : supervisor_(supervisor), store_(store), command_for_(std::move(command_for)) {}
+      : Applier(supervisor, store, std::move(command_for), Hooks{}) {}
+  Applier(Supervisor& supervisor, const ConfigStore& store, CommandFor command_for, Hooks hooks)
+      : supervisor_(supervisor), store_(store), command_for_(std::move(command_for)), hooks_(std::move(hooks)) {}
 
   // The configuration to start with; nothing is sent before on_ready().
   void set_initial(Tables tables) { running_ = std::move(tables); }
@@ -37,8 +46,9 @@ class Applier {
   void on_lost(const std::string& how);
 
   const config::Tables& running() const { return *running_; }
+  const Tables& running_tables() const { return running_; }
   // How a dataplane for the running configuration is started.
-  DataplaneCommand command() const { return command_for_(*running_); }
+  ProgramCommand command() const { return command_for_(*running_); }
   // Why `wanted` needs a dataplane that is started in another way, "SETTING from A to B" each; empty: it does
   // not.
   std::vector<std::string> restart_reasons(const config::Tables& wanted) const {
@@ -72,6 +82,7 @@ class Applier {
   Supervisor& supervisor_;
   const ConfigStore& store_;
   CommandFor command_for_;
+  Hooks hooks_;
   Tables running_;
   std::optional<Candidate> candidate_;
   bool acknowledged_ = false;

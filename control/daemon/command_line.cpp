@@ -36,7 +36,7 @@ constexpr Option kOptions[] = {
     {"--pci", "the devices with PCI addresses"},
 };
 
-std::string values_of(const DataplaneCommand& command, std::string_view option) {
+std::string values_of(const ProgramCommand& command, std::string_view option) {
   std::vector<std::string> values;
   for (size_t i = 0; i + 1 < command.arguments.size(); i += 2)
     if (command.arguments[i] == option) values.push_back(command.arguments[i + 1]);
@@ -74,10 +74,10 @@ std::vector<uint16_t> worker_cores(const config::Startup& startup, const std::ve
 
 }  // namespace
 
-DataplaneCommand dataplane_command(const config::Tables& tables, const std::string& program,
+ProgramCommand dataplane_command(const config::Tables& tables, const std::string& program,
                                    const std::string& runtime_dir, const std::vector<uint16_t>& cpus) {
   const config::Startup& startup = tables.startup;
-  DataplaneCommand command{program, {}};
+  ProgramCommand command{program, {}};
   const auto add = [&command](std::string_view option, auto value) {
     command.arguments.emplace_back(option);
     command.arguments.push_back(fmt::format("{}", value));
@@ -97,7 +97,7 @@ DataplaneCommand dataplane_command(const config::Tables& tables, const std::stri
   return command;
 }
 
-std::vector<std::string> differences(const DataplaneCommand& before, const DataplaneCommand& after) {
+std::vector<std::string> differences(const ProgramCommand& before, const ProgramCommand& after) {
   std::vector<std::string> list;
   for (const auto& [option, setting] : kOptions) {
     const std::string from = values_of(before, option), to = values_of(after, option);

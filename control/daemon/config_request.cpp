@@ -1,5 +1,7 @@
 #include "control/daemon/config_request.hpp"
 
+#include <cstring>
+
 namespace espalier::daemon {
 namespace {
 
@@ -41,23 +43,38 @@ size_t record_count(const config::Tables& t) {
          t.source_rules.size() + t.destination_rules.size() + t.policies.size() + t.states.size();
 }
 
+std::optional<Slot> slot_at(const config::Tables& tables, size_t position, uint64_t request_id, uint64_t generation) {
+  Cursor cursor(position, request_id, generation);
+  cursor.one(message::ConfigBegin{tables.settings});
+  cursor.list<message::Interface>(tables.interfaces);
+  cursor.list<message::Address>(tables.addresses);
+  cursor.list<message::Route>(tables.routes);
+  cursor.list<message::Neighbor>(tables.neighbors);
+  cursor.list<message::NatRule>(tables.source_rules);
+  cursor.list<message::NatRule>(tables.destination_rules);
+  cursor.list<message::Policy>(tables.policies);
+  cursor.list<message::Sa>(tables.states);
+  cursor.one(message::ConfigCommit{static_cast<uint32_t>(record_count(tables))});
+  return cursor.slot();
+}
+
 }  // namespace
 
 DataplaneLink::Source config_request(std::shared_ptr<const config::Tables> tables, uint64_t generation) {
   return [tables, generation](size_t position, uint64_t request_id) {
-    Cursor cursor(position, request_id, generation);
-    cursor.one(message::ConfigBegin{tables->settings});
-    cursor.list<message::Interface>(tables->interfaces);
-    cursor.list<message::Address>(tables->addresses);
-    cursor.list<message::Route>(tables->routes);
-    cursor.list<message::Neighbor>(tables->neighbors);
-    cursor.list<message::NatRule>(tables->source_rules);
-    cursor.list<message::NatRule>(tables->destination_rules);
-    cursor.list<message::Policy>(tables->policies);
-    cursor.list<message::Sa>(tables->states);
-    cursor.one(message::ConfigCommit{static_cast<uint32_t>(record_count(*tables))});
-    return cursor.slot();
+    return slot_at(*tables, position, request_id, generation);
   };
+}
+
+bool same_for_dataplane(const config::Tables& a, const config::Tables& b) {
+  if (record_count(a) != record_count(b)) return false;
+  bool same = true;
+  for (size_t position = 0; same && position < record_count(a) + 2; ++position) {
+    std::optional<Slot> ours = slot_at(a, position, 0, 0), theirs = slot_at(b, position, 0, 0);
+    same = std::memcmp(&*ours, &*theirs, sizeof(Slot)) == 0;
+    for (auto* slot : {&ours, &theirs}) ::explicit_bzero(&**slot, sizeof(Slot));
+  }
+  return same;
 }
 
 }  // namespace espalier::daemon

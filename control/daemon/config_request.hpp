@@ -12,4 +12,7 @@ namespace espalier::daemon {
 // of the keys is kept.
 DataplaneLink::Source config_request(std::shared_ptr<const config::Tables> tables, uint64_t generation);
 
+// Whether a dataplane that runs `a` has nothing to do for `b`: what is IKE's alone may differ. Startup is not looked at.
+bool same_for_dataplane(const config::Tables& a, const config::Tables& b);
+
 }  // namespace espalier::daemon

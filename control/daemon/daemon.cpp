@@ -3,11 +3,14 @@
 #include <sys/signalfd.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "control/daemon/log.hpp"
 
 namespace espalier::daemon {
 namespace {
+
+constexpr uint32_t kIkeChannelSlots = 4096;
 
 void log_diagnostics(const std::vector<config::Diagnostic>& diagnostics) {
   for (const auto& d : diagnostics) {
@@ -38,13 +41,20 @@ Daemon::Daemon(EventLoop& loop, const Options& options, ConfigStore store)
       events_([this]() -> const config::Tables& { return applier_.running(); }),
       supervisor_(loop, {options.runtime_dir, options.state_dir},
                   {[this] { applier_.on_ready(); }, [this](const std::string& how) { applier_.on_lost(how); },
-                   [this](const message::FromDataplane& event) { events_.take(event); }}),
+                   [this](const message::FromDataplane& event) { events_.take(event); },
+                   [this] { dataplane_needs_channel_ = true; }}),
+      ike_(loop,
+           {options.runtime_dir, options.ike_program, options.ike_user,
+            std::filesystem::path(options.config_file).parent_path()},
+           [this] { connect_ike(); }),
       applier_(supervisor_, store_,
                [this](const config::Tables& tables) {
                  return dataplane_command(tables, options_.dataplane_program, options_.runtime_dir,
                                           allowed_cpus());
-               }),
-      context_{supervisor_, applier_, store_, events_, [this] { return socket_->refused(); }} {}
+               },
+               {[this](const config::Tables& tables) { return ike_.check(tables.ike); },
+                [this](const Applier::Tables& tables) { on_acknowledged(tables); }}),
+      context_{supervisor_, ike_, applier_, store_, events_, [this] { return socket_->refused(); }} {}
 
 Daemon::~Daemon() {
   if (signals_) loop_.forget(signals_.get());
@@ -64,6 +74,31 @@ Result<std::unique_ptr<Daemon>> Daemon::create(EventLoop& loop, const Options& o
 
 void Daemon::start() {
   supervisor_.start(applier_.command());
+  configure_ike(applier_.running_tables());
+}
+
+// Policies first: they keep what IKE has no SA for yet from leaving in clear.
+void Daemon::on_acknowledged(const Applier::Tables& tables) {
+  configure_ike(tables);
+  if (dataplane_needs_channel_) connect_ike();
+}
+
+void Daemon::configure_ike(const Applier::Tables& tables) {
+  if (std::exchange(ike_tables_, tables) == tables) return;
+  ike_.configure(std::shared_ptr<const config::IkeDocument>(tables, &tables->ike));
+}
+
+// A channel belongs to one pair of processes; whenever one of them is another, both get a new one.
+void Daemon::connect_ike() {
+  if (!applier_.acknowledged() || !supervisor_.ready() || !ike_.ready()) return;
+  const auto pass_on = [this]() -> Result<bool> {
+    const auto channel = TRY(Channel::create(kIkeChannelSlots));
+    if (!TRY(supervisor_.pass_on(channel))) return false;
+    return ike_.pass_on(channel);
+  };
+  const auto done = pass_on();
+  if (!done) log::ring().error("espalier-ike and the dataplane get no channel: {}", done.error().text);
+  dataplane_needs_channel_ = !done || !*done;
 }
 
 Result<void> Daemon::watch_signals() {
@@ -98,7 +133,7 @@ void Daemon::reload() {
 
 void Daemon::shut_down() {
   log::proc().info("stopping");
-  supervisor_.stop([this] { loop_.stop(); });
+  ike_.stop([this] { supervisor_.stop([this] { loop_.stop(); }); });  // its farewells leave through the dataplane
 }
 
 }  // namespace espalier::daemon

@@ -1,7 +1,8 @@
 // espalierd as a whole: which part knows which.
 //
 //   signals ──► Daemon ──► Applier ──► Supervisor ──► DataplaneLink ──► the dataplane
-//   operator socket ──► commands ──┘        └──► SharedMemory
+//   operator socket ──► commands ──┤        └──► SharedMemory
+//                                  └──► IkeSupervisor ──► espalier-ike
 //
 // Owner: espalierd's only thread.
 #pragma once
@@ -30,6 +31,9 @@ class Daemon {
   Result<void> watch_signals();
   void on_signal();
   void reload();
+  void on_acknowledged(const Applier::Tables& tables);
+  void configure_ike(const Applier::Tables& tables);
+  void connect_ike();
   void shut_down();
 
   EventLoop& loop_;
@@ -37,6 +41,9 @@ class Daemon {
   ConfigStore store_;
   DataplaneEvents events_;
   Supervisor supervisor_;
+  IkeSupervisor ike_;
+  Applier::Tables ike_tables_;           // those that it was configured by
+  bool dataplane_needs_channel_ = true;  // to espalier-ike
   Applier applier_;
   commands::Context context_;
   std::unique_ptr<OperatorSocket> socket_;

@@ -59,8 +59,9 @@ void DataplaneEvents::take(const message::FromDataplane& event, Clock::time_poin
 
 void DataplaneEvents::take(const message::Acquire& event, Clock::time_point now) {
   ++counts_.acquires;
-  if (!acquire_lines_.take(now)) return;
   const config::Tables& tables = running_();
+  if (event.policy != kNoPolicy && event.policy.value >= tables.first_ike_policy) return;  // espalier-ike acts on it
+  if (!acquire_lines_.take(now)) return;
   const std::string what = event.policy == kNoPolicy
                                ? fmt::format("interface={}", interface_name(tables, event.vti))
                                : fmt::format("policy={}", policy_text(tables, event.policy));

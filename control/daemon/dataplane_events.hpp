@@ -8,7 +8,7 @@
 #include <tuple>
 
 #include "control/config/compiler.hpp"
-#include "control/daemon/event_loop.hpp"
+#include "control/shared/event_loop.hpp"
 #include "control/shared/message_decode.hpp"
 
 namespace espalier::daemon {

@@ -11,7 +11,7 @@
 #include <optional>
 #include <vector>
 
-#include "control/daemon/event_loop.hpp"
+#include "control/shared/event_loop.hpp"
 #include "control/shared/message_decode.hpp"
 #include "control/shared/ring.hpp"
 

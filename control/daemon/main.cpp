@@ -17,8 +17,8 @@ namespace {
 Options with_absolute_paths(Options options) {
   for (std::string* path : {&options.config_file, &options.runtime_dir, &options.state_dir})
     *path = std::filesystem::absolute(*path);
-  if (options.dataplane_program.find('/') != std::string::npos)
-    options.dataplane_program = std::filesystem::absolute(options.dataplane_program);
+  for (std::string* program : {&options.dataplane_program, &options.ike_program})
+    if (program->find('/') != std::string::npos) *program = std::filesystem::absolute(*program);
   return options;
 }
 

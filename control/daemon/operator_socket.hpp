@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "control/daemon/event_loop.hpp"
+#include "control/shared/event_loop.hpp"
 #include "control/daemon/request.hpp"
 #include "control/daemon/wiping_buffer.hpp"
 

@@ -1,6 +1,7 @@
 #include "control/daemon/options.hpp"
 
 #include <fmt/format.h>
+#include <pwd.h>
 
 #include <boost/program_options.hpp>
 #include <filesystem>
@@ -26,20 +27,24 @@ po::options_description describe(Options& options) {
        "the program espalier-dataplane; default: the one beside espalierd or of its build directory, else "
        "that of "
        "PATH")  //
+      ("ike", po::value(&options.ike_program)->value_name("FILE"),
+       "the program espalier-ike; default: as that of the dataplane")  //
+      ("ike-user", po::value(&options.ike_user)->value_name("NAME"),
+       "the user that espalier-ike runs as; default: espalier-ike where there is such a user, else nobody")  //
       ("foreground", po::bool_switch(&options.foreground), "stay in the foreground, as systemd wants it");
   return description;
 }
 
-// Beside us where we are installed, in ../../dataplane in a build directory; else execvp looks in PATH.
-std::string default_program() {
+// Beside us where we are installed, in ../../FOLDER in a build directory; else execvp looks in PATH.
+std::string default_program(const std::string& name, const std::string& folder) {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return "espalier-dataplane";
-  for (const char* place : {"espalier-dataplane", "../../dataplane/espalier-dataplane"}) {
+  if (error) return name;
+  for (const std::string& place : {name, fmt::format("../../{}/{}", folder, name)}) {
     const auto program = (self.parent_path() / place).lexically_normal();
     if (std::filesystem::exists(program, error)) return program;
   }
-  return "espalier-dataplane";
+  return name;
 }
 
 std::string help_text(const po::options_description& description) {
@@ -66,7 +71,10 @@ std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
   } catch (const po::error& error) {
     return Exit{kUsageStatus, fmt::format("espalierd: {}; see espalierd --help\n", error.what())};
   }
-  if (options.dataplane_program.empty()) options.dataplane_program = default_program();
+  if (options.dataplane_program.empty())
+    options.dataplane_program = default_program("espalier-dataplane", "dataplane");
+  if (options.ike_program.empty()) options.ike_program = default_program("espalier-ike", "ike/daemon");
+  if (options.ike_user.empty()) options.ike_user = ::getpwnam("espalier-ike") != nullptr ? "espalier-ike" : "nobody";
   return options;
 }
 

@@ -11,6 +11,8 @@ struct Options {
   std::string runtime_dir = "/run/espalier";
   std::string state_dir = "/var/lib/espalier";
   std::string dataplane_program;  // default: beside espalierd, in its build directory, or by PATH
+  std::string ike_program;        // likewise
+  std::string ike_user;           // that it becomes
   bool foreground = false;
 };
 

@@ -12,8 +12,8 @@ namespace {
 
 constexpr int kExecFailed = 127;
 
-std::string lock_path(const std::string& runtime_dir) {
-  return runtime_dir + "/dataplane.lock";
+std::string lock_path(const std::string& runtime_dir, const std::string& name) {
+  return fmt::format("{}/{}.lock", runtime_dir, name);
 }
 
 // Everything in the child after fork() is async-signal-safe.
@@ -25,8 +25,8 @@ void write_own_pid(int fd) {
     ::_exit(kExecFailed);
 }
 
-[[noreturn]] void become_dataplane(const char* program, char* const* arguments, int lock_fd) {
-  ::setsid();  // a Ctrl-C for espalierd is not one for the dataplane
+[[noreturn]] void become_program(const char* program, char* const* arguments, int lock_fd) {
+  ::setsid();  // a Ctrl-C for espalierd is not one for its children
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -37,7 +37,7 @@ void write_own_pid(int fd) {
   ::_exit(kExecFailed);
 }
 
-std::vector<char*> argument_vector(const DataplaneCommand& command) {
+std::vector<char*> argument_vector(const ProgramCommand& command) {
   std::vector<char*> words{const_cast<char*>(command.program.c_str())};
   for (const std::string& argument : command.arguments) words.push_back(const_cast<char*>(argument.c_str()));
   words.push_back(nullptr);
@@ -46,40 +46,40 @@ std::vector<char*> argument_vector(const DataplaneCommand& command) {
 
 }  // namespace
 
-Result<std::optional<DataplaneLock>> DataplaneLock::take(const std::string& runtime_dir) {
-  const std::string path = lock_path(runtime_dir);
+Result<std::optional<ProcessLock>> ProcessLock::take(const std::string& runtime_dir, const std::string& name) {
+  const std::string path = lock_path(runtime_dir, name);
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return fail("{}: {}", path, errno_text());
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return DataplaneLock(std::move(fd));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return ProcessLock(std::move(fd));
   if (errno == EWOULDBLOCK) return std::nullopt;
   return fail("{}: {}", path, errno_text());
 }
 
-std::optional<pid_t> DataplaneLock::holder(const std::string& runtime_dir) {
-  std::ifstream file(lock_path(runtime_dir));
+std::optional<pid_t> ProcessLock::holder(const std::string& runtime_dir, const std::string& name) {
+  std::ifstream file(lock_path(runtime_dir, name));
   pid_t pid = 0;
   if (!(file >> pid) || pid <= 1) return std::nullopt;
   return pid;
 }
 
-Result<DataplaneProcess> DataplaneProcess::spawn(const DataplaneCommand& command, DataplaneLock lock) {
+Result<Process> Process::spawn(const ProgramCommand& command, ProcessLock lock) {
   const auto arguments = argument_vector(command);
   const pid_t pid = ::fork();
   if (pid < 0) return fail("starting {}: {}", command.program, errno_text());
-  if (pid == 0) become_dataplane(command.program.c_str(), arguments.data(), lock.fd().get());
-  return DataplaneProcess(pid, TRY(open_pidfd(pid)), true);
+  if (pid == 0) become_program(command.program.c_str(), arguments.data(), lock.fd().get());
+  return Process(pid, TRY(open_pidfd(pid)), true);
 }
 
-Result<DataplaneProcess> DataplaneProcess::adopt(pid_t pid) {
-  return DataplaneProcess(pid, TRY(open_pidfd(pid)), false);
+Result<Process> Process::adopt(pid_t pid) {
+  return Process(pid, TRY(open_pidfd(pid)), false);
 }
 
-std::chrono::milliseconds DataplaneProcess::age() const {
+std::chrono::milliseconds Process::age() const {
   if (!child_) return std::chrono::milliseconds::max();
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);
 }
 
-std::string DataplaneProcess::reap() {
+std::string Process::reap() {
   if (!child_) return "ended";
   siginfo_t info{};
   if (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG) != 0) return "ended";

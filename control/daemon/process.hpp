@@ -1,8 +1,8 @@
-// The dataplane as a process: started, found, signalled, and seen to die.
+// The dataplane or espalier-ike as a process: started, found, signalled, and seen to die.
 //
-// A lock in RUNTIME_DIR is held by the dataplane for as long as it lives, through a descriptor that it
-// inherits: whoever gets the lock knows that no dataplane is left, whichever espalierd started it and however
-// that died. The child survives its espalierd on purpose (no parent-death signal), in a session of its own.
+// A lock in RUNTIME_DIR is held by the process for as long as it lives, through a descriptor that it inherits:
+// whoever gets the lock knows that no such process is left, whichever espalierd started it and however that
+// died. The child survives its espalierd on purpose (no parent-death signal), in a session of its own.
 #pragma once
 
 #include <chrono>
@@ -14,26 +14,26 @@
 
 namespace espalier::daemon {
 
-// RUNTIME_DIR/dataplane.lock; holds the pid of the dataplane that has it.
-class DataplaneLock {
+// RUNTIME_DIR/NAME.lock; holds the pid of the process that has it.
+class ProcessLock {
  public:
-  // std::nullopt while a dataplane lives (or its memory is still being taken down).
-  static Result<std::optional<DataplaneLock>> take(const std::string& runtime_dir);
+  // std::nullopt while such a process lives (or its memory is still being taken down).
+  static Result<std::optional<ProcessLock>> take(const std::string& runtime_dir, const std::string& name);
   // Who has it; std::nullopt when that was never written.
-  static std::optional<pid_t> holder(const std::string& runtime_dir);
+  static std::optional<pid_t> holder(const std::string& runtime_dir, const std::string& name);
   const Fd& fd() const { return fd_; }
 
  private:
-  explicit DataplaneLock(Fd fd) : fd_(std::move(fd)) {}
+  explicit ProcessLock(Fd fd) : fd_(std::move(fd)) {}
   Fd fd_;
 };
 
-class DataplaneProcess {
+class Process {
  public:
   // Forks and executes; the lock goes to the child.
-  static Result<DataplaneProcess> spawn(const DataplaneCommand& command, DataplaneLock lock);
+  static Result<Process> spawn(const ProgramCommand& command, ProcessLock lock);
   // One that another espalierd started.
-  static Result<DataplaneProcess> adopt(pid_t pid);
+  static Result<Process> adopt(pid_t pid);
 
   pid_t pid() const { return pid_; }
   const Fd& pidfd() const { return pidfd_; }  // readable when it has ended
@@ -45,7 +45,7 @@ class DataplaneProcess {
   std::string reap();
 
  private:
-  DataplaneProcess(pid_t pid, Fd pidfd, bool child)
+  Process(pid_t pid, Fd pidfd, bool child)
       : pid_(pid), pidfd_(std::move(pidfd)), child_(child), started_(std::chrono::steady_clock::now()) {}
   pid_t pid_;
   Fd pidfd_;

@@ -23,6 +23,18 @@ std::string spi_text(Spi spi) {
   return fmt::format("0x{:08x}", spi.value);
 }
 
+std::string_view word(config::ConnectionType type) {
+  switch (type) {
+    case config::ConnectionType::kInitiate:
+      return "initiate";
+    case config::ConnectionType::kRespond:
+      return "respond";
+    case config::ConnectionType::kNone:
+      return "none";
+  }
+  return "";
+}
+
 std::string_view word(InterfaceKind kind) {
   switch (kind) {
     case InterfaceKind::kPort:

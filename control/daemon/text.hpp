@@ -17,6 +17,7 @@ std::string address_range_text(const IpAddress& low,
                                const IpAddress& high);  // "any", a prefix, an address or "a-b"
 std::string spi_text(Spi spi);                          // "0x00001001"
 
+std::string_view word(config::ConnectionType type);
 std::string_view word(InterfaceKind kind);
 std::string_view word(RouteKind kind);
 std::string_view word(Direction direction);

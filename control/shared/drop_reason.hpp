@@ -37,9 +37,9 @@ enum class DropReason : uint8_t {
   // resources
   kNoMbuf, kHandoverFull, kPuntFull,
   // local
-  kLocalNoService, kHostFull, kNdInvalid, kIcmpErrorClear, kIcmpRateLimited,
+  kLocalNoService, kHostFull, kIkeAbsent, kIkeFull, kIkeMalformed, kNdInvalid, kIcmpErrorClear, kIcmpRateLimited,
   // used up by the gateway itself
-  kUsedArp, kUsedNd, kUsedLocal, kUsedHost, kUsedKeepalive, kUsedFragment,
+  kUsedArp, kUsedNd, kUsedLocal, kUsedHost, kUsedIke, kUsedKeepalive, kUsedFragment,
   kCount,
 };
 // clang-format on
@@ -124,6 +124,9 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kPuntFull, "punt_full", "punt", "the ring to the main lcore is full"},
     {DropReason::kLocalNoService, "local_no_service", "local", "for the gateway itself, where nothing listens"},
     {DropReason::kHostFull, "host_full", "local", "the host does not take packets from the host path as fast as they come"},
+    {DropReason::kIkeAbsent, "ike_absent", "local", "IKE for the gateway while no IKE process runs"},
+    {DropReason::kIkeFull, "ike_full", "local", "the IKE process does not take datagrams as fast as they come"},
+    {DropReason::kIkeMalformed, "ike_malformed", "local", "for IKE's ports and no IKE: shorter than its header, without the non-ESP marker on port 4500, or a wrong UDP checksum"},
     {DropReason::kNdInvalid, "nd_invalid", "local", "neighbour discovery that RFC 4861 wants dropped: hop limit below 255, bad options or addresses"},
     {DropReason::kIcmpErrorClear, "icmp_error_clear", "icmp", "an ICMP error about a decrypted packet would have left in clear"},
     {DropReason::kIcmpRateLimited, "icmp_rate_limited", "icmp", "more ICMP errors than icmp.rate allows"},
@@ -131,6 +134,7 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kUsedNd, "used_nd", "local", "neighbour discovery for the gateway itself", false},
     {DropReason::kUsedLocal, "used_local", "local", "answered or used by the gateway itself", false},
     {DropReason::kUsedHost, "used_host", "local", "given to the host", false},
+    {DropReason::kUsedIke, "used_ike", "local", "given to the IKE process", false},
     {DropReason::kUsedKeepalive, "used_keepalive", "local", "a NAT keepalive (RFC 3948 section 2.3)", false},
     {DropReason::kUsedFragment, "used_fragment", "reassemble", "became part of a reassembled packet", false},
 }};

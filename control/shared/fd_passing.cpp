@@ -44,7 +44,7 @@ Result<Fd> unix_socket(int type) {
 
 }  // namespace
 
-Result<void> send_with_fds(const Fd& socket, std::span<const std::byte> bytes, std::span<const int> fds) {
+Result<bool> try_send_with_fds(const Fd& socket, std::span<const std::byte> bytes, std::span<const int> fds) {
   if (fds.size() > kMaxPassedFds)
     return fail("{} descriptors in one message, at most {}", fds.size(), kMaxPassedFds);
   iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
@@ -62,7 +62,13 @@ Result<void> send_with_fds(const Fd& socket, std::span<const std::byte> bytes, s
     std::memcpy(CMSG_DATA(c), fds.data(), fds.size_bytes());
   }
   const ssize_t sent = ::sendmsg(socket.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   if (sent != static_cast<ssize_t>(bytes.size())) return fail("sending over a UNIX socket: {}", errno_text());
+  return true;
+}
+
+Result<void> send_with_fds(const Fd& socket, std::span<const std::byte> bytes, std::span<const int> fds) {
+  if (!TRY(try_send_with_fds(socket, bytes, fds))) return fail("sending over a UNIX socket: its queue is full");
   return {};
 }
 

@@ -23,6 +23,9 @@ struct Datagram {
 // Never blocks; the socket's queue is empty when we send, so a full one is an error as well.
 Result<void> send_with_fds(const Fd& socket, std::span<const std::byte> bytes, std::span<const int> fds);
 
+// As send_with_fds(), but says false when the queue is full.
+Result<bool> try_send_with_fds(const Fd& socket, std::span<const std::byte> bytes, std::span<const int> fds);
+
 // Never blocks: std::nullopt when nothing has arrived.
 Result<std::optional<Datagram>> receive_with_fds(const Fd& socket, std::span<std::byte> buffer);
 

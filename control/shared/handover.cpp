@@ -33,6 +33,11 @@ SegmentFds take_segments(std::vector<Fd>& fds) {
   return {std::move(fds[0]), std::move(fds[1]), std::move(fds[2]), std::move(fds[3])};
 }
 
+// Of the last three.
+ChannelFds take_channel(std::vector<Fd>& fds) {
+  return {std::move(fds[fds.size() - 3]), std::move(fds[fds.size() - 2]), std::move(fds.back())};
+}
+
 void append(std::vector<int>& to, const SegmentFds& from) {
   to.insert(to.end(), {from.vault.get(), from.cells.get(), from.numbers.get(), from.statistics.get()});
 }
@@ -92,13 +97,26 @@ Result<std::optional<DataplaneEndpoint::Adoption>> DataplaneEndpoint::read_welco
     return fail("handover: {} segments that we {}", welcome.has_segments ? "brings" : "lacks",
                 welcome.has_segments ? "have already" : "do not have");
   std::vector<Fd>& fds = datagram->fds;
-  ChannelFds channel_fds{std::move(fds[fds.size() - 3]), std::move(fds[fds.size() - 2]),
-                         std::move(fds.back())};
-  auto channel = TRY(Channel::attach(std::move(channel_fds)));
+  auto channel = TRY(Channel::attach(take_channel(fds)));
   std::optional<SegmentFds> segments;
   if (welcome.has_segments != 0) segments = take_segments(fds);
   current_ = std::move(greeted_);
   return Adoption{std::move(segments), std::move(channel)};
+}
+
+Result<std::optional<Channel>> DataplaneEndpoint::take_ike_channel() {
+  if (!current_) return std::nullopt;
+  const auto taken = [&]() -> Result<std::optional<Channel>> {
+    std::byte buffer[sizeof(IkeChannel)];
+    auto datagram = TRY(receive_with_fds(current_, buffer));
+    if (!datagram || datagram->bytes == 0) return std::nullopt;  // notice_hangup() sees the end
+    const IkeChannel message = TRY(decode<IkeChannel>(buffer, *datagram, kChannelFds));
+    if (message.has_segments != 0) return fail("handover: segments with an IKE channel");
+    return TRY(Channel::attach(take_channel(datagram->fds)));
+  };
+  auto channel = taken();
+  if (!channel) current_.reset();
+  return channel;
 }
 
 Result<std::optional<DaemonConnection>> DaemonConnection::connect(const std::string& runtime_dir) {
@@ -131,6 +149,10 @@ Result<void> DaemonConnection::send_welcome(const Layouts& layouts, const Segmen
   if (segments != nullptr) append(fds, *segments);
   for (const int fd : channel.descriptors()) fds.push_back(fd);
   return send_with_fds(socket_, bytes_of(welcome), fds);
+}
+
+Result<void> DaemonConnection::send_ike_channel(const Channel& channel) {
+  return send_with_fds(socket_, bytes_of(IkeChannel{}), channel.descriptors());
 }
 
 bool DaemonConnection::hung_up() {

@@ -4,8 +4,10 @@
 // The dataplane listens on RUNTIME_DIR/dataplane.sock (SOCK_SEQPACKET). espalierd connects; the dataplane
 // says Hello, with the descriptors of the segments if it has them; espalierd answers Welcome, with the
 // segments if the dataplane had none, and always with a new channel. A later espalierd's Welcome replaces the
-// earlier channel. The connection stays open: its end tells either side that the other is gone. Nothing here
-// blocks; both sides are driven from their event loops.
+// earlier channel. The connection stays open: its end tells either side that the other is gone. By it
+// espalierd brings an IkeChannel whenever there is another espalier-ike: the attacher's side of a channel
+// whose creator's side (Channel::attach_as_creator) that process has. Nothing here blocks; both sides are
+// driven from their event loops.
 #pragma once
 
 #include "control/shared/fd_passing.hpp"
@@ -14,7 +16,7 @@
 namespace espalier::handover {
 
 inline constexpr uint64_t kMagic = 0x7265'696c'6170'7345;  // "Espalier"
-inline constexpr uint32_t kProtocol = 1;
+inline constexpr uint32_t kProtocol = 2;
 inline constexpr const char* kSocketName = "dataplane.sock";
 
 // What both must agree on before they touch each other's memory.
@@ -41,6 +43,13 @@ struct Welcome {
   uint32_t protocol = kProtocol;
   uint32_t has_segments = 0;
   Layouts layouts;
+};
+
+// Brings the descriptors of a channel.
+struct IkeChannel {
+  uint64_t magic = kMagic;
+  uint32_t protocol = kProtocol;
+  uint32_t has_segments = 0;  // never
 };
 
 // The memory that outlives either process, in the order in which it is passed.
@@ -71,6 +80,9 @@ class DataplaneEndpoint {
   // espalierd's connection is closed then. An error is one peer's: it was dropped, poll() can be called
   // again. To be called when one of wait_fds() is readable, or every few milliseconds.
   Result<std::optional<Adoption>> poll(const State& state);
+  // The channel to espalier-ike that espalierd brought since the last call; it replaces the one before.
+  // Error: what came is none; that connection is closed, and poll() waits for the next espalierd.
+  Result<std::optional<Channel>> take_ike_channel();
   // Listener, greeted peer, current espalierd; -1 where there is none.
   std::array<int, 3> wait_fds() const { return {listener_.get(), greeted_.get(), current_.get()}; }
   // Whether the espalierd of the last Adoption is still there; poll() finds out.
@@ -106,6 +118,8 @@ class DaemonConnection {
   Result<std::optional<Offer>> receive_hello();
   // `segments` when, and only when, the Offer had none.
   Result<void> send_welcome(const Layouts& layouts, const SegmentFds* segments, const Channel& channel);
+  // For a new channel between the dataplane and espalier-ike, after the Welcome.
+  Result<void> send_ike_channel(const Channel& channel);
   // Whether the dataplane closed its end.
   bool hung_up();
 

@@ -32,6 +32,12 @@ Finding check_values(const Policy& m) {
 Finding check_values(const Sa& m) {
   return record_check::check(m.record);
 }
+Finding check_values(const IkeBegin&) {
+  return {};
+}
+Finding check_values(const IkeCommit&) {
+  return {};
+}
 Finding check_values(const ConfigCommit&) {
   return {};
 }
@@ -73,6 +79,16 @@ std::expected<FromDaemon, std::string_view> decode_from_daemon(const Slot& slot)
 std::expected<FromDataplane, std::string_view> decode_from_dataplane(const Slot& slot) {
   if (slot.header.version != kVersion) return std::unexpected("unknown message version");
   return decode<FromDataplane>(slot);
+}
+
+std::expected<FromIke, std::string_view> decode_from_ike(const Slot& slot) {
+  if (slot.header.version != kVersion) return std::unexpected("unknown message version");
+  return decode<FromIke>(slot);
+}
+
+std::expected<ForIke, std::string_view> decode_for_ike(const Slot& slot) {
+  if (slot.header.version != kVersion) return std::unexpected("unknown message version");
+  return decode<ForIke>(slot);
 }
 
 }  // namespace espalier::message

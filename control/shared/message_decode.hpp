@@ -9,6 +9,7 @@
 #include <string_view>
 #include <variant>
 
+#include "control/shared/messages_ike.hpp"
 #include "control/shared/messages_tap.hpp"
 
 namespace espalier::message {
@@ -20,7 +21,13 @@ using FromDaemon =
 using FromDataplane = std::variant<Ack, InterfaceRow, RouteRow, NeighborRow, SessionRow, TextRow, TapPacket,
                                    TapData, Acquire, Expire, Mapping>;
 
+// Between the dataplane and espalier-ike. An IkeSa carries keys as well.
+using FromIke = std::variant<IkeSend, IkeBegin, IkeSa, IkeSaRemove, IkeSaMove, IkeSaAsk, IkeWay, IkeCommit>;
+using ForIke = std::variant<IkeReceived, IkeAck, IkeSaUse, IkeWayIs, IkeAcquire, IkeExpire, IkeMapping>;
+
 std::expected<FromDaemon, std::string_view> decode_from_daemon(const Slot& slot);
 std::expected<FromDataplane, std::string_view> decode_from_dataplane(const Slot& slot);
+std::expected<FromIke, std::string_view> decode_from_ike(const Slot& slot);
+std::expected<ForIke, std::string_view> decode_for_ike(const Slot& slot);
 
 }  // namespace espalier::message

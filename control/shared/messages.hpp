@@ -12,7 +12,7 @@
 
 namespace espalier::message {
 
-inline constexpr uint16_t kVersion = 3;
+inline constexpr uint16_t kVersion = 4;
 inline constexpr size_t kSlotBytes = 512;
 
 enum class Type : uint16_t {

@@ -3,6 +3,7 @@
 #include "control/shared/limits.hpp"
 #include "control/shared/sa_cells.hpp"
 #include "control/shared/statistics.hpp"
+#include "control/shared/value_check.hpp"
 
 namespace espalier::record_check {
 namespace {
@@ -13,68 +14,12 @@ constexpr uint16_t kMinMssBytes = 88;
 constexpr uint16_t kMaxMssBytes = 9140;
 constexpr uint16_t kMaxVlanId = 4094;
 constexpr uint32_t kMaxMetric = 0x7fffffff;
-constexpr uint32_t kMinSpi = 256;              // RFC 4303 section 2.1: 1..255 are reserved
 constexpr uint32_t kMaxTimeoutS = 0x7fffffff;  // what nf_conntrack takes
 constexpr uint32_t kMaxQueryRows = 4096;
 constexpr uint32_t kMinIpv4PacketBytes = 28;  // with a UDP or ICMP header
 constexpr uint32_t kMinIpv6PacketBytes = 48;
 constexpr uint32_t kAllSaFlags = kSaStaticKey | kSaNoEcn | kSaDecapDscp | kSaNoPmtuDisc | kSaDontEncapDscp |
                                  kSaHasSelector | kSaEsn | kSaEncap | kSaMapping;
-
-// An enum of consecutive values from 0 to `last`. It may hold anything, since it was copied from raw bytes.
-template <class Enum>
-bool in_range(Enum value, Enum last) {
-  return static_cast<uint64_t>(value) <= static_cast<uint64_t>(last);
-}
-
-// Interface indices are positions in the statistics segment's arrays.
-bool is_interface(InterfaceIndex index) {
-  return index.value < statistics::kMaxInterfaces;
-}
-bool is_interface_or_none(InterfaceIndex index) {
-  return index == kNoInterface || is_interface(index);
-}
-
-bool is_flag(uint8_t value) {
-  return value <= 1;
-}
-
-// Control characters in a name would reach the operator's terminal.
-bool is_printable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c != 0x7f; });
-}
-
-template <size_t N>
-bool is_text(const FixedString<N>& text) {
-  return text.length <= N && is_printable(text.view());
-}
-
-template <size_t N>
-bool is_name(const FixedString<N>& text) {
-  return text.length > 0 && is_text(text);
-}
-
-// Within 128 bits; an IPv4 address has a length of IPv4.
-bool is_prefix(const IpPrefix& prefix) {
-  return prefix.length <= 128 && (prefix.is_v4() || !prefix.address.is_v4());
-}
-bool is_network(const IpPrefix& prefix) {
-  return is_prefix(prefix) && prefix.network() == prefix.address;
-}
-bool is_ordered(PortRange range) {
-  return range.low <= range.high;
-}
-
-bool is_unicast(const IpAddress& address) {
-  return !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast();
-}
-bool is_unicast(const MacAddress& mac) {
-  return (mac[0] & 1) == 0 && mac != MacAddress{};
-}
-
-bool are_unicast_of_one_family(const IpAddress& a, const IpAddress& b) {
-  return is_unicast(a) && is_unicast(b) && a.family() == b.family();
-}
 
 bool are_of(Family family, const IpAddress& low, const IpAddress& high) {
   return low.family() == family && high.family() == family;
@@ -239,7 +184,7 @@ Finding check(EspAlgorithm a) {
 
 Finding check(const SettingsRecord& r) {
   if (!in_range(r.sessions, SettingsRecord::Sessions::kAlways)) return "unknown sessions mode";
-  if (!is_flag(r.busy_poll)) return "busy_poll is neither 0 nor 1";
+  if (!is_flag(r.busy_poll) || !is_flag(r.ike)) return "flag is neither 0 nor 1";
   if (!is_flag(r.host_path) || !is_flag(r.import_routes)) return "flag is neither 0 nor 1";
   if (!is_text(r.host_namespace) || !is_namespace(r.host_namespace.view())) return "bad host namespace";
   const bool no_protocol = std::ranges::all_of(r.import_protocols, [](uint64_t bits) { return bits == 0; });

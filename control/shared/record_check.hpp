@@ -10,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#include "control/shared/messages_ike.hpp"
 #include "control/shared/messages_tap.hpp"
 
 namespace espalier::record_check {
@@ -49,5 +50,20 @@ Finding check(const message::TapData& data);
 Finding check(const message::Acquire& event);
 Finding check(const message::Expire& event);
 Finding check(const message::Mapping& event);
+
+// record_check_ike.cpp: espalier-ike to the dataplane, and back.
+Finding check(const message::IkeSend& send);
+Finding check(const message::IkeSa& sa);
+Finding check(const message::IkeSaRemove& remove);
+Finding check(const message::IkeSaMove& move);
+Finding check(const message::IkeSaAsk& ask);
+Finding check(const message::IkeWay& way);
+Finding check(const message::IkeReceived& received);
+Finding check(const message::IkeAck& ack);
+Finding check(const message::IkeSaUse& use);
+Finding check(const message::IkeWayIs& way);
+Finding check(const message::IkeAcquire& event);
+Finding check(const message::IkeExpire& event);
+Finding check(const message::IkeMapping& event);
 
 }  // namespace espalier::record_check

@@ -248,7 +248,8 @@ struct SaRecord {
 struct SettingsRecord {
   enum class Sessions : uint8_t { kAuto, kAlways };
   Sessions sessions = Sessions::kAuto;
-  uint8_t busy_poll = 0;                   // 1: never sleep
+  uint8_t busy_poll = 0;  // 1: never sleep
+  uint8_t ike = 0;  // 1: UDP to the gateway's ports 500 and 4500 is for the IKE process (messages_ike.hpp)
   uint32_t icmp_errors_per_second = 1000;  // 0: not limited
   uint32_t session_limit = 262144;         // at most what the table was made for
   uint8_t host_path = 0;                   // 1: a TAP for each interface

@@ -97,12 +97,19 @@ Result<Channel> Channel::create(uint32_t slots) {
 }
 
 Result<Channel> Channel::attach(ChannelFds fds) {
+  return attach(Side::kAttacher, std::move(fds));
+}
+
+Result<Channel> Channel::attach_as_creator(ChannelFds fds) {
+  return attach(Side::kCreator, std::move(fds));
+}
+
+Result<Channel> Channel::attach(Side side, ChannelFds fds) {
   auto segment = TRY(Segment::attach(std::move(fds.memory), kPositionsBytes, Segment::Secrecy::kSecret));
   const uint64_t slots = slots_in(segment.bytes());
   if (slots == 0) return fail("channel: a memfd of {} bytes is no channel", segment.bytes());
   if (!fds.wake_creator || !fds.wake_attacher) return fail("channel: an eventfd is missing");
-  return Channel(Side::kAttacher, std::move(segment), std::move(fds.wake_creator),
-                 std::move(fds.wake_attacher), slots);
+  return Channel(side, std::move(segment), std::move(fds.wake_creator), std::move(fds.wake_attacher), slots);
 }
 
 bool Channel::send(const message::Slot& slot) {

@@ -78,6 +78,8 @@ class Channel {
   static Result<Channel> create(uint32_t slots);
   // The other side of a new channel. Its size is what the kernel says of the memfd, positions start at zero.
   static Result<Channel> attach(ChannelFds fds);
+  // The creator's side of a channel that a third process made for two others.
+  static Result<Channel> attach_as_creator(ChannelFds fds);
 
   // Never blocks. False when full (try again after receiving) or broken().
   bool send(const message::Slot& slot);
@@ -97,6 +99,7 @@ class Channel {
 
  private:
   enum class Side { kCreator, kAttacher };
+  static Result<Channel> attach(Side side, ChannelFds fds);
   Channel(Side side, Segment segment, Fd wake_creator, Fd wake_attacher, uint64_t slots);
   const Fd& own_wake() const { return side_ == Side::kCreator ? wake_creator_ : wake_attacher_; }
   const Fd& peer_wake() const { return side_ == Side::kCreator ? wake_attacher_ : wake_creator_; }

@@ -38,13 +38,17 @@ Result<Segment> Segment::map(Fd fd, size_t bytes, Secrecy secrecy) {
   void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (at == MAP_FAILED) return fail("mapping a shared segment of {} bytes: {}", bytes, errno_text());
   Mapping mapping(static_cast<std::byte*>(at), Unmap{bytes});
-  if (secrecy == Secrecy::kSecret) {
+  if (secrecy != Secrecy::kPublic) {
     if (::madvise(at, bytes, MADV_DONTDUMP) != 0) return fail("MADV_DONTDUMP: {}", errno_text());
-    if (::mlock(at, bytes) != 0)
+    const unsigned flags = secrecy == Secrecy::kSecretSparse ? MLOCK_ONFAULT : 0;
+    const bool locked = ::mlock2(at, bytes, flags) == 0;
+    if (!locked && secrecy == Secrecy::kSecretSparse && (errno == EPERM || errno == ENOMEM))
+      return Segment(std::move(fd), std::move(mapping), false);
+    if (!locked)
       return fail("locking {} bytes in memory: {}; raise the limit of locked memory (ulimit -l)", bytes,
                   errno_text());
   }
-  return Segment(std::move(fd), std::move(mapping));
+  return Segment(std::move(fd), std::move(mapping), secrecy != Secrecy::kPublic);
 }
 
 }  // namespace espalier

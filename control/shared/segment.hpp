@@ -14,7 +14,8 @@ namespace espalier {
 
 class Segment {
  public:
-  enum class Secrecy { kPublic, kSecret };
+  // kSecretSparse: for large ones of which little is used; a page is locked when it is first touched.
+  enum class Secrecy { kPublic, kSecret, kSecretSparse };
 
   // A new zeroed segment. `name` is shown in /proc/PID/maps.
   static Result<Segment> create(const char* name, size_t bytes, Secrecy secrecy = Secrecy::kPublic);
@@ -23,6 +24,8 @@ class Segment {
   static Result<Segment> attach(Fd fd, size_t at_least, Secrecy secrecy = Secrecy::kPublic);
 
   std::byte* data() const { return mapping_.get(); }
+  // Whether it is kept out of swap: a kSecretSparse one is not where the limit of locked memory forbids it.
+  bool locked() const { return locked_; }
   size_t bytes() const { return mapping_.get_deleter().bytes; }
   const Fd& fd() const { return fd_; }
 
@@ -38,11 +41,13 @@ class Segment {
     void operator()(std::byte* at) const;
   };
   using Mapping = std::unique_ptr<std::byte, Unmap>;
-  Segment(Fd fd, Mapping mapping) : fd_(std::move(fd)), mapping_(std::move(mapping)) {}
+  Segment(Fd fd, Mapping mapping, bool locked)
+      : fd_(std::move(fd)), mapping_(std::move(mapping)), locked_(locked) {}
   static Result<Segment> map(Fd fd, size_t bytes, Secrecy secrecy);
 
   Fd fd_;
   Mapping mapping_;
+  bool locked_;
 };
 
 }  // namespace espalier

@@ -13,7 +13,7 @@
 namespace espalier::statistics {
 
 inline constexpr uint64_t kMagic = 0x5453'7265'696c'6145;  // "EalierST"
-inline constexpr uint32_t kLayout = 2;
+inline constexpr uint32_t kLayout = 3;
 inline constexpr size_t kMaxWorkers = 32;
 inline constexpr size_t kBlocks = kMaxWorkers + 1;  // the main lcore's is kBlocks - 1
 inline constexpr size_t kMaxInterfaces = 256;

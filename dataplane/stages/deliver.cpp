@@ -1,9 +1,10 @@
-// What is for the gateway itself: ESP and GRE of ours go to `local_input`, pings are answered, path MTU
+// What is for the gateway itself: ESP, IKE and GRE of ours go to `local_input`, pings are answered, path MTU
 // messages are learned from, the rest is for the gateway's host, or refused where it has none.
 #include "dataplane/ipv6.hpp"
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/esp.hpp"
 #include "dataplane/stages/first_packet.hpp"
+#include "dataplane/stages/ike.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "dataplane/stages/translate.hpp"
 
@@ -119,10 +120,13 @@ bool has_segments_left(rte_mbuf* mbuf) {
   return !packet(mbuf).tuple.is_v4() && find_ipv6_headers(bytes(mbuf)).has_segments_left;
 }
 
-// What carries other packets: whether it is for one of our tunnels, which `local_input` takes it to.
-bool is_tunneled(const Context& ctx, rte_mbuf* mbuf, Decision& d) {
+// What carries other packets or negotiates how: whether it is for one of our tunnels or for IKE, where
+// `local_input` takes it.
+bool has_service(const Context& ctx, rte_mbuf* mbuf, Decision& d) {
   if (is_esp(ctx, mbuf))
     d.service = LocalService::kEsp;
+  else if (is_ike(ctx, mbuf, d.before_snat))
+    d.service = LocalService::kIke;
   else if (packet(mbuf).tuple.protocol == kProtoGre && ctx.tables->tunnels->has_gre())
     d.service = LocalService::kGre;
   return d.service != LocalService::kNone;
@@ -153,7 +157,7 @@ void deliver(Context& ctx, rte_mbuf* mbuf, Decision& d) {
     return;
   }
   d.answer_source = p.tuple.destination;
-  if (is_own && (is_tunneled(ctx, mbuf, d) || is_used_here(ctx, mbuf, d))) return;
+  if (is_own && (has_service(ctx, mbuf, d) || is_used_here(ctx, mbuf, d))) return;
   if (ctx.tables->host_path) {
     if (translate_for_host(ctx, mbuf, d)) stop_for_main(mbuf, DropReason::kUsedHost);
   } else if (destination.is_multicast()) {

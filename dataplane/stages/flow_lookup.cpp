@@ -61,9 +61,10 @@ bool note_in_session(Context& ctx, const Packet& p, const FlowDecision& d, bool&
   return verdict != nat::Verdict::kOver;
 }
 
-// UDP for a port of ESP may be IKE as well.
+// UDP for a port of ESP may be IKE as well, and the other way round.
 bool is_served_by(const Context& ctx, rte_mbuf* mbuf, LocalService service) {
-  return service != LocalService::kEsp || is_esp(ctx, mbuf);
+  const bool may_be_other = service == LocalService::kEsp || service == LocalService::kIke;
+  return !may_be_other || is_esp(ctx, mbuf) == (service == LocalService::kEsp);
 }
 
 // Whether the packet may be decided as its flow was, or is `invalid` in its session.

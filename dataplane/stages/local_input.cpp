@@ -1,11 +1,12 @@
 // Stage `local_input`: takes the wrapping off packets that `flow_lookup` found to be for the gateway: GRE
 // (RFC 2784, RFC 2890), and ESP where it had to pass NAT first or is inside of something. What was inside
-// goes through the pipeline anew. Configuration: gre interfaces, SAD.
+// goes through the pipeline anew. IKE goes to the main lcore. Configuration: gre interfaces, SAD.
 #include <array>
 
 #include "dataplane/pipeline.hpp"
 #include "dataplane/stages/esp.hpp"
 #include "dataplane/stages/first_packet.hpp"
+#include "dataplane/stages/ike.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "nat/checksum.hpp"
@@ -94,13 +95,21 @@ bool begin_again(rte_mbuf* mbuf) {
   return stop_again(mbuf, Entry::kDecapsulated);
 }
 
-// ESP that NAT touched has its SA by the addresses behind that.
+// ESP that NAT touched has its SA by the addresses behind that, and IKE its peer.
 bool take_translation(Context& ctx, rte_mbuf* mbuf) {
   const Packet& p = packet(mbuf);
   const FlowDecision& d = (*ctx.flows)[p.flow].decision;
   if (!(d.flags & kDecidedRewrite)) return true;
   nat::apply(d.rewrite, bytes(mbuf).data(), l4_header(mbuf), p.ip_bytes - p.l4_offset);
   return parse_ip(mbuf, p.tuple.family(), false);
+}
+
+// The main lcore has it for the IKE process (gateway_ike.cpp).
+bool hand_to_ike(Context& ctx, rte_mbuf* mbuf) {
+  if (!take_translation(ctx, mbuf)) return false;
+  if (is_nat_keepalive(ctx, mbuf)) return stop(mbuf, DropReason::kUsedKeepalive);
+  if (ike_message(mbuf).empty()) return stop(mbuf, DropReason::kIkeMalformed);
+  return stop_for_main(mbuf, DropReason::kUsedIke);
 }
 
 }  // namespace
@@ -114,6 +123,8 @@ uint16_t local_input(Context& ctx, MbufSpan burst) {
         return true;
       case LocalService::kGre:
         return unwrap_gre(ctx, mbuf) && begin_again(mbuf);
+      case LocalService::kIke:
+        return hand_to_ike(ctx, mbuf);
       case LocalService::kEsp:
         if (take_translation(ctx, mbuf)) esp[count++] = mbuf;
         return false;

@@ -11,6 +11,7 @@
 #include "dataplane/pipeline.hpp"
 #include "dataplane/selector.hpp"
 #include "dataplane/stages/esp.hpp"
+#include "dataplane/stages/ike.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "dataplane/stages/way_out.hpp"
 
@@ -190,10 +191,25 @@ bool fits_templates(const PolicyRecord& policy, const PathInfo& path) {
   return is_all_transport(path, from);
 }
 
+namespace {
+
+// As a policy of the IKE socket's own: it lets pass what came in clear, and nothing that came by a tunnel.
+constexpr PolicyRecord kIkeBypass = [] {
+  PolicyRecord policy;
+  policy.action = PolicyAction::kBypass;
+  return policy;
+}();
+
+}  // namespace
+
 bool in_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const Packet& p = packet(mbuf);
   // What takes ESP off asks no policy; what it contains will be asked about.
   if (d.way == Way::kToGateway && is_esp(ctx, mbuf)) return true;
+  if (d.way == Way::kToGateway && is_ike(ctx, mbuf, d.before_snat)) {
+    const DropReason reason = judge_inbound(ctx, p, &kIkeBypass);
+    return reason == DropReason::kNone || stop(mbuf, reason);
+  }
   const Direction direction = d.way == Way::kToGateway ? Direction::kIn : Direction::kFwd;
   d.in_policy = ctx.tables->spd->lookup(direction, p.tuple);
   DropReason reason = judge_inbound(ctx, p, d.in_policy);
@@ -206,7 +222,7 @@ bool in_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 }
 
 bool out_policy(Context& ctx, rte_mbuf* mbuf, Decision& d) {
-  if (packet(mbuf).flags & kEncrypted) return true;
+  if (packet(mbuf).flags & (kEncrypted | kOwnIke)) return true;
   const OutAnswer found = ask_out_policy(ctx, packet(mbuf), d.before_snat, d.route.interface);
   d.first_policy = d.policy = found.policy;
   d.first_sa = d.sa = found.sa;
@@ -226,7 +242,7 @@ bool size(Context& ctx, rte_mbuf* mbuf, Decision& d) {
 bool out_policy_after_snat(Context& ctx, rte_mbuf* mbuf, Decision& d) {
   const bool snat =
       d.as_sent.source != d.before_snat.source || d.as_sent.source_port != d.before_snat.source_port;
-  if (packet(mbuf).flags & kEncrypted) return true;
+  if (packet(mbuf).flags & (kEncrypted | kOwnIke)) return true;
   if (!snat) return !d.sa || d.way == Way::kFromGateway || d.as_sent.is_v4() || fits_behind_ttl(ctx, mbuf, d);
   const OutAnswer found = ask_out_policy(ctx, packet(mbuf), d.as_sent, d.route.interface);
   d.looked_up_again = true;

@@ -4,6 +4,7 @@
 // that no packet may have. Configuration: FIB, interfaces. A missing route is answered before any policy is
 // asked.
 #include "dataplane/pipeline.hpp"
+#include "dataplane/stages/ike.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
 
@@ -69,7 +70,7 @@ bool is_from_behind_tunnel(const Context& ctx, rte_mbuf* mbuf, const Decision& d
   const Packet& p = packet(mbuf);
   if (p.path != kClear || (p.flags & kCameProtected)) return false;
   if (!ctx.tables->fib->leads_into_tunnel(p.tuple.source)) return false;
-  const bool is_ike = p.tuple.protocol == kProtoUdp && p.tuple.destination_port == be16::from_host(500);
+  const bool is_ike = p.tuple.protocol == kProtoUdp && p.tuple.destination_port == be16::from_host(kIkePort);
   return d.way != Way::kToGateway ||
          !(p.tuple.protocol == kProtoEsp || is_ike ||
            (p.tuple.protocol == kProtoUdp && ctx.tables->encap_ports.contains(p.tuple.destination_port)));

@@ -2,6 +2,7 @@
 
 #include "control/shared/text.hpp"
 #include "dataplane/stages/esp.hpp"
+#include "dataplane/stages/ike.hpp"
 #include "dataplane/stages/parse.hpp"
 #include "dataplane/stages/stop.hpp"
 #include "dataplane/story/words.hpp"
@@ -43,6 +44,7 @@ std::string DecisionWords::say(DecideStage stage, bool stopped) const {
   }
   if (stage == out_policy)
     return (p_.flags & kEncrypted) ? "ESP of the gateway: not asked again"
+           : (p_.flags & kOwnIke)  ? "IKE of the gateway: not asked"
                                    : outbound(d_.first_policy, d_.first_sa);
   if (stage == size) return bytes(stopped);
   if (stage == source_nat) return stopped ? no_translation() : nat(NatKind::kSource);
@@ -83,6 +85,7 @@ std::string DecisionWords::answer() const {
 std::string DecisionWords::delivery() const {
   if (d_.service == LocalService::kEsp || p_.tuple.protocol == kProtoEsp)
     return "delivered to the gateway itself: decrypted, if an SA has its SPI";
+  if (is_ike(ctx_, mbuf_, d_.before_snat)) return "delivered to the gateway itself: IKE, for the IKE process";
   if (p_.tuple.protocol == kProtoGre)
     return "delivered to the gateway itself: unwrapped, if it is for a gre interface";
   return tables_.host_path ? "delivered to the gateway itself or its host"
@@ -176,6 +179,8 @@ std::string DecisionWords::came() const {
 std::string DecisionWords::inbound() const {
   if (d_.way == Way::kToGateway && is_esp(ctx_, mbuf_))
     return "ESP for the gateway: what it contains will be asked about";
+  if (d_.way == Way::kToGateway && is_ike(ctx_, mbuf_, d_.before_snat))
+    return came() + ", IKE for the gateway: no policy is asked";
   if (!d_.in_policy) return came() + ", no policy matches";
   const bool mismatch = p_.reason == DropReason::kInTemplateMismatch;
   return fmt::format("{}, {}{}", came(), text(*d_.in_policy), mismatch ? wanted(*d_.in_policy) : "");

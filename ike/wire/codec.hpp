@@ -1,5 +1,6 @@
-// Between messages and bytes: RFC 7296 section 3. Pure functions, fuzzed; a peer's bytes can make them fail, never
-// anything else. Lengths are bounded by the datagram: nothing is allocated that the bytes did not pay for.
+// Between messages and bytes: RFC 7296 section 3. Pure functions, fuzzed; a peer's bytes can make them fail,
+// never anything else. Lengths are bounded by the datagram: nothing is allocated that the bytes did not pay
+// for.
 #pragma once
 
 #include <expected>
@@ -27,9 +28,9 @@ struct Envelope {
 // Checks version, length against the datagram's, flags. A higher minor version is fine (section 2.5).
 std::expected<Envelope, ParseError> parse_envelope(ByteView datagram);
 
-// A chain of payloads, `first` being the type of the first. The chain ends with its last payload; bytes behind it are
-// an error. Unknown payloads without the critical bit are left out, with it they are the error (section 2.5).
-// An encrypted payload may not be in it.
+// A chain of payloads, `first` being the type of the first. The chain ends with its last payload; bytes
+// behind it are an error. Unknown payloads without the critical bit are left out, with it they are the error
+// (section 2.5). An encrypted payload may not be in it.
 std::expected<std::vector<Payload>, ParseError> parse_payloads(uint8_t first, ByteView bytes);
 
 // Encodes a chain. Precondition: it fits in kMaxMessageBytes and its values in their fields.

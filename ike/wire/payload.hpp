@@ -1,5 +1,6 @@
-// IKEv2's messages as values: RFC 7296 section 3, with nothing of their encoding. Numbers are IANA's. What a peer may
-// send and we do not know stays representable (enums hold any value), so that it can be answered and logged.
+// IKEv2's messages as values: RFC 7296 section 3, with nothing of their encoding. Numbers are IANA's. What a
+// peer may send and we do not know stays representable (enums hold any value), so that it can be answered and
+// logged.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,12 @@ namespace espalier::ike {
 using Bytes = std::vector<uint8_t>;
 using ByteView = std::span<const uint8_t>;
 
-enum class ExchangeType : uint8_t { kIkeSaInit = 34, kIkeAuth = 35, kCreateChildSa = 36, kInformational = 37 };
+enum class ExchangeType : uint8_t {
+  kIkeSaInit = 34,
+  kIkeAuth = 35,
+  kCreateChildSa = 36,
+  kInformational = 37
+};
 
 enum class PayloadType : uint8_t {
   kNone = 0,
@@ -159,8 +165,8 @@ struct Nonce {
 struct Notify {
   NotifyType type{};
   ProtocolId protocol = ProtocolId::kNone;
-  Bytes spi;
-  Bytes data;
+  Bytes spi{};
+  Bytes data{};
 };
 struct Delete {
   ProtocolId protocol{};
@@ -170,7 +176,8 @@ struct VendorId {
   Bytes data;
 };
 
-// RFC 7296 section 3.13.1: an inclusive range. Ports are (type << 8 | code) for ICMP; low > high (65535, 0) is OPAQUE.
+// RFC 7296 section 3.13.1: an inclusive range. Ports are (type << 8 | code) for ICMP; low > high (65535, 0)
+// is OPAQUE.
 struct TrafficSelector {
   uint8_t protocol = 0;
   PortRange ports;
@@ -188,8 +195,9 @@ struct RawPayload {  // of a type that we do not read (configuration, EAP); `cri
   Bytes data;
 };
 
-using Payload = std::variant<SecurityAssociation, KeyExchangeData, IdPayload, CertificateData, CertificateRequest,
-                             Authentication, Nonce, Notify, Delete, VendorId, TrafficSelectors, RawPayload>;
+using Payload =
+    std::variant<SecurityAssociation, KeyExchangeData, IdPayload, CertificateData, CertificateRequest,
+                 Authentication, Nonce, Notify, Delete, VendorId, TrafficSelectors, RawPayload>;
 
 struct Header {
   uint64_t initiator_spi = 0;
@@ -199,6 +207,7 @@ struct Header {
   bool initiator = false;  // I: sent by the IKE SA's original initiator
   bool response = false;   // R
   uint32_t message_id = 0;
+  friend bool operator==(const Header&, const Header&) = default;
 };
 
 struct Message {
@@ -224,7 +233,8 @@ struct Message {
   }
   const IdPayload* identity(bool initiator) const {
     for (const Payload& each : payloads)
-      if (const auto* found = std::get_if<IdPayload>(&each); found && found->initiator == initiator) return found;
+      if (const auto* found = std::get_if<IdPayload>(&each); found && found->initiator == initiator)
+        return found;
     return nullptr;
   }
   const TrafficSelectors* selectors(bool initiator) const {

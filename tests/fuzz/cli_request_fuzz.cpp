@@ -20,11 +20,12 @@ Applier::Tables small_tables() {
 void carry_out(Request request) {
   auto loop = *EventLoop::create();
   Supervisor supervisor(loop, {"/nonexistent", "/nonexistent"}, {[] {}, [](const std::string&) {}});
+  IkeSupervisor ike(loop, {"/nonexistent", "/nonexistent", "nobody", "/nonexistent"}, [] {});
   const ConfigStore store("/nonexistent/espalier.conf", "/nonexistent");
-  Applier applier(supervisor, store, [](const auto&) { return DataplaneCommand{}; });
+  Applier applier(supervisor, store, [](const auto&) { return ProgramCommand{}; });
   applier.set_initial(small_tables());
   const DataplaneEvents events([&]() -> const auto& { return applier.running(); });
-  commands::Context context{supervisor, applier, store, events, [] { return uint64_t{0}; }};
+  commands::Context context{supervisor, ike, applier, store, events, [] { return uint64_t{0}; }};
   commands::dispatch(context, std::move(request), [](const Json& document) {
     if (!document.is_object() || !document["ok"].is_boolean()) std::abort();
     if (document.dump(-1, ' ', false, Json::error_handler_t::replace).find('\n') != std::string::npos)

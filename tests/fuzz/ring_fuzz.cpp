@@ -24,15 +24,24 @@ void require(bool condition) {
   if (!condition) std::abort();
 }
 
+void check_sa(const SaRecord& record) {
+  const EspAlgorithm& algorithm = record.algorithm;
+  require(record.replay_window <= kMaxReplayWindow && algorithm.key_bytes <= kMaxKeyBytes);
+  require(algorithm.icv_bytes >= 8 && algorithm.auth_key_bytes() <= kMaxAuthKeyBytes);
+  require(record.source.family() == record.destination.family());
+  require(record.name.length <= sizeof record.name.bytes);
+}
+
+void check_part(const message::IkeDatagram& part) {
+  require(part.local.family() == part.remote.family());
+  require(part.part_bytes != 0 && part.part_bytes <= sizeof part.bytes);
+  require(uint64_t{part.offset} + part.part_bytes <= part.total_bytes);
+  require(part.total_bytes <= message::IkeDatagram::kMostBytes);
+}
+
 // What a receiver relies on after decode said yes.
 void check_accepted(const message::FromDaemon& decoded) {
-  if (const auto* sa = std::get_if<message::Sa>(&decoded)) {
-    const EspAlgorithm& algorithm = sa->record.algorithm;
-    require(sa->record.replay_window <= kMaxReplayWindow && algorithm.key_bytes <= kMaxKeyBytes);
-    require(algorithm.icv_bytes >= 8 && algorithm.auth_key_bytes() <= kMaxAuthKeyBytes);
-    require(sa->record.source.family() == sa->record.destination.family());
-    require(sa->record.name.length <= sizeof sa->record.name.bytes);
-  }
+  if (const auto* sa = std::get_if<message::Sa>(&decoded)) check_sa(sa->record);
   if (const auto* route = std::get_if<message::Route>(&decoded)) {
     require(route->record.prefix.length <= 128);
     require(route->record.next_hop_count <= RouteRecord::kMaxNextHops);
@@ -59,6 +68,27 @@ void check_accepted(const message::FromDataplane& decoded) {
     require(expire->direction != Direction::kFwd && expire->name.length <= sizeof expire->name.bytes);
 }
 
+void check_accepted(const message::FromIke& decoded) {
+  if (const auto* send = std::get_if<message::IkeSend>(&decoded)) check_part(send->part);
+  if (const auto* sa = std::get_if<message::IkeSa>(&decoded)) {
+    check_sa(sa->record);
+    require(!(sa->record.flags & kSaStaticKey));
+  }
+  if (const auto* move = std::get_if<message::IkeSaMove>(&decoded)) {
+    require(move->direction != Direction::kFwd);
+    require(move->new_source.family() == move->new_destination.family());
+    require((move->new_source_port == 0) == (move->new_destination_port == 0));
+  }
+}
+
+void check_accepted(const message::ForIke& decoded) {
+  if (const auto* received = std::get_if<message::IkeReceived>(&decoded)) check_part(received->part);
+  if (const auto* ack = std::get_if<message::IkeAck>(&decoded))
+    require(ack->text.length <= sizeof ack->text.bytes);
+  if (const auto* expire = std::get_if<message::IkeExpire>(&decoded))
+    require(expire->direction != Direction::kFwd);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -78,6 +108,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (; consumer.receive(slot); ++received) {
     if (const auto decoded = message::decode_from_daemon(slot)) check_accepted(*decoded);
     if (const auto decoded = message::decode_from_dataplane(slot)) check_accepted(*decoded);
+    if (const auto decoded = message::decode_from_ike(slot)) check_accepted(*decoded);
+    if (const auto decoded = message::decode_for_ike(slot)) check_accepted(*decoded);
   }
   require(received <= kSlots && consumer.broken() == (head > kSlots));
   return 0;

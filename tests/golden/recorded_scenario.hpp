@@ -2,22 +2,11 @@
 // test.
 #pragma once
 
-#include <stdexcept>
-
 #include "tests/golden/scenario.hpp"
 
 namespace espalier::test {
 
-inline Scenario load_recorded(const std::string& name) {
-  auto scenario = load_scenario(std::filesystem::path(GOLDEN_TRANSLATED) / name);
-  if (!scenario) throw std::runtime_error(scenario.error().text);
-  return *std::move(scenario);
-}
-
-inline const Step& step_of(const Scenario& scenario, std::string_view id) {
-  for (const Step& step : scenario.steps)
-    if (step.id == id) return step;
-  throw std::out_of_range("no step " + std::string(id));
-}
+Scenario load_recorded(const std::string& name);
+const Step& step_of(const Scenario& scenario, std::string_view id);
 
 }  // namespace espalier::test

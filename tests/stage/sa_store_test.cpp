@@ -83,6 +83,39 @@ TEST_F(SaStoreTest, ThatOfAKeyThatIsNotRememberedMayChangeToo) {
   EXPECT_TRUE(window().check(101));
 }
 
+// The dataplane died: IKE names what it has, the rest goes. A configuration that comes before that has no
+// say.
+TEST_F(SaStoreTest, AfterADeathIkesSasGoOnWhereTheyWere) {
+  SaRecord kept = record(0, 0), forgotten = record(0, 0);
+  kept.direction = forgotten.direction = Direction::kOut;
+  kept.key[0] = 3;
+  forgotten.spi = Spi{0x3002};
+  forgotten.key[0] = 2;
+  const auto install_ike = [&](const SaRecord& r) {
+    SaStore::Change change;
+    ASSERT_TRUE(store_->plan_ike(r, change));
+    store_->install(change);
+  };
+  store_ = SaStore::open(*vault_, *cells_, 1).value();
+  install_ike(kept);
+  install_ike(forgotten);
+  const SaIndex index = store_->find_ike(SaName::of(kept))->index();
+  EXPECT_EQ(cells_->cell(index).outbound.take(10).first, 1u);
+  const auto used = [&] {
+    size_t count = 0;
+    for (uint32_t i = 0; i < vault_->capacity(); ++i) count += vault_->read(SaIndex{i}).value().has_value();
+    return count;
+  };
+  store_.reset();
+  ASSERT_TRUE(install(32, kSaStaticKey));  // another process: its configuration
+  store_->release_left_behind(SaStore::Owner::kConfiguration);
+  EXPECT_EQ(used(), 3u);
+  install_ike(kept);
+  store_->release_left_behind(SaStore::Owner::kIke);
+  EXPECT_EQ(used(), 2u) << "the state of the configuration and what IKE named";
+  EXPECT_EQ(cells_->cell(store_->find_ike(SaName::of(kept))->index()).outbound.take(1).first, 11u);
+}
+
 // Workers may be at work with it.
 TEST_F(SaStoreTest, OfAnInstalledStateItMayNot) {
   ASSERT_TRUE(install(32, 0));

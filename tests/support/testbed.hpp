@@ -16,6 +16,7 @@
 #include "control/shared/drop_reason.hpp"
 #include "control/shared/error.hpp"
 #include "control/shared/messages_tap.hpp"
+#include "control/shared/ring.hpp"
 #include "tests/support/bytes.hpp"
 
 namespace espalier::test {
@@ -28,6 +29,7 @@ struct TestbedOptions {
   bool flow_cache = true;                               // false: every packet takes the slow path
   std::map<std::string, MacAddress, std::less<>> macs;  // of the ports, by interface name
   uint32_t largest_mtu_bytes = 1500;                    // that a configuration may ask for
+  bool ike = false;                                     // SettingsRecord::ike, with every configuration
 };
 
 // What the gateway says beforehand that would become of packets (dataplane/rehearsal.hpp).
@@ -79,6 +81,8 @@ class Testbed {
   virtual std::vector<Bytes> take_to_host() { return {}; }
   // The packets that wanted an SA since the last call, as espalierd is told of them.
   virtual std::vector<message::Acquire> take_acquires() { return {}; }
+  // The gateway's end of a channel to an IKE process, which is the test.
+  virtual void attach_ike(Channel) { throw std::logic_error("this bed has no IKE"); }
   // What would become of the frames, or of IP packets of the host ("local"), one after the other; nothing is
   // changed. Of the first `untold`, fragments that came before, nothing is told. Nothing if this bed cannot
   // tell.

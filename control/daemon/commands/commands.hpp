@@ -7,12 +7,14 @@
 
 #include "control/daemon/applier.hpp"
 #include "control/daemon/dataplane_events.hpp"
+#include "control/daemon/ike_supervisor.hpp"
 #include "control/daemon/operator_socket.hpp"
 
 namespace espalier::daemon::commands {
 
 struct Context {
   Supervisor& supervisor;
+  IkeSupervisor& ike;
   Applier& applier;
   const ConfigStore& store;
   const DataplaneEvents& events;
@@ -26,13 +28,19 @@ void dispatch(Context& context, Request request, const Reply& reply);
 // A command that answers at once returns its document; one that has to wait calls reply itself.
 Result<Json> show_policy(Context& context, Request& request);
 Result<Json> show_nat_rules(Context& context, Request& request);
-Result<Json> show_ipsec_sa(Context& context, Request& request);
 Result<Json> show_drops(Context& context, Request& request);
 Result<Json> show_pipeline(Context& context, Request& request);
 Result<Json> show_workers(Context& context, Request& request);
 Result<Json> show_status(Context& context, Request& request);
 Result<Json> diff(Context& context, Request& request);
 Result<void> apply(Context& context, Request& request, const Reply& reply);
+Result<void> show_ike_sa(Context& context, Request& request, const Reply& reply);
+Result<void> show_connections(Context& context, Request& request, const Reply& reply);
+Result<void> show_ipsec_sa(Context& context, Request& request, const Reply& reply);
+Result<void> initiate(Context& context, Request& request, const Reply& reply);
+Result<void> terminate(Context& context, Request& request, const Reply& reply);
+Result<void> rekey(Context& context, Request& request, const Reply& reply);
+Result<void> set_log(Context& context, Request& request, const Reply& reply);
 Result<void> show_interfaces(Context& context, Request& request, const Reply& reply);
 Result<void> show_route(Context& context, Request& request, const Reply& reply);
 Result<void> show_neighbors(Context& context, Request& request, const Reply& reply);

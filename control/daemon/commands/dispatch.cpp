@@ -20,7 +20,12 @@ constexpr Command kCommands[] = {
     {"capture stop", capture_stop},
     {"diff", diff},
     {"explain", explain},
+    {"initiate", initiate},
+    {"log", set_log},
+    {"rekey", rekey},
+    {"show connections", show_connections},
     {"show drops", show_drops},
+    {"show ike sa", show_ike_sa},
     {"show interfaces", show_interfaces},
     {"show ipsec sa", show_ipsec_sa},
     {"show nat rules", show_nat_rules},
@@ -31,6 +36,7 @@ constexpr Command kCommands[] = {
     {"show route", show_route},
     {"show status", show_status},
     {"show workers", show_workers},
+    {"terminate", terminate},
     {"trace start", trace_start},
 };
 

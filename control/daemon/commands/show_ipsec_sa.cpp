@@ -1,7 +1,8 @@
-// "show ipsec sa": every installed SA with its counters; static ones that are configured and not installed
-// are listed as down.
+// "show ipsec sa": every installed SA with its counters; static ones that are configured and not installed, and tunnels
+// that have no SA, are listed as down.
 #include <set>
 
+#include "control/daemon/commands/connections.hpp"
 #include "control/daemon/commands/page.hpp"
 #include "control/daemon/commands/sa_list.hpp"
 #include "control/daemon/text.hpp"
@@ -142,30 +143,59 @@ Json down_row(const Context& context, const SaRecord& sa) {
   return json;
 }
 
-std::vector<Json> all_rows(Context& context, const SaList& list) {
+// What is known of the connection by its name, and of the peer that it leads to.
+void add_tunnel(Json& json, const Json& row) {
+  json["connection"] = tunnel_name(row);
+  for (const char* key : {"peer", "tunnel", "local_id", "remote_id"})
+    if (row.contains(key)) json[key] = row[key];
+}
+
+// A tunnel without any SA.
+Json tunnel_down_row(const Json& row) {
+  Json json{{"direction", nullptr}, {"proposal", nullptr}, {"static_key", false}, {"state", "down"}};
+  add_tunnel(json, row);
+  for (const char* key : {"reqid", "local_address", "remote_address", "last_failure"})
+    if (row.contains(key)) json[key] = row[key];
+  json["reason"] = row.value("reason", "it has no SA; the dataplane or espalier-ike has just been started");
+  return json;
+}
+
+// Each SA of IKE under the name of its tunnel.
+std::vector<Json> all_rows(Context& context, const SaList& list, const std::vector<Json>& tunnels) {
   using Id = std::tuple<Direction, Spi, IpAddress>;
   const auto id_of = [](const SaRecord& sa) { return Id(sa.direction, sa.spi, sa.destination); };
   std::vector<Json> rows;
   std::set<Id> installed;
+  std::set<uint32_t> alive;
+  const auto tunnel_of = rows_by_reqid(context.applier.running().ike, tunnels);
   for (const auto& sa : list.sas) {
     rows.push_back(installed_row(context, sa));
     installed.insert(id_of(sa.record));
+    const auto tunnel = tunnel_of.find(sa.record.reqid.value);
+    if (tunnel == tunnel_of.end() || (sa.record.flags & kSaStaticKey) != 0) continue;
+    add_tunnel(rows.back(), *tunnel->second);
+    alive.insert(tunnel->first);
   }
   for (const SaRecord& configured : context.applier.running().states)
     if (!installed.contains(id_of(configured))) rows.push_back(down_row(context, configured));
+  for (const Json& tunnel : tunnels)
+    if (!alive.contains(tunnel["reqid"].get<uint32_t>())) rows.push_back(tunnel_down_row(tunnel));
   return rows;
 }
 
 }  // namespace
 
-Result<Json> show_ipsec_sa(Context& context, Request& request) {
+Result<void> show_ipsec_sa(Context& context, Request& request, const Reply& reply) {
   const Page page = TRY(Page::from(request));
   TRY(request.no_others());
-  const SharedMemory* memory = context.supervisor.memory();
-  const SaList list = memory == nullptr ? SaList{} : installed_sas(*memory);
-  Json document = page_of("sas", all_rows(context, list), page, [](const Json& row) { return row; });
-  document["damaged_records"] = list.damaged;
-  return document;
+  ask_connections(context, [&context, page, reply](const std::vector<Json>& tunnels) {
+    const SharedMemory* memory = context.supervisor.memory();
+    const SaList list = memory == nullptr ? SaList{} : installed_sas(*memory);
+    Json document = page_of("sas", all_rows(context, list, tunnels), page, [](const Json& row) { return row; });
+    document["damaged_records"] = list.damaged;
+    reply(ok_reply(std::move(document)));
+  });
+  return {};
 }
 
 }  // namespace espalier::daemon::commands

@@ -17,6 +17,9 @@ Result<Json> show_status(Context& context, Request& request) {
             {"hard_expires", context.events.counts().hard_expires},
             {"mappings", context.events.counts().mappings},
             {"refused_messages_from_dataplane", context.supervisor.link().refused_messages()}};
+  if (context.ike.wanted()) json["ike_ready"] = context.ike.ready(), json["ike_starts"] = context.ike.starts();
+  if (const auto pid = context.ike.pid()) json["ike_pid"] = *pid;
+  if (!context.ike.last_refusal().empty()) json["ike_refusal"] = context.ike.last_refusal();
   if (const auto pid = context.supervisor.dataplane_pid()) json["dataplane_pid"] = *pid;
   if (!context.applier.last_refusal().empty()) json["refusal"] = context.applier.last_refusal();
   if (const auto segment = statistics_of(context))

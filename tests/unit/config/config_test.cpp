@@ -54,38 +54,16 @@ TEST(Example, IsAcceptedByCheckAndNoLintComplains) {
   for (const Diagnostic& d : check(*source)) EXPECT_EQ(d.lint, "cannot-be-applied") << d.text;
 }
 
-std::string without(std::string text, std::string_view part) {
-  const size_t at = text.find(part);
-  EXPECT_NE(at, text.npos) << part;
-  return text.erase(at, part.size());
-}
-
-// Everything but IKE.
-TEST(Example, OnlyThePeersCannotBeApplied) {
+TEST(Example, CompilesToRecordsThatTheDataplaneAccepts) {
   const auto source = read_source(example_path());
   ASSERT_TRUE(source) << source.error().text;
   const CompileOutcome outcome = load(*source);
-  EXPECT_FALSE(outcome.tables);
-  std::vector<std::string> errors;
-  for (const Diagnostic& d : outcome.diagnostics)
-    if (d.severity == Severity::kError) errors.push_back(fmt::format("{}: {}", d.line, d.text));
-  EXPECT_EQ(errors, (std::vector<std::string>{
-                        "72: vpn.ipsec.site-to-site.peer.OFFICE-B: IKE cannot be applied by this version",
-                        "78: vpn.ipsec.site-to-site.peer.OFFICE-C: IKE cannot be applied by this version",
-                    }));
-}
-
-TEST(Example, WithoutVpnItCompilesToRecordsThatTheDataplaneAccepts) {
-  const auto source = read_source(example_path());
-  ASSERT_TRUE(source) << source.error().text;
-  std::string text(source->text.text());
-  const size_t begin = text.find("vpn = {"), end = text.find("// Static keys");
-  const CompileOutcome outcome =
-      load(Source{"test.conf", Secret(without(text, text.substr(begin, end - begin))), std::nullopt});
   ASSERT_TRUE(outcome.tables) << render_diagnostics(outcome.diagnostics);
   const Tables& t = *outcome.tables;
   EXPECT_EQ(t.states.size(), 6u);
-  EXPECT_EQ(t.policies.size(), 9u);
+  EXPECT_EQ(t.policies.size(), 9u + 3 + 6);  // of xfrm, of OFFICE-B, of OFFICE-C's vti in both families
+  EXPECT_EQ(t.ike.connections.size(), 2u);
+  EXPECT_EQ(t.settings.ike, 1);
   EXPECT_EQ(t.source_rules.size(), 7u);
   for (const auto& record : t.interfaces) EXPECT_EQ(record_check::check(record), std::nullopt);
   for (const auto& record : t.addresses) EXPECT_EQ(record_check::check(record), std::nullopt);
@@ -129,13 +107,13 @@ constexpr std::string_view kPsk =
 TEST(Secrets, AFileThatOthersCanReadIsWarnedOf) {
   const TemporaryFile open(kPsk, 0644), closed(kPsk, 0640);
   const std::vector<Diagnostic> found = check(*read_source(open.path()));
-  ASSERT_EQ(found.size(), 2u) << render_diagnostics(found);
+  ASSERT_EQ(found.size(), 1u) << render_diagnostics(found);
   EXPECT_EQ(
       render_diagnostics({found[0]}),
       fmt::format("{0}: warning: holds secrets and is readable by others: chmod o-r {0}, or use secret-file "
                   "[secrets-readable]\n",
                   open.path()));
-  EXPECT_EQ(check(*read_source(closed.path())).size(), 1u);  // IKE
+  EXPECT_TRUE(check(*read_source(closed.path())).empty());
 }
 
 TEST(Secrets, SoIsASecretFile) {

@@ -34,7 +34,8 @@ class ApplierTest : public DaemonTest {
                                            [this](const std::string& how) { applier_->on_lost(how); }});
     applier_.emplace(*supervisor_, *store_, [this](const config::Tables& tables) {
       return dataplane_command(tables, fake_dataplane(), runtime_dir(), {0, 1});
-    });
+    }, Applier::Hooks{[this](const config::Tables&) { return check_; },
+                      [this](const Applier::Tables& tables) { acknowledged_.push_back(tables); }});
     applier_->set_initial(compile(kBase));
   }
   ~ApplierTest() override {
@@ -63,6 +64,8 @@ class ApplierTest : public DaemonTest {
   std::optional<ConfigStore> store_;
   std::optional<Supervisor> supervisor_;
   std::optional<Applier> applier_;
+  Result<void> check_;
+  std::vector<Applier::Tables> acknowledged_;
 };
 
 TEST_F(ApplierTest, WhatTheDataplaneAcknowledgedRunsAndSurvives) {
@@ -72,6 +75,42 @@ TEST_F(ApplierTest, WhatTheDataplaneAcknowledgedRunsAndSurvives) {
   EXPECT_EQ(applier_->running().routes.size(), 1u);
   EXPECT_EQ(applier_->generation(), 2u);
   EXPECT_NE(chosen_text().find("10.0.0.0/8"), std::string::npos);
+}
+
+std::string with_peer(const std::string& secret, const std::string& type = "respond") {
+  return std::string(kBase) + fmt::format(R"(vpn = {{ ipsec = {{
+    authentication = {{ psk = {{ A = {{ id = "%any"; secret = "{}"; }}; }}; }};
+    esp-group = {{ E = {{ proposal = {{ number = 1; encryption = "aes256gcm128"; }}; }}; }};
+    ike-group = {{ I = {{ proposal = {{ number = 1; encryption = "aes256gcm128"; prf = "prfsha256"; dh-group = 19; }}; }}; }};
+    site-to-site = {{ peer = {{ B = {{ authentication = {{ mode = "pre-shared-secret"; }}; ike-group = "I"; default-esp-group = "E";
+      connection-type = "{}"; local-address = "192.0.2.1"; remote-address = "192.0.2.2";
+      tunnel = {{ number = 0; local = {{ prefix = "10.1.0.0/16"; }}; remote = {{ prefix = "10.2.0.0/16"; }}; }}; }}; }}; }};
+  }}; }};
+)", secret, type);
+}
+
+// The dataplane would refuse whatever reaches it.
+TEST_F(ApplierTest, WhatIsForIkeAloneDoesNotReachTheDataplane) {
+  start();
+  EXPECT_EQ(apply(with_peer("one")), "");
+  EXPECT_EQ(acknowledged_.back(), applier_->running_tables());
+  const size_t before = acknowledged_.size();
+  ::kill(*supervisor_->dataplane_pid(), SIGSTOP);
+  EXPECT_EQ(apply(with_peer("two")), "");
+  EXPECT_EQ(apply(with_peer("two", "initiate")), "");
+  ::kill(*supervisor_->dataplane_pid(), SIGCONT);
+  EXPECT_EQ(acknowledged_.size(), before + 2);
+  EXPECT_EQ(applier_->running().ike.psks.at(0).secret.text(), "two");
+  EXPECT_EQ(applier_->running().ike.connections.at(0).type, config::ConnectionType::kInitiate);
+  EXPECT_NE(chosen_text().find("\"two\""), std::string::npos);
+}
+
+TEST_F(ApplierTest, WhatTheCheckRefusesChangesNothing) {
+  start();
+  check_ = fail("b.pem: No such file or directory");
+  EXPECT_EQ(apply(with_peer("one")), "b.pem: No such file or directory");
+  EXPECT_FALSE(applier_->running().ike.wanted());
+  EXPECT_EQ(acknowledged_.size(), 1u);
 }
 
 TEST_F(ApplierTest, AnEditedConfigFileWinsOverWhatWasApplied) {

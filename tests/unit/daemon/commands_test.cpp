@@ -53,7 +53,7 @@ class CommandsTest : public DaemonTest {
     auto outcome = config::load(must(store_.read_config_file()));
     EXPECT_TRUE(outcome.tables) << config::render_diagnostics(outcome.diagnostics);
     applier_->set_initial(std::make_shared<const config::Tables>(std::move(*outcome.tables)));
-    context_.emplace(commands::Context{*supervisor_, *applier_, store_, events_, [] { return uint64_t{3}; }});
+    context_.emplace(commands::Context{*supervisor_, ike_, *applier_, store_, events_, [] { return uint64_t{3}; }});
     supervisor_->start(applier_->command());
     EXPECT_TRUE(run_until([&] { return applier_->acknowledged(); }));
   }
@@ -78,6 +78,7 @@ class CommandsTest : public DaemonTest {
 
   ConfigStore store_;
   std::optional<Supervisor> supervisor_;
+  IkeSupervisor ike_{loop_, {runtime_dir(), "/nonexistent", "nobody", directory_}, [] {}};
   std::optional<Applier> applier_;
   DataplaneEvents events_{[this]() -> const config::Tables& { return applier_->running(); }};
   std::optional<commands::Context> context_;
@@ -86,7 +87,7 @@ class CommandsTest : public DaemonTest {
 TEST_F(CommandsTest, EveryCommandRefusesArgumentsThatItDoesNotKnow) {
   for (const char* command :
        {"apply", "capture read", "capture start", "capture stop", "diff", "explain", "show drops",
-        "show interfaces", "show ipsec sa", "show nat rules", "show nat translations", "show neighbors",
+        "show connections", "show ike sa", "show interfaces", "show ipsec sa", "show nat rules", "show nat translations", "show neighbors",
         "show pipeline", "show policy", "show route", "show status", "show workers", "trace start"}) {
     Json request{{"command", command}, {"surprise", 1}};
     if (request["command"] == "capture read" || request["command"] == "capture stop") request["id"] = 1;
@@ -240,6 +241,63 @@ TEST_F(CommandsTest, EventsAreCountedAndAnExpiredSaSaysSo) {
   EXPECT_EQ(sa["state"], "down");
   EXPECT_EQ(sa["expired"], "hard");
   EXPECT_EQ(sa["reason"], "expired by a hard limit: give it another key");
+}
+
+std::string with_peer() {
+  return std::string(kConfig) + R"(vpn = { ipsec = {
+    authentication = { psk = { A = { id = "%any"; secret = "topsecret"; }; }; };
+    esp-group = { E = { proposal = { number = 1; encryption = "aes256gcm128"; }; }; };
+    ike-group = { I = { proposal = { number = 1; encryption = "aes256gcm128"; prf = "prfsha256"; dh-group = 19; }; }; };
+    site-to-site = { peer = { B = { authentication = { mode = "pre-shared-secret"; remote-id = "@b"; }; ike-group = "I"; default-esp-group = "E";
+      local-address = "198.51.100.1"; remote-address = "203.0.113.9";
+      tunnel = ( { number = 0; local = { prefix = "10.1.0.0/16"; }; remote = { prefix = "10.2.0.0/16"; }; },
+                 { number = 1; local = { prefix = "10.1.0.0/16"; }; remote = { prefix = "10.3.0.0/16"; }; } ); }; }; };
+  }; };)";
+}
+
+// Without espalier-ike every tunnel is down, and says why.
+TEST_F(CommandsTest, TunnelsThatAreConfiguredAreListedWhateverIkeDoes) {
+  EXPECT_EQ(ask_ok({{"command", "show connections"}})["connections"].size(), 0u);
+  EXPECT_EQ(ask_ok({{"command", "show ike sa"}})["sas"].size(), 0u);
+  ask_ok({{"command", "apply"}, {"text", with_peer()}, {"file", "new.conf"}});
+  const Json connections = ask_ok({{"command", "show connections"}})["connections"];
+  ASSERT_EQ(connections.size(), 2u);
+  EXPECT_EQ(connections[1]["peer"], "B");
+  EXPECT_EQ(connections[1]["tunnel"], "tunnel-1");
+  EXPECT_EQ(connections[1]["state"], "down");
+  EXPECT_EQ(connections[1]["remote_selectors"], "10.3.0.0/16");
+  EXPECT_NE(std::string(connections[1]["reason"]).find("espalier-ike does not run"), std::string::npos);
+  const Json sas = ask_ok({{"command", "show ipsec sa"}})["sas"];
+  ASSERT_EQ(sas.size(), 3u);
+  EXPECT_EQ(sas[1]["connection"], "B-tunnel-0");
+  EXPECT_EQ(sas[1]["remote_id"], "@b");
+  EXPECT_EQ(sas[1]["state"], "down");
+  const auto document = std::make_shared<const config::IkeDocument>();
+  ike_.configure(std::shared_ptr<const config::IkeDocument>(applier_->running_tables(), &applier_->running().ike));
+  EXPECT_EQ(ask({{"command", "show ike sa"}})["ok"], false);
+  EXPECT_EQ(ask({{"command", "initiate"}, {"peer", "B"}})["error"], "espalier-ike does not run; see the log");
+  EXPECT_EQ(ask({{"command", "initiate"}, {"peer", "C"}})["error"], "there is no peer \"C\", or it is disabled");
+  EXPECT_EQ(ask({{"command", "rekey"}, {"peer", "B"}, {"tunnel", "vti"}})["error"],
+            "peer \"B\" has no tunnel \"vti\"");
+  EXPECT_EQ(ask({{"command", "terminate"}})["error"], "\"peer\" is missing");
+  ike_.configure(document);
+}
+
+// An SA of IKE is known by its reqid.
+TEST_F(CommandsTest, AnSaOfIkeHasTheNameOfItsTunnel) {
+  ask_ok({{"command", "apply"}, {"text", with_peer()}, {"file", "new.conf"}});
+  SaRecord record;
+  record.spi = Spi(0x2001);
+  record.direction = Direction::kIn;
+  record.reqid = applier_->running().ike.connections[0].children[1].reqid;
+  record.source = *config::parse_address("203.0.113.9"), record.destination = *config::parse_address("198.51.100.1");
+  ASSERT_TRUE(const_cast<Vault&>(supervisor_->memory()->vault()).commit(SaIndex(5), record));
+  const Json sas = ask_ok({{"command", "show ipsec sa"}})["sas"];
+  ASSERT_EQ(sas.size(), 3u);  // it, the static one, and the other tunnel
+  EXPECT_EQ(sas[0]["connection"], "B-tunnel-1");
+  EXPECT_EQ(sas[0]["state"], "up");
+  EXPECT_EQ(sas[0]["peer"], "B");
+  EXPECT_EQ(sas[2]["connection"], "B-tunnel-0");
 }
 
 // The test is the vault's and the cells' writer.

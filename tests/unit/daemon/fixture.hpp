@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "control/daemon/event_loop.hpp"
+#include "control/shared/event_loop.hpp"
 
 namespace espalier::daemon {
 

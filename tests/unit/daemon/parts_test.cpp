@@ -68,7 +68,7 @@ config::Tables some_tables() {
   return tables;
 }
 
-std::string joined(const DataplaneCommand& command) {
+std::string joined(const ProgramCommand& command) {
   std::string text;
   for (const auto& argument : command.arguments) text += (text.empty() ? "" : " ") + argument;
   return text;

@@ -32,7 +32,7 @@ class SupervisorTest : public DaemonTest {
   // What an earlier Supervisor of this test started is our zombie, which init would have reaped.
   static bool alive(pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != pid && ::kill(pid, 0) == 0; }
 
-  DataplaneCommand command_{fake_dataplane(), {"--runtime-dir", runtime_dir()}};
+  ProgramCommand command_{fake_dataplane(), {"--runtime-dir", runtime_dir()}};
   std::optional<Supervisor> supervisor_;
   int ready_ = 0;
   int lost_ = 0;
@@ -42,7 +42,7 @@ TEST_F(SupervisorTest, StartsADataplaneAndStopsIt) {
   start();
   ASSERT_TRUE(wait_ready(1));
   EXPECT_TRUE(alive(pid()));
-  EXPECT_EQ(DataplaneLock::holder(runtime_dir()), pid());
+  EXPECT_EQ(ProcessLock::holder(runtime_dir(), "dataplane"), pid());
   const pid_t child = pid();
   stop();
   EXPECT_FALSE(alive(child));
@@ -85,13 +85,13 @@ TEST_F(SupervisorTest, ALaterEspalierdAdoptsTheLivingDataplane) {
 // espalierd can die between fork and the dataplane's socket: the next must wait for it, not start a second
 // one.
 TEST_F(SupervisorTest, ADataplaneThatDoesNotListenYetIsWaitedFor) {
-  auto lock = must(DataplaneLock::take(runtime_dir()));
+  auto lock = must(ProcessLock::take(runtime_dir(), "dataplane"));
   ASSERT_TRUE(lock);
   start();
   run_until([] { return false; }, milliseconds(300));
   EXPECT_EQ(supervisor_->starts(), 0u);
-  EXPECT_FALSE(must(DataplaneLock::take(runtime_dir())));
-  auto late = must(DataplaneProcess::spawn(command_, std::move(*lock)));
+  EXPECT_FALSE(must(ProcessLock::take(runtime_dir(), "dataplane")));
+  auto late = must(Process::spawn(command_, std::move(*lock)));
   lock.reset();
   ASSERT_TRUE(wait_ready(1));
   EXPECT_EQ(pid(), late.pid());

@@ -27,6 +27,10 @@ class LinuxTest : public NeighborTest {
     EXPECT_TRUE(
         run("sysctl -q -w net.ipv6.conf.peer0.disable_ipv6=0 net.ipv6.conf.peer0.router_solicitations=0"));
     EXPECT_TRUE(run("ip link set gw0 up && ip link set peer0 address 02:00:00:00:aa:01 up"));
+    // Until it has seen the carrier, a busy kernel has joined no group and hears no question.
+    EXPECT_TRUE(
+        run("for i in $(seq 100); do ip -6 route show table all dev peer0 | grep -q ff00::/8 && exit 0; "
+            "sleep 0.1; done; exit 1"));
     socket_.emplace("gw0");
   }
   ~LinuxTest() override { run("ip link del gw0"); }

@@ -6,6 +6,8 @@
 
 #include <filesystem>
 
+#include "control/shared/messages_ike.hpp"
+
 namespace espalier::handover {
 namespace {
 
@@ -91,6 +93,45 @@ TEST_F(Handover, TheFirstDaemonBringsSegmentsAndAChannel) {
   ASSERT_TRUE(adoption->channel.prepare_to_wait());
   ASSERT_TRUE(adoption->channel.send(slot));
   EXPECT_TRUE(channel.receive(slot));
+}
+
+// Both sides of a channel that neither of them made.
+TEST_F(Handover, AChannelToTheIkeProcessComesLaterAndMoreThanOnce) {
+  EXPECT_FALSE(*endpoint_->take_ike_channel()) << "nobody is there";
+  auto daemon = connect();
+  poll();
+  const auto segments = some_segments();
+  ASSERT_TRUE(daemon.send_welcome(kLayouts, &segments, must(Channel::create(8))));
+  ASSERT_TRUE(poll());
+  EXPECT_FALSE(*endpoint_->take_ike_channel());
+  for (int process = 0; process < 2; ++process) {
+    auto made = std::make_optional(must(Channel::create(8)));
+    const auto fds = made->descriptors();
+    ASSERT_TRUE(daemon.send_ike_channel(*made));
+    const auto copy = [](int fd) { return Fd(::dup(fd)); };
+    auto ike = must(Channel::attach_as_creator({copy(fds[0]), copy(fds[1]), copy(fds[2])}));
+    made.reset();
+    auto dataplane = must(must(endpoint_->take_ike_channel()));
+    message::Slot slot;
+    ASSERT_TRUE(ike.send(message::make(message::IkeCommit{.sas = 3}, 1, 1)));
+    ASSERT_TRUE(dataplane.receive(slot));
+    ASSERT_TRUE(dataplane.send(message::make(message::IkeAck{.ok = 1, .text = {}}, 1, 1)));
+    ASSERT_TRUE(ike.receive(slot));
+    EXPECT_FALSE(ike.receive(slot));
+  }
+  EXPECT_TRUE(endpoint_->connected());
+}
+
+TEST_F(Handover, WhatIsNoChannelEndsTheConnection) {
+  auto daemon = connect();
+  poll();
+  const auto segments = some_segments();
+  ASSERT_TRUE(daemon.send_welcome(kLayouts, &segments, must(Channel::create(8))));
+  ASSERT_TRUE(poll());
+  const IkeChannel message;
+  ASSERT_TRUE(send_with_fds(daemon.socket(), std::as_bytes(std::span(&message, 1)), {}));
+  EXPECT_FALSE(endpoint_->take_ike_channel());
+  EXPECT_FALSE(endpoint_->connected());
 }
 
 TEST_F(Handover, ALaterDaemonGetsTheSegmentsBackAndReplacesTheChannel) {
@@ -218,9 +259,9 @@ TEST_F(Handover, GarbageInsteadOfAHelloIsRefused) {
     change(h);
     return h;
   };
-  const Hello bad[] = {with([](Hello& h) { h.magic = 0; }), with([](Hello& h) { h.protocol = 2; }),
-                       with([](Hello& h) { h.has_segments = 1; }),
-                       with([](Hello& h) { h.has_segments = 77; })};
+  const Hello bad[] = {
+      with([](Hello& h) { h.magic = 0; }), with([](Hello& h) { h.protocol = kProtocol + 1; }),
+      with([](Hello& h) { h.has_segments = 1; }), with([](Hello& h) { h.has_segments = 77; })};
   for (const Hello& hello : bad) {
     int pair[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);

@@ -1,6 +1,6 @@
-// The one loop of espalierd: descriptors that become readable or writable, and timers.
+// The loop of a process that waits for descriptors and for time: espalierd's and espalier-ike's.
 //
-// Everything in the daemon runs from here, in one thread, and nothing that runs may block. A callback may
+// Everything in such a process runs from here, in one thread, and nothing that runs may block. A callback may
 // watch, forget and cancel whatever it likes, itself included.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 #include "control/shared/fd.hpp"
 
-namespace espalier::daemon {
+namespace espalier {
 
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
@@ -53,4 +53,4 @@ class EventLoop {
   bool stopped_ = false;
 };
 
-}  // namespace espalier::daemon
+}  // namespace espalier

@@ -1,9 +1,9 @@
-#include "control/daemon/event_loop.hpp"
+#include "control/shared/event_loop.hpp"
 
 #include <algorithm>
 #include <array>
 
-namespace espalier::daemon {
+namespace espalier {
 
 Result<EventLoop> EventLoop::create() {
   Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
@@ -73,4 +73,4 @@ void EventLoop::run_timers() {
   }
 }
 
-}  // namespace espalier::daemon
+}  // namespace espalier

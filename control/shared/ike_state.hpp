@@ -1,0 +1,49 @@
+// The memory that keeps the IKE process's SAs over its death: espalierd makes it and holds it, espalier-ike alone
+// writes and reads what is inside (ike/daemon/state_store.hpp). Beside the states stands its heartbeat.
+//
+//   | header | slot 0: copy, copy | slot 1 ... |
+//
+// A slot holds the state of one IKE SA in one of two copies: the valid one with the higher version. All zero is empty.
+// The segment is large and sparse: pages that were never touched take no memory.
+#pragma once
+
+#include <atomic>
+
+#include "control/shared/segment.hpp"
+
+namespace espalier::ike_state {
+
+inline constexpr uint64_t kMagic = 0x6574'6174'732d'6b69;
+inline constexpr uint32_t kLayout = 1;
+inline constexpr size_t kSlots = 8192;
+inline constexpr size_t kCopyBytes = 32768;
+
+struct Copy {
+  std::atomic<uint64_t> version{0};  // 0: not valid. Written last
+  uint32_t bytes = 0;                // of `data`; 0: forgotten
+  uint32_t crc = 0;                  // CRC-32C over slot number, version and data
+  uint8_t data[kCopyBytes - 16] = {};
+};
+static_assert(sizeof(Copy) == kCopyBytes && std::atomic<uint64_t>::is_always_lock_free);
+
+struct Slot {
+  Copy copies[2];
+};
+
+struct Layout {
+  std::atomic<uint64_t> magic{0};
+  uint32_t layout = 0;
+  uint32_t slots = 0;
+  alignas(64) std::atomic<uint64_t> heartbeat{0};  // counts while espalier-ike's loop turns
+  alignas(4096) Slot slots_of[kSlots];
+};
+
+// A new one.
+Result<Segment> create();
+// One that another process made; errors: of another layout or size.
+Result<Segment> attach(Fd fd);
+inline Layout& of(const Segment& segment) {
+  return *segment.as<Layout>();
+}
+
+}  // namespace espalier::ike_state

@@ -1,0 +1,152 @@
+// The engine's configuration, the connections of it, and the states of an earlier process.
+#include "ike/sa/engine.hpp"
+#include "ike/sa/state.hpp"
+
+namespace espalier::ike {
+
+void Engine::configure(Configuration configuration) {
+  configuration_ = std::move(configuration);
+  if (!cookies_) {
+    if (auto jar = CookieJar::create(context.now)) cookies_.emplace(std::move(*jar));
+  }
+  std::set<std::string> kept;
+  for (ConnectionConfig& each : configuration_.connections) {
+    kept.insert(each.name);
+    auto config = std::make_shared<const ConnectionConfig>(each);
+    auto& connection = connections_[each.name];
+    if (connection) {
+      connection->reconfigure(std::move(config));
+    } else {
+      connection = std::make_unique<Connection>(*this, ++connection_numbers_, std::move(config));
+      by_number_[connection->number()] = connection.get();
+      connection->start();
+    }
+    touch(*connection);
+  }
+  remove_connections(kept);
+  index_connections();
+}
+
+void Engine::remove_connections(const std::set<std::string>& kept) {
+  for (auto at = connections_.begin(); at != connections_.end();) {
+    if (kept.contains(at->first)) {
+      ++at;
+      continue;
+    }
+    at->second->stop();
+    by_number_.erase(at->second->number());
+    schedule(at->second->number() * 2 + 1, kNever);
+    at = connections_.erase(at);
+  }
+}
+
+Connection* Engine::connection(const std::string& name) {
+  const auto found = connections_.find(name);
+  return found == connections_.end() ? nullptr : found->second.get();
+}
+
+// In the configuration's order, which is the order among equals.
+void Engine::index_connections() {
+  by_reqid_.clear();
+  by_remote_.clear();
+  of_any_remote_.clear();
+  suites_of_any_remote_.clear();
+  for (const ConnectionConfig& config : configuration_.connections) {
+    Connection* each = connection(config.name);
+    bool any = false;
+    for (const std::string& remote : config.remotes) {
+      const auto address = literal_address(remote);
+      address ? by_remote_[*address].push_back(each) : void(any = true);
+    }
+    if (any) of_any_remote_.push_back(each);
+    const bool seen = std::ranges::any_of(suites_of_any_remote_, [&](const Connection* other) {
+      return other->config()->suites == config.suites && other->config()->local == config.local &&
+             other->config()->force_encapsulation == config.force_encapsulation;
+    });
+    if (any && !seen) suites_of_any_remote_.push_back(each);
+    for (const ChildConfig& child : config.children) by_reqid_[child.reqid.value] = {each, child.name};
+  }
+}
+
+// A host name may be any address here: who it is shows when it authenticates.
+std::vector<Connection*> Engine::candidates(const IpAddress& local, const IpAddress& remote) {
+  return choose_candidates(local, remote, of_any_remote_);
+}
+
+std::vector<Connection*> Engine::suite_candidates(const IpAddress& local, const IpAddress& remote) {
+  return choose_candidates(local, remote, suites_of_any_remote_);
+}
+
+std::vector<Connection*> Engine::choose_candidates(const IpAddress& local, const IpAddress& remote,
+                                                   const std::vector<Connection*>& of_any_remote) {
+  std::vector<Connection*> found;
+  const auto take = [&](const std::vector<Connection*>& from, bool any_local) {
+    for (Connection* each : from) {
+      const IpAddress& own = each->config()->local;
+      const bool fits = any_local ? own.is_unspecified() : own == local;
+      if (fits) found.push_back(each);
+    }
+  };
+  const auto exact = by_remote_.find(remote);
+  for (const bool any_local : {false, true})
+    if (exact != by_remote_.end()) take(exact->second, any_local);
+  for (const bool any_local : {false, true}) take(of_any_remote, any_local);
+  return found;
+}
+
+// --- States of an earlier process ---
+
+bool Engine::adopt_one(const SaveState& saved) {
+  auto sa = load_state(*this, saved.state.view());
+  if (!sa) {
+    context.log(LogLevel::kError, Subsystem::kIke, "", "", "saved state {} forgotten: {}", saved.id,
+                sa.error().text);
+    return false;
+  }
+  if (find((*sa)->local_spi())) return false;
+  (*sa)->facts.id = saved.id;
+  const uint64_t spi = (*sa)->local_spi();
+  IkeSa& added = *(sas_[spi] = std::move(*sa));
+  spi_by_id_[saved.id] = spi;
+  by_connection_[added.facts.connection].push_back(spi);
+  ids_ = std::max(ids_, saved.id);
+  saved_.insert(saved.id);
+  for (const auto& child : added.children) place(*child, added);
+  touch(added);
+  return true;
+}
+
+// A rekeyed IKE SA and its successor are saved one behind the other, the successor first. A death between the
+// two leaves the old one as it was before; nothing that it did then has left this machine, and it will be
+// asked or answered again. So what the old one does not know yet never was, and the children that it still
+// has are its own.
+void Engine::adopt(std::vector<SaveState> states) {
+  std::set<uint64_t> used;
+  for (const SaveState& saved : states) used.insert(saved.id);
+  for (const SaveState& saved : states)
+    if (!adopt_one(saved)) context.emit(ForgetState{saved.id});
+  for (uint64_t id = 1; id < ids_; ++id)
+    if (!used.contains(id)) free_ids_.insert(id);
+  for (const auto& [spi, sa] : sas_)
+    if (IkeSa* before = sa->facts.predecessor == 0 ? nullptr : find(sa->facts.predecessor))
+      undo_inheriting(*before, *sa);
+  for (const auto& [spi, sa] : sas_) {
+    Connection& known = *connection(sa->facts.connection);  // load_state() made sure
+    known.adopt_config(*sa);
+    touch(known);
+  }
+}
+
+void Engine::undo_inheriting(IkeSa& before, IkeSa& successor) {
+  std::erase_if(successor.children, [&](const auto& child) {
+    if (!before.find_in(child->spi_in)) return false;
+    child_places_[child->spi_in.value] = before.local_spi();
+    return true;
+  });
+  const auto& born = before.facts.successors;
+  if (std::ranges::find(born, successor.local_spi()) != born.end()) return;
+  successor.phase = IkePhase::kClosed;
+  touch(successor);
+}
+
+}  // namespace espalier::ike

@@ -1,0 +1,26 @@
+// Rekeying a child SA (RFC 7296 section 1.3.3): the new one is made, then the old one deleted. Collisions of
+// section 2.8.1 and 2.25.1: see child_rekey.cpp.
+#pragma once
+
+#include "ike/sa/tasks/child_exchange.hpp"
+
+namespace espalier::ike {
+
+class ChildRekey final : public ChildExchange {
+ public:
+  explicit ChildRekey(Spi old_spi_in = {}) : old_(old_spi_in) {}
+  TaskKind kind() const override { return TaskKind::kChildRekey; }
+  std::optional<Request> request(IkeSa& sa) override;
+  void archive(Writer& writer) override;
+  void archive(Reader& reader) override;
+  Spi old_spi_in() const { return old_; }
+
+ protected:
+  void created(IkeSa& sa, std::unique_ptr<ChildSa> child) override;
+  void refused(IkeSa& sa, const Refusal& refusal) override;
+
+ private:
+  Spi old_;
+};
+
+}  // namespace espalier::ike

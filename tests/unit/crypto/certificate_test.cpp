@@ -166,6 +166,9 @@ TEST(RevocationLists, OutOfTheirTimeOrForgedRefuseAll) {
   TrustStore forged = trusting({"root"});
   ASSERT_TRUE(forged.add_revocation_list(read_data("pki/forged.crl")));
   EXPECT_EQ(judge(forged, "leaf", {"middle"}), dn("gw") + ": CRL signature failure");
+  TrustStore other_key = trusting({"root"});  // there is a list of the issuer's name, but it cannot be used
+  ASSERT_TRUE(other_key.add_revocation_list(read_data("pki/other-key.crl")));
+  EXPECT_EQ(judge(other_key, "leaf", {"middle"}), dn("gw") + ": unable to get certificate CRL");
   EXPECT_FALSE(store.add_revocation_list(read_data("pki/leaf.pem")));
   EXPECT_FALSE(store.add_revocation_list({}));
 }
@@ -179,6 +182,9 @@ TEST(Certificates, HostileBytes) {
                         {0x30, 0x88, 255, 255, 255, 255, 255, 255, 255, 255},
                         {0x30, 0x80}};
   for (const Bytes& bytes : huge) EXPECT_FALSE(Certificate::parse(bytes));
+  Bytes longer = der;
+  longer.push_back(0);
+  EXPECT_FALSE(Certificate::parse(longer));
   Bytes deep;
   for (int i = 0; i < 20000; ++i) deep.insert(deep.end(), {0x30, 0x80});
   EXPECT_FALSE(Certificate::parse(deep));

@@ -85,9 +85,11 @@ class Issuer:
     def pem(self):
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def revoke(self, *certificates):
+    def revoke(self, *certificates, extensions=()):
         builder = (x509.CertificateRevocationListBuilder().issuer_name(self.name)
                    .last_update(datetime.datetime(2026, 6, 1)).next_update(datetime.datetime(2027, 6, 1)))
+        for extension in extensions:
+            builder = builder.add_extension(extension, False)
         for certificate in certificates:
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
@@ -143,7 +145,10 @@ def make_pki():
     (folder / "bundle.pem").write_bytes(leaf.pem() + b"text between\n" + middle.pem() + root.pem())
     (folder / "middle.crl").write_bytes(middle.revoke(everything["revoked"].certificate))
     (folder / "root.crl").write_bytes(root.revoke(limited.certificate))
-    (folder / "forged.crl").write_bytes(Issuer("Middle", root).revoke())
+    other = Issuer("Middle", root)
+    (folder / "forged.crl").write_bytes(other.revoke())
+    (folder / "other-key.crl").write_bytes(
+        other.revoke(extensions=[x509.AuthorityKeyIdentifier.from_issuer_public_key(other.key.public_key())]))
     subprocess.run(["openssl", "crl", "-in", folder / "middle.crl", "-outform", "DER", "-out", folder / "middle.crl.der"], check=True)
 
 

@@ -1,10 +1,10 @@
-// IKE_AUTH with certificates and signatures between two cores: every kind of key on either side, and refusals that each
-// side's operator understands. The certificates are those of tests/unit/ike_sa/data.
+// IKE_AUTH with certificates and signatures between two cores: every kind of key on either side, and refusals
+// that each side's operator understands. The certificates are those of tests/unit/ike_sa/data.
 #include <fstream>
 #include <iterator>
 
-#include "tests/exchange/lab.hpp"
 #include "ike/identity.hpp"
+#include "tests/exchange/lab.hpp"
 
 namespace espalier::ike::exchange {
 namespace {
@@ -44,7 +44,9 @@ class Certificates : public Lab, public ::testing::WithParamInterface<std::tuple
     left_config.change = side(left_name, "gw.example.org", "Admin@example.org");
     right_config.change = side(right_name, "Admin@example.org", "gw.example.org");
   }
-  std::string last_failure(const Side& side) const { return side.core().connections(net.now).front().last_failure; }
+  std::string last_failure(const Side& side) const {
+    return side.core().connections(net.now).front().last_failure;
+  }
 };
 
 TEST_P(Certificates, ComeUp) {

@@ -110,6 +110,7 @@ bool Engine::adopt_one(const SaveState& saved) {
   spi_by_id_[saved.id] = spi;
   by_connection_[added.facts.connection].push_back(spi);
   ids_ = std::max(ids_, saved.id);
+  added.window.resume(context);
   saved_.insert(saved.id);
   for (const auto& child : added.children) place(*child, added);
   touch(added);

@@ -363,8 +363,9 @@ void IkeSa::tick_rekeying() {
   if (now.now < facts.expires_at) return;
   facts.expires_at = kNever;
   if (phase < IkePhase::kEstablished) return fail("the peer did not finish in time");
-  log(LogLevel::kInfo, Subsystem::kIke, "{}",
-      phase == IkePhase::kRekeyed ? "rekeyed IKE SA deleted, the peer did not" : "lifetime is over");
+  if (phase == IkePhase::kRekeyed)
+    return close(Down::kReplaced);  // without children; the peer may have lost sight of it
+  log(LogLevel::kInfo, Subsystem::kIke, "lifetime is over");
   if (!has(TaskKind::kIkeDelete)) enqueue(make_task(TaskKind::kIkeDelete));
 }
 

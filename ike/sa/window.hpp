@@ -32,6 +32,12 @@ class Window {
     pending_.reset();
     next_request_ = 0;
   }
+  // In a new process: what was sent before it is sent again now, and with the patience of a first time.
+  void resume(const Context& context) {
+    if (!pending_) return;
+    pending_->sent = 0;
+    pending_->next = context.now;
+  }
   // Waits `left` for another response, and sends no more.
   void stop_sending(milliseconds left, Context& context) {
     pending_->sent = static_cast<uint32_t>(context.options.retransmissions.size());

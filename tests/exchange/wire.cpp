@@ -47,6 +47,7 @@ void Side::shut_down() {
 // What the shell does: the state of before is adopted, and the dataplane gets all SAs again between IkeBegin
 // and IkeCommit, which removes what is not named.
 void Side::restart() {
+  note("restarted");
   died_ = false;
   die_after_.reset();
   answers_.clear();
@@ -69,6 +70,7 @@ void Side::work() {
       if (died_) return;
       if (die_after_ && (*die_after_)-- == 0) {
         died_ = true;
+        note(fmt::format("died before output {} of kind {}", outputs_done, output.index()));
         return;
       }
       ++outputs_done;
@@ -131,8 +133,20 @@ void Side::perform_one(ForgetState& output) {
   states_.erase(output.id);
 }
 
+int64_t Side::milliseconds_now() const {
+  return std::chrono::duration_cast<milliseconds>(net_.now - Time{std::chrono::hours{1000}}).count();
+}
+
+void Side::note(std::string text) {
+  log_.push_back(
+      {LogLevel::kInfo, Subsystem::kIke, "", "", fmt::format("{} ms: {}", milliseconds_now(), text)});
+}
+
 void Side::take_log() {
-  for (LogLine& line : core_->take_log()) log_.push_back(std::move(line));
+  for (LogLine& line : core_->take_log()) {
+    line.text = fmt::format("{} ms: {}", milliseconds_now(), line.text);
+    log_.push_back(std::move(line));
+  }
 }
 
 std::string Side::log_text() const {

@@ -67,6 +67,7 @@ class Side {
   std::function<SaUse(Spi)> use;
   std::function<Resolved(const Resolve&)> resolve;
   std::function<Configuration()> make_configuration;
+  int64_t milliseconds_now() const;
   uint64_t outputs_done = 0;
   const std::string name;
   CoreOptions options;
@@ -89,6 +90,8 @@ class Side {
   std::unique_ptr<Core> core_;
   std::map<SaKey, Installed> sas_;
   std::map<uint64_t, Bytes> states_;
+
+  void note(std::string text);  // into the log, with the time
   std::vector<LogLine> log_;
   uint64_t order_ = 0;
   std::optional<uint64_t> die_after_;

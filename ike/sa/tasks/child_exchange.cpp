@@ -193,7 +193,7 @@ namespace {
 // A peer may have some of each configured child (a pair of prefixes each, and generations that overlap), not
 // any number.
 bool has_too_many_children(const IkeSa& sa) {
-  constexpr size_t kGenerations = 4;
+  constexpr size_t kGenerations = 8;
   size_t most = 0;
   for (const ChildConfig& child : sa.config->children)
     most += kGenerations * std::max<size_t>(1, child.local.prefixes.size() * child.remote.prefixes.size());

@@ -52,6 +52,11 @@ std::optional<Request> ChildRekey::request(IkeSa& sa) {
   ChildSa* old = sa.find_in(old_);
   const bool wanted = old && (old->state == ChildState::kInstalled || old->state == ChildState::kRekeying);
   if (!sa.is_up() || !wanted) return {};
+  if (old->outbound ==
+      ChildSa::Outbound::kWaits) {  // the peer may not have our response yet, and not know it
+    old->rekey_at = sa.context().now + retry_delay(*old, sa.context());
+    return {};
+  }
   child_ = old->config->name;
   auto request = make_request(sa);
   if (!request) return {};
@@ -101,6 +106,10 @@ void ChildRekey::refused(IkeSa& sa, const Refusal& refusal) {
 void answer_child_rekey(IkeSa& sa, const Message& request) {
   const Notify& notify = *request.notify(NotifyType::kRekeySa);
   ChildSa* old = sa.find_out(spi_of(notify));
+  // One that the response we wait for may be about.
+  const bool may_come =
+      !old && (sa.is_running(TaskKind::kChildRekey) || sa.is_running(TaskKind::kChildCreate));
+  if (may_come) return sa.respond(request, {Notify{.type = NotifyType::kTemporaryFailure}});
   if (!old || notify.protocol != ProtocolId::kEsp || old->drained_at != kNever)
     return sa.respond(
         request,

@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint16_t kMaxRekeyTries = 4;
 constexpr size_t kMostAtOnce = 16;     // with one peer, with those not deleted yet
-constexpr seconds kPeerDeletesIn{60};  // else we do
+constexpr seconds kPeerDeletesIn{60};  // else it is forgotten
 
 Bytes ike_spi_bytes(uint64_t spi) {
   const be64 wire = be64::from_host(spi);
@@ -57,7 +57,7 @@ Result<IkeSa*> make_successor(IkeSa& old, const IkeSuite& suite, const Material&
   return &old.engine.add(std::move(successor));
 }
 
-// The peer has to delete this one; if it does not, we do.
+// The peer has to delete this one. It may not: after a collision it has sometimes never known it.
 void leave_to_peer(IkeSa& sa) {
   sa.phase = IkePhase::kRekeyed;
   sa.facts.rekey_at = kNever;

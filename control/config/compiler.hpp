@@ -36,7 +36,7 @@ struct Tables {
   std::vector<PolicyRecord> policies;
   std::vector<SaRecord> states;
   IkeDocument ike;                // for the IKE process alone
-  uint32_t first_ike_policy = 0;  // position in `policies`; from there on all are IKE's
+  uint32_t first_ike_policy = kNone32;  // position in `policies`; from there on all are IKE's
 
   Tables() = default;
   Tables(Tables&&) = default;

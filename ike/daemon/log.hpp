@@ -52,6 +52,10 @@ class Log {
     write({LogLevel::kError, subsystem, {}, {}, fmt::format(format, std::forward<Args>(args)...)});
   }
   template <class... Args>
+  void warning(Subsystem subsystem, fmt::format_string<Args...> format, Args&&... args) {
+    write({LogLevel::kWarning, subsystem, {}, {}, fmt::format(format, std::forward<Args>(args)...)});
+  }
+  template <class... Args>
   void info(Subsystem subsystem, fmt::format_string<Args...> format, Args&&... args) {
     write({LogLevel::kInfo, subsystem, {}, {}, fmt::format(format, std::forward<Args>(args)...)});
   }

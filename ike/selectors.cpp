@@ -13,13 +13,13 @@ namespace {
 
 // --- Comparing ---
 
-// RFC 4301 section 4.4.1.1: ports that cannot be seen. Only "any port" has them in it.
+// RFC 4301 section 4.4.1.1: ports that cannot be seen. Being backwards, they overlap the range of all ports
+// and no other, not even themselves.
 constexpr PortRange kOpaque{0xffff, 0};
 
 std::optional<PortRange> common(PortRange a, PortRange b) {
-  if (a == b || b.is_any()) return a;
-  if (a.is_any()) return b;
-  if (a == kOpaque || b == kOpaque || !a.overlaps(b)) return std::nullopt;
+  if (a == b) return a;
+  if (!a.overlaps(b)) return std::nullopt;
   return PortRange{std::max(a.low, b.low), std::min(a.high, b.high)};
 }
 

@@ -91,15 +91,17 @@ void print_connections(const Json& document) {
                {"Local ID"},
                {"Remote ID"}});
   for (const Json& row : rows_of(document, "connections"))
-    table.add({text_of(row, "peer"), text_of(row, "tunnel"), text_of(row, "state"), text_of(row, "connection_type"),
-               text_of(row, "local_address"), text_of(row, "remote_address"), text_of(row, "local_selectors"),
-               text_of(row, "remote_selectors"), text_of(row, "local_id"), text_of(row, "remote_id")});
+    table.add({text_of(row, "peer"), text_of(row, "tunnel"), text_of(row, "state"),
+               text_of(row, "connection_type"), text_of(row, "local_address"), text_of(row, "remote_address"),
+               text_of(row, "local_selectors"), text_of(row, "remote_selectors"), text_of(row, "local_id"),
+               text_of(row, "remote_id")});
   std::fputs(table.render().c_str(), stdout);
   std::string told;  // a failure is the peer's: once for all its tunnels
   for (const Json& row : rows_of(document, "connections")) {
     const std::string peer = text_of(row, "peer");
     if (row.contains("reason"))
-      std::puts(fmt::format("{} {} is down: {}", peer, text_of(row, "tunnel"), text_of(row, "reason")).c_str());
+      std::puts(
+          fmt::format("{} {} is down: {}", peer, text_of(row, "tunnel"), text_of(row, "reason")).c_str());
     if (!row.contains("last_failure") || std::exchange(told, peer) == peer) continue;
     const Json& failure = part_of(row, "last_failure");
     std::puts(fmt::format("{}: last failure {} ago: {}", peer, human_seconds(number_of(failure, "ago_s")),

@@ -95,16 +95,16 @@ void report_dh_group(uint32_t group, int line, const std::string& path, Severity
                      Diagnostics& diagnostics) {
   if (is_negotiable(group)) return;
   tell(severity, line,
-       fmt::format("{}: Diffie-Hellman group {} cannot be applied by this version: use 19, 20, 21 or 31", path,
-                   group),
+       fmt::format("{}: Diffie-Hellman group {} cannot be applied by this version: use 19, 20, 21 or 31",
+                   path, group),
        diagnostics);
 }
 
 void report_dh_groups(const Vpn& vpn, Severity severity, Diagnostics& diagnostics) {
   for (const EspGroup& esp : vpn.esp_groups)
     if (esp.pfs == Pfs::kGroup)
-      report_dh_group(esp.pfs_group, esp.pfs_line, fmt::format("vpn.ipsec.esp-group.{}.pfs", esp.name), severity,
-                      diagnostics);
+      report_dh_group(esp.pfs_group, esp.pfs_line, fmt::format("vpn.ipsec.esp-group.{}.pfs", esp.name),
+                      severity, diagnostics);
   for (const IkeGroup& ike : vpn.ike_groups)
     for (const Proposal& proposal : ike.proposals)
       report_dh_group(proposal.dh_group, proposal.line,
@@ -115,12 +115,11 @@ void report_dh_groups(const Vpn& vpn, Severity severity, Diagnostics& diagnostic
 // A peer that says nothing of it does as its IKE group says.
 void report_reauthentication(const Vpn& vpn, Severity severity, Diagnostics& diagnostics) {
   for (const Peer& peer : vpn.peers) {
-    const auto group = std::find_if(vpn.ike_groups.begin(), vpn.ike_groups.end(), [&](const IkeGroup& g) {
-      return g.name == peer.ike_group.value;
-    });
+    const auto group = std::find_if(vpn.ike_groups.begin(), vpn.ike_groups.end(),
+                                    [&](const IkeGroup& g) { return g.name == peer.ike_group.value; });
     if (peer.reauth.value_or(group->reauth))
-      tell(severity, peer.line, fmt::format("{}: ikev2-reauth cannot be applied by this version", name_of(peer)),
-           diagnostics);
+      tell(severity, peer.line,
+           fmt::format("{}: ikev2-reauth cannot be applied by this version", name_of(peer)), diagnostics);
   }
 }
 

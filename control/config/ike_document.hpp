@@ -1,9 +1,9 @@
-// What the IKE process is told of a configuration: vpn.ipsec with every reference followed and every default filled
-// in, peers and tunnels that are disabled left out, as VyOS leaves them out. Names of files stay names: espalierd
-// opens them (control/daemon/ike_material.hpp).
+// What the IKE process is told of a configuration: vpn.ipsec with every reference followed and every default
+// filled in, peers and tunnels that are disabled left out, as VyOS leaves them out. Names of files stay
+// names: espalierd opens them (control/daemon/ike_material.hpp).
 //
-// What belongs to the dataplane of the same peers, their policies, is compiled beside it (compiler.cpp); both agree on
-// the reqids.
+// What belongs to the dataplane of the same peers, their policies, is compiled beside it (compiler.cpp); both
+// agree on the reqids.
 #pragma once
 
 #include <map>
@@ -53,7 +53,8 @@ struct IkeConnection {
   IpAddress local;                   // unspecified: any
   std::vector<std::string> remotes;  // addresses, host names, "any"
   AuthenticationMode mode = AuthenticationMode::kPreSharedSecret;
-  std::string local_id, remote_id;  // empty: the address; local_id with use_x509_id: the certificate's subject
+  std::string local_id,
+      remote_id;  // empty: the address; local_id with use_x509_id: the certificate's subject
   bool use_x509_id = false;
   std::string certificate, private_key, remote_key;   // files; empty: none
   std::vector<std::string> authorities, revocations;  // files
@@ -79,7 +80,8 @@ struct IkePsk {
 struct IkeDocument {
   std::vector<IkeConnection> connections;
   std::vector<IkePsk> psks;
-  std::vector<IpAddress> local_addresses;  // of vpn.ipsec.interface: IKE uses no others; empty: all of the gateway's
+  std::vector<IpAddress>
+      local_addresses;  // of vpn.ipsec.interface: IKE uses no others; empty: all of the gateway's
   uint32_t log_level = 0;
   std::vector<std::string> log_subsystems;
   bool short_lifetimes = false;
@@ -89,13 +91,14 @@ struct IkeDocument {
   friend bool operator==(const IkeDocument&, const IkeDocument&) = default;
 };
 
-// Precondition: validate() found no error in `model`. Reqids lie in the upper half of their range and follow from the
-// names of peer and tunnel, so that they stay while others come and go; those that xfrm names are not used.
+// Precondition: validate() found no error in `model`. Reqids lie in the upper half of their range and follow
+// from the names of peer and tunnel, so that they stay while others come and go; those that xfrm names are
+// not used.
 IkeDocument compile_ike(const Model& model);
 
-// The out, in and, in tunnel mode, fwd policies of a child: one of each for every pair of a local and a remote prefix
-// of one family. Without a configured priority they have the one that strongSwan would choose: the narrower the
-// selector the more it counts. `name` is for the operator.
+// The out, in and, in tunnel mode, fwd policies of a child: one of each for every pair of a local and a
+// remote prefix of one family. Without a configured priority they have the one that strongSwan would choose:
+// the narrower the selector the more it counts. `name` is for the operator.
 std::vector<PolicyRecord> policies_of(const IkeConnection& connection, const IkeChild& child);
 
 }  // namespace espalier::config

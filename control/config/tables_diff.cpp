@@ -67,7 +67,8 @@ Entries interfaces_of(const Tables& tables) {
                     i.device.view()),
     });
   for (const AddressRecord& a : tables.addresses)
-    entries.push_back({fmt::format("address {} on {}", to_text(a.prefix), interface_name(tables, a.interface))});
+    entries.push_back(
+        {fmt::format("address {} on {}", to_text(a.prefix), interface_name(tables, a.interface))});
   return entries;
 }
 
@@ -97,8 +98,9 @@ Entries routes_of(const Tables& tables) {
                                    route.metric == 0 ? "" : fmt::format(" metric {}", route.metric)),
                        target_of(tables, route)});
   for (const NeighborRecord& n : tables.neighbors)
-    entries.push_back({fmt::format("neighbor {} on {}", to_text(n.address), interface_name(tables, n.interface)),
-                       fmt::format("{:02x}", fmt::join(n.mac, ":"))});
+    entries.push_back(
+        {fmt::format("neighbor {} on {}", to_text(n.address), interface_name(tables, n.interface)),
+         fmt::format("{:02x}", fmt::join(n.mac, ":"))});
   return entries;
 }
 
@@ -258,11 +260,12 @@ std::string suites_of(const IkeConnection& connection) {
 }
 
 std::string authentication_of(const IkeConnection& c) {
-  return fmt::format(" {} local-id {} remote-id {}{}", word_of(kAuthenticationModeWords, c.mode), quoted(c.local_id),
-                     quoted(c.remote_id),
-                     c.certificate.empty() ? "" : fmt::format(" certificate {} ca {} crl {}", quoted(c.certificate),
-                                                              fmt::join(c.authorities, ","),
-                                                              fmt::join(c.revocations, ",")));
+  return fmt::format(" {} local-id {} remote-id {}{}", word_of(kAuthenticationModeWords, c.mode),
+                     quoted(c.local_id), quoted(c.remote_id),
+                     c.certificate.empty()
+                         ? ""
+                         : fmt::format(" certificate {} ca {} crl {}", quoted(c.certificate),
+                                       fmt::join(c.authorities, ","), fmt::join(c.revocations, ",")));
 }
 
 std::string dpd_of(const IkeConnection& c) {
@@ -283,13 +286,13 @@ std::string child_of(const IkeChild& child) {
 Entries ike_of(const Tables& tables) {
   Entries entries;
   for (const IkeConnection& c : tables.ike.connections) {
-    entries.push_back(
-        {fmt::format("peer {}", c.name),
-         fmt::format("{} {} -> {}{}{} lifetime {} s dpd {} close-action {}{}",
-                     word_of(kConnectionTypeWords, c.type), c.local.is_unspecified() ? "any" : to_text(c.local),
-                     fmt::join(c.remotes, ","), authentication_of(c), suites_of(c), c.lifetime_s, dpd_of(c),
-                     word_of(kCloseActionWords, c.close_action),
-                     c.force_encapsulation ? " force-udp-encapsulation" : "")});
+    entries.push_back({fmt::format("peer {}", c.name),
+                       fmt::format("{} {} -> {}{}{} lifetime {} s dpd {} close-action {}{}",
+                                   word_of(kConnectionTypeWords, c.type),
+                                   c.local.is_unspecified() ? "any" : to_text(c.local),
+                                   fmt::join(c.remotes, ","), authentication_of(c), suites_of(c),
+                                   c.lifetime_s, dpd_of(c), word_of(kCloseActionWords, c.close_action),
+                                   c.force_encapsulation ? " force-udp-encapsulation" : "")});
     for (const IkeChild& child : c.children)
       entries.push_back({fmt::format("peer {} {}", c.name, child.name), child_of(child)});
   }
@@ -305,8 +308,8 @@ Entries ike_settings_of(const Tables& tables) {
   for (const IpAddress& address : tables.ike.local_addresses)
     addresses += (addresses.empty() ? "" : ",") + to_text(address);
   return {Entry{"vpn.ipsec local addresses", addresses.empty() ? "all" : addresses},
-          Entry{"vpn.ipsec.log", fmt::format("level {} {}", tables.ike.log_level,
-                                             fmt::join(tables.ike.log_subsystems, ","))},
+          Entry{"vpn.ipsec.log",
+                fmt::format("level {} {}", tables.ike.log_level, fmt::join(tables.ike.log_subsystems, ","))},
           Entry{"vpn.ipsec.options.short-lifetimes", tables.ike.short_lifetimes ? "true" : "false"}};
 }
 
@@ -320,7 +323,8 @@ void compare_secrets(const IkeDocument& running, const IkeDocument& wanted, std:
     return found != of.end() && *found->second != now;
   };
   for (const IkePsk& psk : wanted.psks)
-    if (differs(secrets, psk.name, psk.secret)) lines.push_back(fmt::format("~ psk {} another secret", psk.name));
+    if (differs(secrets, psk.name, psk.secret))
+      lines.push_back(fmt::format("~ psk {} another secret", psk.name));
   for (const IkeConnection& peer : wanted.connections)
     if (differs(passphrases, peer.name, peer.passphrase))
       lines.push_back(fmt::format("~ peer {} another passphrase", peer.name));
@@ -378,9 +382,8 @@ void compare_order(const Entries& running, const Entries& wanted, std::vector<st
 
 std::vector<std::string> diff(const Tables& running, const Tables& wanted) {
   std::vector<std::string> lines;
-  for (const auto& part :
-       {startup_of, settings_of, interfaces_of, routes_of, rules_of, policies_of, states_of,
-        ike_settings_of, ike_of})
+  for (const auto& part : {startup_of, settings_of, interfaces_of, routes_of, rules_of, policies_of,
+                           states_of, ike_settings_of, ike_of})
     compare(part(running), part(wanted), lines);
   compare_secrets(running.ike, wanted.ike, lines);
   compare_order(made_unique(policies_of(running)), made_unique(policies_of(wanted)), lines);

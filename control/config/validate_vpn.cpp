@@ -49,7 +49,8 @@ class PeerCheck {
                            group.name, group.lifetime, kShortest);
   }
 
-  // Those of xfrm were counted where they are validated; every pair of prefixes becomes one of each direction.
+  // Those of xfrm were counted where they are validated; every pair of prefixes becomes one of each
+  // direction.
   void check_number_of_policies() {
     const size_t policies = kPoliciesOfPair * selectors_ + model_.policies.size();
     if (policies > statistics::kMaxPolicies)
@@ -93,7 +94,8 @@ class PeerCheck {
     constexpr size_t kMost = 255;
     for (const TunnelEnd* end : {&tunnel.local, &tunnel.remote})
       if (end->prefixes.size() > kMost)
-        diagnostics_.error(tunnel.line, "{}.{}: {} prefixes on one side; IKE's messages take {}: make two tunnels", path_,
+        diagnostics_.error(tunnel.line,
+                           "{}.{}: {} prefixes on one side; IKE's messages take {}: make two tunnels", path_,
                            part, end->prefixes.size(), kMost);
   }
 

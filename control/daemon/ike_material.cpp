@@ -47,12 +47,14 @@ class SecretBlock {
     const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!file) return fail("{}: {}", path, errno_text());
     struct stat status {};
-    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return fail("{}: is not a regular file", path);
+    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
+      return fail("{}: is not a regular file", path);
     if (static_cast<size_t>(status.st_size) > kMostFileBytes)
       return fail("{}: is larger than {} bytes", path, kMostFileBytes);
     WipingBuffer content(static_cast<size_t>(status.st_size));
     const ssize_t got = ::read(file.get(), content.data(), content.size());
-    if (got != status.st_size) return fail("{}: cannot be read: {}", path, got < 0 ? errno_text() : "it changes");
+    if (got != status.st_size)
+      return fail("{}: cannot be read: {}", path, got < 0 ? errno_text() : "it changes");
     return content;
   }
 
@@ -168,7 +170,8 @@ Result<Json> secret_json(const config::IkePsk& psk, SecretBlock& secrets) {
 
 Result<void> IkeMaterial::complete() const {
   if (!left_out.empty()) return fail("peer {}: {}", left_out.begin()->first, left_out.begin()->second);
-  if (!keys_left_out.empty()) return fail("psk {}: {}", keys_left_out.begin()->first, keys_left_out.begin()->second);
+  if (!keys_left_out.empty())
+    return fail("psk {}: {}", keys_left_out.begin()->first, keys_left_out.begin()->second);
   return {};
 }
 
@@ -196,7 +199,8 @@ IkeMaterial ike_material(const config::IkeDocument& document, const std::string&
     else
       material.left_out.emplace(connection.name, added.error().text);
   }
-  material.text = json.dump(-1, ' ', false, Json::error_handler_t::replace);  // what is no UTF-8 fits no identity
+  material.text =
+      json.dump(-1, ' ', false, Json::error_handler_t::replace);  // what is no UTF-8 fits no identity
   material.secrets = secrets.take();
   return material;
 }

@@ -1,6 +1,6 @@
-// What espalier-ike is sent of a configuration: the document as JSON (docs/ike-socket.md), and in one block beside it
-// everything that is secret and every file that it names, opened here, since espalier-ike has no files.
-// Owner: espalierd's thread. Secrets are wiped with the block.
+// What espalier-ike is sent of a configuration: the document as JSON (docs/ike-socket.md), and in one block
+// beside it everything that is secret and every file that it names, opened here, since espalier-ike has no
+// files. Owner: espalierd's thread. Secrets are wiped with the block.
 #pragma once
 
 #include <map>

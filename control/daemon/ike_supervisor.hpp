@@ -1,6 +1,6 @@
-// Keeps one espalier-ike running (keeper.hpp) while peers are configured: gives it the memory for its states, the
-// configuration with the contents of its files, channels to the dataplane and the addresses of names, and asks it
-// for the operator. Owner: espalierd's thread.
+// Keeps one espalier-ike running (keeper.hpp) while peers are configured: gives it the memory for its states,
+// the configuration with the contents of its files, channels to the dataplane and the addresses of names, and
+// asks it for the operator. Owner: espalierd's thread.
 //
 //   Applier ──configure()──► IkeSupervisor ──letters (letter.hpp)──► espalier-ike
 //   commands ──request()──►
@@ -31,8 +31,8 @@ class IkeSupervisor : private Keeper::Ward {
 
   // What a configuration needs of files; errors: one cannot be read. For whoever is about to apply it.
   Result<void> check(const config::IkeDocument& document) const;
-  // From now on `document` counts, which the caller keeps. Starts the process, sends it the document, or stops it
-  // where nothing is to be done. What cannot be read is left out, and the log tells it.
+  // From now on `document` counts, which the caller keeps. Starts the process, sends it the document, or
+  // stops it where nothing is to be done. What cannot be read is left out, and the log tells it.
   void configure(std::shared_ptr<const config::IkeDocument> document);
   void stop(std::function<void()> done) { keeper_.stop(std::move(done)); }
 
@@ -41,8 +41,8 @@ class IkeSupervisor : private Keeper::Ward {
 
   using Json = nlohmann::json;
   using Done = std::function<void(Result<Json>)>;
-  // Asks espalier-ike. `done` is called once: with the answer, or with an error when it refuses, ends, or takes longer
-  // than a few seconds.
+  // Asks espalier-ike. `done` is called once: with the answer, or with an error when it refuses, ends, or
+  // takes longer than a few seconds.
   void request(const Json& request, Done done);
 
   bool wanted() const { return document_ && document_->wanted(); }

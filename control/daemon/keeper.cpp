@@ -17,7 +17,8 @@ constexpr milliseconds kHeartbeatInterval{500};
 
 }  // namespace
 
-Keeper::Keeper(EventLoop& loop, Names names, Ward& ward) : loop_(loop), names_(std::move(names)), ward_(ward) {}
+Keeper::Keeper(EventLoop& loop, Names names, Ward& ward)
+    : loop_(loop), names_(std::move(names)), ward_(ward) {}
 
 Keeper::~Keeper() {
   for (const auto timer : {look_timer_, kill_timer_, heartbeat_timer_}) loop_.cancel(timer);
@@ -85,8 +86,8 @@ Result<void> Keeper::try_to_find() {
   if (const auto pid = TRY(ward_.connect())) return greet(*pid);
   if (!process_) return spawn_if_none_lives();
   if (Clock::now() - phase_began_ > kStartLimit) {
-    log::proc().error("{} (pid {}) does not listen {} s after its start; killing it", names_.title, process_->pid(),
-                      kStartLimit.count() / 1000);
+    log::proc().error("{} (pid {}) does not listen {} s after its start; killing it", names_.title,
+                      process_->pid(), kStartLimit.count() / 1000);
     enter(Phase::kStopping);
     process_->signal(SIGKILL);
   }
@@ -108,8 +109,10 @@ Result<void> Keeper::take_over_silent_holder() {
   if (Clock::now() - phase_began_ < kStartLimit) return {};
   const auto pid = ProcessLock::holder(names_.runtime_dir, names_.lock);
   if (!pid)
-    return fail("{}/{}.lock is locked by a process that did not write its pid", names_.runtime_dir, names_.lock);
-  log::proc().error("{} (pid {}) that this espalierd did not start does not listen; killing it", names_.title, *pid);
+    return fail("{}/{}.lock is locked by a process that did not write its pid", names_.runtime_dir,
+                names_.lock);
+  log::proc().error("{} (pid {}) that this espalierd did not start does not listen; killing it", names_.title,
+                    *pid);
   TRY(watch_process(TRY(Process::adopt(*pid))));
   enter(Phase::kStopping);
   process_->signal(SIGKILL);
@@ -147,7 +150,8 @@ void Keeper::greeted(const std::string& how_it_is) {
 }
 
 void Keeper::give_up(const Error& why) {
-  log::proc().error("cannot go on with {} (pid {}), starting afresh: {}", names_.title, process_->pid(), why.text);
+  log::proc().error("cannot go on with {} (pid {}), starting afresh: {}", names_.title, process_->pid(),
+                    why.text);
   terminate();
 }
 
@@ -195,8 +199,8 @@ void Keeper::terminate() {
 void Keeper::on_process_end() {
   const bool wanted = phase_ == Phase::kStopping;
   const std::string how = process_->reap();
-  log::proc().log(wanted ? spdlog::level::info : spdlog::level::err, "{} (pid {}) {}", names_.title, process_->pid(),
-                  how);
+  log::proc().log(wanted ? spdlog::level::info : spdlog::level::err, "{} (pid {}) {}", names_.title,
+                  process_->pid(), how);
   const auto delay = wanted ? milliseconds(0) : back_off_.delay_after(process_->age());
   loop_.cancel(kill_timer_);
   loop_.forget(process_->pidfd().get());

@@ -1,12 +1,12 @@
-// Keeps one process of a program running and connected: finds a living one or starts one, notices death (pidfd) and
-// hang, and starts another at once.
+// Keeps one process of a program running and connected: finds a living one or starts one, notices death
+// (pidfd) and hang, and starts another at once.
 //
 //   looking --connect--> greeting --Ward says so--> running
 //      ^  \--spawn (if the lock says that none lives)--^           | death, hang, stop
 //      +----------------------- back-off (0 unless it died young) -+
 //
-// What is said over the connection is the Ward's: the dataplane's (Supervisor) or espalier-ike's (IkeSupervisor).
-// Owner: espalierd's thread.
+// What is said over the connection is the Ward's: the dataplane's (Supervisor) or espalier-ike's
+// (IkeSupervisor). Owner: espalierd's thread.
 #pragma once
 
 #include "control/daemon/back_off.hpp"

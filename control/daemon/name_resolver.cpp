@@ -97,7 +97,8 @@ NameResolver::~NameResolver() {
 void NameResolver::resolve(std::string name, Done done) {
   const std::lock_guard lock(shared_->mutex);
   if (shared_->questions.size() >= kMostQuestions) {
-    loop_.after(milliseconds(0), [done = std::move(done)] { done(fail("too many names wait to be resolved")); });
+    loop_.after(milliseconds(0),
+                [done = std::move(done)] { done(fail("too many names wait to be resolved")); });
     return;
   }
   shared_->questions.push_back({std::move(name), std::move(done)});

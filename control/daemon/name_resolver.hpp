@@ -1,7 +1,8 @@
-// Host names to addresses, off the loop: the system's resolver blocks for seconds where a server does not answer.
+// Host names to addresses, off the loop: the system's resolver blocks for seconds where a server does not
+// answer.
 //
-// A few threads of its own do the asking; each answer comes back in the loop's thread. At the end of the process they
-// are left alone. Owner: espalierd's thread.
+// A few threads of its own do the asking; each answer comes back in the loop's thread. At the end of the
+// process they are left alone. Owner: espalierd's thread.
 #pragma once
 
 #include <memory>

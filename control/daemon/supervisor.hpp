@@ -1,5 +1,5 @@
-// Keeps one dataplane running and connected (keeper.hpp): hands over the shared memory, a channel for requests and,
-// while espalier-ike runs, the one to it; notices where it hangs.
+// Keeps one dataplane running and connected (keeper.hpp): hands over the shared memory, a channel for
+// requests and, while espalier-ike runs, the one to it; notices where it hangs.
 //
 // The memory survives every turn of this; the configuration is sent again by whoever gets on_ready.
 // Owner: espalierd's thread.
@@ -22,7 +22,8 @@ class Supervisor : private Keeper::Ward {
     std::function<void()> on_ready;                       // connected: the configuration can be sent
     std::function<void(const std::string& how)> on_lost;  // the dataplane ended
     DataplaneLink::OnEvent on_event = [](const message::FromDataplane&) {};
-    std::function<void()> on_connected = [] {};  // to a process that may be the same: it has no IKE channel of ours
+    std::function<void()> on_connected = [] {
+    };  // to a process that may be the same: it has no IKE channel of ours
   };
 
   Supervisor(EventLoop& loop, Directories directories, Events events);

@@ -1,10 +1,11 @@
-// The memory that keeps the IKE process's SAs over its death: espalierd makes it and holds it, espalier-ike alone
-// writes and reads what is inside (ike/daemon/state_store.hpp). Beside the states stands its heartbeat.
+// The memory that keeps the IKE process's SAs over its death: espalierd makes it and holds it, espalier-ike
+// alone writes and reads what is inside (ike/daemon/state_store.hpp). Beside the states stands its heartbeat.
 //
 //   | header | marks of slot 0, 1 ... | bytes of slot 0, 1 ... |
 //
-// A slot holds the state of one IKE SA in one of two copies: the valid one with the higher version. All zero is empty.
-// The segment is large and sparse: bytes that were never touched take no memory, and looking at the marks touches none.
+// A slot holds the state of one IKE SA in one of two copies: the valid one with the higher version. All zero
+// is empty. The segment is large and sparse: bytes that were never touched take no memory, and looking at the
+// marks touches none.
 #pragma once
 
 #include <atomic>

@@ -67,7 +67,8 @@ Result<std::optional<Letter>> Letter::receive(const Fd& socket) {
   const Header header = TRY(decode(bytes, *datagram));
   Segment body = TRY(Segment::attach(std::move(datagram->fds.front()), kPadding, Segment::Secrecy::kSecret));
   if (body.bytes() > kMostBytes + kPadding || header.text_bytes > body.bytes() - kPadding)
-    return fail("a letter whose memory of {} bytes does not fit its text of {}", body.bytes(), header.text_bytes);
+    return fail("a letter whose memory of {} bytes does not fit its text of {}", body.bytes(),
+                header.text_bytes);
   datagram->fds.erase(datagram->fds.begin());
   return Letter(header.kind, header.id, header.text_bytes, std::move(body), std::move(datagram->fds));
 }

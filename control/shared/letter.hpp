@@ -1,9 +1,10 @@
-// What espalierd and espalier-ike write to each other over RUNTIME_DIR/ike.sock (SOCK_SEQPACKET): a text, secret
-// bytes, descriptors.
+// What espalierd and espalier-ike write to each other over RUNTIME_DIR/ike.sock (SOCK_SEQPACKET): a text,
+// secret bytes, descriptors.
 //
-// Over the socket goes a header of fixed size; text and secrets lie one behind the other in a sealed memfd that goes
-// along as its first descriptor. So a configuration of any size passes, and secrets stay out of the text (which is
-// JSON): they lie in locked memory that whoever received them wipes. The texts' keys: docs/ike-socket.md.
+// Over the socket goes a header of fixed size; text and secrets lie one behind the other in a sealed memfd
+// that goes along as its first descriptor. So a configuration of any size passes, and secrets stay out of the
+// text (which is JSON): they lie in locked memory that whoever received them wipes. The texts' keys:
+// docs/ike-socket.md.
 #pragma once
 
 #include <memory>
@@ -17,19 +18,19 @@ class Letter {
  public:
   // In the order in which a connection begins; then any, in any order.
   enum class Kind : uint32_t {
-    kHello = 1,     // from espalier-ike; fds: the state segment, if it has one
-    kWelcome,       // from espalierd; fds: the state segment, if Hello brought none
-    kConfigure,     // from espalierd, answered; secrets
-    kChannel,       // from espalierd; fds: those of ChannelFds, for the dataplane's rings
-    kRequest,       // from espalierd, answered: the operator's
-    kAnswer,        // from espalier-ike, with the id of what it answers
-    kResolve,       // from espalier-ike: a host name; answered by kResolved with its id
-    kResolved,      // from espalierd
-    kWantChannel,   // from espalier-ike: the dataplane wrote nonsense into the rings
+    kHello = 1,    // from espalier-ike; fds: the state segment, if it has one
+    kWelcome,      // from espalierd; fds: the state segment, if Hello brought none
+    kConfigure,    // from espalierd, answered; secrets
+    kChannel,      // from espalierd; fds: those of ChannelFds, for the dataplane's rings
+    kRequest,      // from espalierd, answered: the operator's
+    kAnswer,       // from espalier-ike, with the id of what it answers
+    kResolve,      // from espalier-ike: a host name; answered by kResolved with its id
+    kResolved,     // from espalierd
+    kWantChannel,  // from espalier-ike: the dataplane wrote nonsense into the rings
   };
   static constexpr size_t kMostBytes = size_t{64} << 20;  // of text and secrets together
   static constexpr const char* kClosed = "the connection was closed";
-  static constexpr size_t kMostFds = 3;                   // beside the memfd
+  static constexpr size_t kMostFds = 3;  // beside the memfd
 
   // Errors: too long, or what the system says of memfds.
   static Result<Letter> write(Kind kind, uint64_t id, std::string_view text,
@@ -49,8 +50,8 @@ class Letter {
 
   // False when the socket's queue is full; try again when it is writable. Never blocks.
   Result<bool> send(const Fd& socket) const;
-  // Nothing when none has arrived. Errors: the other side closed the connection (kClosed), speaks another protocol, or what it
-  // sent is no letter. Never blocks.
+  // Nothing when none has arrived. Errors: the other side closed the connection (kClosed), speaks another
+  // protocol, or what it sent is no letter. Never blocks.
   static Result<std::optional<Letter>> receive(const Fd& socket);
 
  private:

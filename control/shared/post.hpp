@@ -1,5 +1,5 @@
-// One end of a connection that letters (letter.hpp) travel over: sends them in order, also when the socket's queue is
-// full for a while, and hands over what arrives. Owner: the thread of its EventLoop.
+// One end of a connection that letters (letter.hpp) travel over: sends them in order, also when the socket's
+// queue is full for a while, and hands over what arrives. Owner: the thread of its EventLoop.
 #pragma once
 
 #include <deque>
@@ -23,8 +23,8 @@ class Post {
   Post(const Post&) = delete;
   Post& operator=(const Post&) = delete;
 
-  // Sends now or later. Errors: the other side does not take letters any more, or more than kMostWaiting wait: the
-  // connection is of no use then, and is the caller's to close.
+  // Sends now or later. Errors: the other side does not take letters any more, or more than kMostWaiting
+  // wait: the connection is of no use then, and is the caller's to close.
   Result<void> send(Result<Letter> letter);
   const Fd& socket() const { return socket_; }
 

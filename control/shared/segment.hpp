@@ -17,8 +17,8 @@ class Segment {
   // kSecretSparse: for large ones of which little is used; a page is locked when it is first touched.
   enum class Secrecy { kPublic, kSecret, kSecretSparse };
 
-  // From now on secret segments of this process may be where they can be swapped out, if they cannot be locked. For a
-  // process that has lost the right to lock more, and has said so in its log.
+  // From now on secret segments of this process may be where they can be swapped out, if they cannot be
+  // locked. For a process that has lost the right to lock more, and has said so in its log.
   static void lock_where_possible();
 
   // A new zeroed segment. `name` is shown in /proc/PID/maps.

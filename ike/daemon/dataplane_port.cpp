@@ -114,7 +114,9 @@ void DataplanePort::install(InstallSa& install) {
   SaRecord& record = install.record;
   message::IkeSa message{record};
   ++named_;
-  if (channel_) request(message, Installing{record.spi, record.direction, record.destination, std::string(record.name.view())});
+  if (channel_)
+    request(message,
+            Installing{record.spi, record.direction, record.destination, std::string(record.name.view())});
   ::explicit_bzero(&message, sizeof message);
   ::explicit_bzero(&record, sizeof record);
 }
@@ -225,7 +227,8 @@ void DataplanePort::take(const message::IkeReceived& received) {
 }
 
 std::optional<Event> DataplanePort::event_of(const message::ForIke& message) const {
-  if (const auto* acquire = std::get_if<message::IkeAcquire>(&message)) return Acquire{acquire->reqid, acquire->tuple};
+  if (const auto* acquire = std::get_if<message::IkeAcquire>(&message))
+    return Acquire{acquire->reqid, acquire->tuple};
   if (const auto* expire = std::get_if<message::IkeExpire>(&message))
     return Expire{expire->spi, expire->direction, expire->hard != 0, expire->destination};
   if (const auto* mapping = std::get_if<message::IkeMapping>(&message))

@@ -1,9 +1,10 @@
 // The core's outputs as messages to the dataplane, and the dataplane's messages as the core's inputs
 // (control/shared/messages_ike.hpp), through the rings of a Channel.
 //
-// Channels come and go: with every other dataplane, with every other espalierd. A new one begins with begin(), all of
-// the core's SAs, and commit(); what the dataplane has beyond them it removes. So without a channel nothing about SAs
-// has to be kept. Questions (use of an SA, the way to an address) are asked again on the new one.
+// Channels come and go: with every other dataplane, with every other espalierd. A new one begins with
+// begin(), all of the core's SAs, and commit(); what the dataplane has beyond them it removes. So without a
+// channel nothing about SAs has to be kept. Questions (use of an SA, the way to an address) are asked again
+// on the new one.
 //
 // Nothing waits: messages that the ring has no room for wait in a queue of limited length and leave in order.
 // Datagrams beyond its limit are lost, as on any wire; if SAs come to it the dataplane is taken for dead.
@@ -24,16 +25,16 @@ class DataplanePort {
  public:
   struct Events {
     std::function<void(const Endpoint& local, const Endpoint& remote, ByteView bytes)> on_datagram;
-    std::function<void(const Event&)> on_event;  // Acquire, Expire, MappingChanged, SaUse
+    std::function<void(const Event&)> on_event;          // Acquire, Expire, MappingChanged, SaUse
     std::function<void(const std::string&)> on_trouble;  // for the log
-    std::function<void()> on_broken;  // the channel is of no use any more, and detached
+    std::function<void()> on_broken;                     // the channel is of no use any more, and detached
   };
   using OnWay = std::function<void(IpAddress local)>;  // unspecified: there is no route
   struct Counters {
-    uint64_t datagrams_lost = 0;   // to a full queue, or while there was no channel
-    uint64_t parts_refused = 0;    // of datagrams that came in pieces that do not fit
-    uint64_t messages_refused = 0; // what cannot be decoded, answers to nothing
-    uint64_t requests_refused = 0; // by the dataplane
+    uint64_t datagrams_lost = 0;    // to a full queue, or while there was no channel
+    uint64_t parts_refused = 0;     // of datagrams that came in pieces that do not fit
+    uint64_t messages_refused = 0;  // what cannot be decoded, answers to nothing
+    uint64_t requests_refused = 0;  // by the dataplane
   };
   // How many messages may wait before datagrams, and anything else, do not fit.
   struct Limits {
@@ -111,7 +112,7 @@ class DataplanePort {
   std::unordered_map<uint64_t, Request> requests_;  // unanswered
   uint64_t last_id_ = 0;
   uint64_t last_id_before_ = 0;  // when the channel came: questions up to it were asked on an earlier one
-  uint32_t named_ = 0;  // SAs since begin()
+  uint32_t named_ = 0;           // SAs since begin()
   Assembly assembly_;
   Counters counters_;
   EventLoop::TimerId pump_timer_ = 0;  // 0: none

@@ -22,9 +22,11 @@ std::string_view text_of(std::span<const uint8_t> bytes) {
 // The numbers of control/shared/records.hpp. They are those of crypto/esp_suite.hpp:
 static_assert(static_cast<int>(crypto::Cipher::kAesCbc) == static_cast<int>(EspCipher::kAesCbc) &&
               static_cast<int>(crypto::Cipher::kAesGcm) == static_cast<int>(EspCipher::kAesGcm) &&
-              static_cast<int>(crypto::Cipher::kChaCha20Poly1305) == static_cast<int>(EspCipher::kChaCha20Poly1305) &&
+              static_cast<int>(crypto::Cipher::kChaCha20Poly1305) ==
+                  static_cast<int>(EspCipher::kChaCha20Poly1305) &&
               static_cast<int>(crypto::Integrity::kNone) == static_cast<int>(EspIntegrity::kNone) &&
-              static_cast<int>(crypto::Integrity::kHmacSha512) == static_cast<int>(EspIntegrity::kHmacSha512));
+              static_cast<int>(crypto::Integrity::kHmacSha512) ==
+                  static_cast<int>(EspIntegrity::kHmacSha512));
 
 crypto::EspSuite suite_of(EspAlgorithm algorithm) {
   return {static_cast<crypto::Cipher>(algorithm.cipher), static_cast<crypto::Integrity>(algorithm.integrity),
@@ -67,10 +69,11 @@ class DocumentReader {
 
   EspAlgorithm read_algorithm(JsonReader& reader) {
     EspAlgorithm algorithm;
-    algorithm.cipher = static_cast<EspCipher>(
-        reader.number("cipher", static_cast<uint64_t>(EspCipher::kAesCbc), static_cast<uint64_t>(EspCipher::kChaCha20Poly1305)));
-    algorithm.integrity =
-        static_cast<EspIntegrity>(reader.number("integrity", 0, static_cast<uint64_t>(EspIntegrity::kHmacSha512)));
+    algorithm.cipher =
+        static_cast<EspCipher>(reader.number("cipher", static_cast<uint64_t>(EspCipher::kAesCbc),
+                                             static_cast<uint64_t>(EspCipher::kChaCha20Poly1305)));
+    algorithm.integrity = static_cast<EspIntegrity>(
+        reader.number("integrity", 0, static_cast<uint64_t>(EspIntegrity::kHmacSha512)));
     algorithm.key_bytes = static_cast<uint8_t>(reader.number("key_bytes", 16, 32));
     algorithm.icv_bytes = static_cast<uint8_t>(reader.number("icv_bytes", 8, 32));
     if (const char* why = suite_of(algorithm).why_invalid()) reader.fail_at("cipher", why);
@@ -80,7 +83,8 @@ class DocumentReader {
   void read_ike_suite(JsonReader& reader, ConnectionConfig& connection) {
     IkeSuite suite;
     suite.protection = suite_of(read_algorithm(reader));
-    suite.prf = static_cast<crypto::Prf>(reader.number("prf", 0, static_cast<uint64_t>(crypto::Prf::kHmacSha512)));
+    suite.prf =
+        static_cast<crypto::Prf>(reader.number("prf", 0, static_cast<uint64_t>(crypto::Prf::kHmacSha512)));
     suite.group = read_group(reader, 1);
     connection.suites.push_back(suite);
   }
@@ -135,7 +139,8 @@ class DocumentReader {
     document_.configuration.connections.push_back(std::move(connection));
   }
 
-  // Nothing configured means the addresses; of a peer that may come from anywhere, any identity that it can prove.
+  // Nothing configured means the addresses; of a peer that may come from anywhere, any identity that it can
+  // prove.
   void read_identities(JsonReader& reader, ConnectionConfig& connection) {
     connection.local_id = identity(reader, "local_id", reader.text("local_id"));
     const std::string remote_id = reader.text("remote_id");
@@ -173,7 +178,8 @@ class DocumentReader {
     if (!certified)
       reader.fail_at("certificates", certified.error());
     else if (certified->to_der() != credential.key->public_key().to_der())
-      reader.fail_at("private_key", "is not the key of the certificate " + credential.chain.front().subject_text());
+      reader.fail_at("private_key",
+                     "is not the key of the certificate " + credential.chain.front().subject_text());
   }
 
   std::vector<crypto::Certificate> read_certificates(JsonReader& reader, const char* key,
@@ -194,7 +200,8 @@ class DocumentReader {
     if (known) return known;
     auto store = std::make_shared<crypto::TrustStore>();
     for (const auto& blob : authorities)
-      for (auto& certificate : read_certificates(reader, "authorities", blob)) store->add_authority(std::move(certificate));
+      for (auto& certificate : read_certificates(reader, "authorities", blob))
+        store->add_authority(std::move(certificate));
     for (const auto& blob : revocations)
       if (auto added = store->add_revocation_list(blob); !added) reader.fail_at("revocations", added.error());
     return known = std::move(store);
@@ -202,7 +209,8 @@ class DocumentReader {
 
   JsonReader::Shared& shared_;
   Document document_;
-  std::map<std::vector<std::pair<const uint8_t*, size_t>>, std::shared_ptr<const crypto::TrustStore>> trust_stores_;
+  std::map<std::vector<std::pair<const uint8_t*, size_t>>, std::shared_ptr<const crypto::TrustStore>>
+      trust_stores_;
 };
 
 }  // namespace

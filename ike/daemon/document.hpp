@@ -1,8 +1,10 @@
-// The configuration as espalierd sends it (control/daemon/ike_material.hpp): a JSON text, and beside it one block of
-// bytes that holds everything secret and every file, which the text names by {"at": offset, "bytes": length}.
+// The configuration as espalierd sends it (control/daemon/ike_material.hpp): a JSON text, and beside it one
+// block of bytes that holds everything secret and every file, which the text names by {"at": offset, "bytes":
+// length}.
 //
-// Whatever the bytes are, the outcome is a Configuration or an error with its path, "connections[2].suites[0].group".
-// Keys that are not known are errors too: the two programs are of one version. docs/ike-socket.md lists the keys.
+// Whatever the bytes are, the outcome is a Configuration or an error with its path,
+// "connections[2].suites[0].group". Keys that are not known are errors too: the two programs are of one
+// version. docs/ike-socket.md lists the keys.
 #pragma once
 
 #include "control/shared/error.hpp"

@@ -17,7 +17,8 @@ std::optional<IpPrefix> parse_prefix(const std::string& text) {
   uint8_t length = 0;
   const char* const end = text.data() + text.size();
   const auto [at, failure] = std::from_chars(text.data() + slash + 1, end, length);
-  if (!address || failure != std::errc() || at != end || length > (address->is_v4() ? 32 : 128)) return std::nullopt;
+  if (!address || failure != std::errc() || at != end || length > (address->is_v4() ? 32 : 128))
+    return std::nullopt;
   return IpPrefix::of(*address, length);
 }
 

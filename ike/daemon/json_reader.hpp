@@ -1,5 +1,5 @@
-// Reads one object of a JSON document: typed values with their ranges, errors with their path, and at the end an error
-// for every key that nobody asked for.
+// Reads one object of a JSON document: typed values with their ranges, errors with their path, and at the end
+// an error for every key that nobody asked for.
 //
 // The first error stays; getters return defaults from then on, so that whoever reads looks once, at the end.
 #pragma once

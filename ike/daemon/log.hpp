@@ -1,9 +1,10 @@
-// espalier-ike's log: one line on stderr for each event, as the other programs write it, and which lines are wanted.
+// espalier-ike's log: one line on stderr for each event, as the other programs write it, and which lines are
+// wanted.
 //
 //   2026-08-01T12:00:00.123 info process=espalier-ike subsystem=ike peer=OFFICE-B IKE SA established
 //
-// Levels can be set at run time: of all, of a subsystem, of a peer; the most talkative that fits a line counts.
-// Owner: espalier-ike's thread. Secrets are never passed in.
+// Levels can be set at run time: of all, of a subsystem, of a peer; the most talkative that fits a line
+// counts. Owner: espalier-ike's thread. Secrets are never passed in.
 #pragma once
 
 #include <array>
@@ -26,8 +27,8 @@ const char* name_of(Subsystem subsystem);
 
 class LogFilter {
  public:
-  // What the configuration says: VyOS's level 0 (errors, warnings and what was established), 1 and 2 (everything), of
-  // the named subsystems or, without any, of all. What was set by set() is forgotten.
+  // What the configuration says: VyOS's level 0 (errors, warnings and what was established), 1 and 2
+  // (everything), of the named subsystems or, without any, of all. What was set by set() is forgotten.
   void configure(uint32_t level, std::span<const Subsystem> subsystems);
   // Nothing: of all subsystems; empty: of all peers.
   void set(LogLevel level, std::optional<Subsystem> subsystem, const std::string& peer);
@@ -42,7 +43,8 @@ class LogFilter {
   std::map<std::string, Levels, std::less<>> of_peer_;
 };
 
-// Writes a line unless the filter does not want it. At most some hundred a second; how many were left out is told.
+// Writes a line unless the filter does not want it. At most some hundred a second; how many were left out is
+// told.
 class Log {
  public:
   LogFilter& filter() { return filter_; }

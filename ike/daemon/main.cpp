@@ -1,4 +1,5 @@
-// espalier-ike: negotiates keys. Started by espalierd, which tells it everything else over RUNTIME_DIR/ike.sock.
+// espalier-ike: negotiates keys. Started by espalierd, which tells it everything else over
+// RUNTIME_DIR/ike.sock.
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
@@ -16,7 +17,8 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: espalier-ike --runtime-dir DIR [--user NAME]\n\n"
-    "Negotiates the gateway's keys by IKEv2. espalierd starts it and talks to it over DIR/ike.sock. It runs as user\n"
+    "Negotiates the gateway's keys by IKEv2. espalierd starts it and talks to it over DIR/ike.sock. It runs "
+    "as user\n"
     "NAME (nobody), without capabilities, and can call the kernel for little.\n";
 
 struct Options {
@@ -70,7 +72,8 @@ Result<void> run(const Options& options) {
   const Fd signals = TRY(open_signals());
   Fd listener = TRY(listen_unix(options.runtime_dir + "/ike.sock", SOCK_SEQPACKET));
   if (!TRY(drop_privileges(options.user)))
-    Log().warning(Subsystem::kCrypto, "memory with keys may be swapped out: the limit of locked memory cannot be lifted");
+    Log().warning(Subsystem::kCrypto,
+                  "memory with keys may be swapped out: the limit of locked memory cannot be lifted");
   TRY(confine_system_calls());
   const auto shell = TRY(Shell::create(loop, std::move(listener), core_options()));
   TRY(loop.watch(signals.get(), [&](uint32_t) {

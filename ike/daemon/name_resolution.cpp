@@ -52,8 +52,9 @@ void NameResolution::take_way(Search& search, IpAddress remote, IpAddress local)
   if (reachable && (allowed_.empty() || allowed_.contains(local)))
     search.result.ways.push_back({local, remote});
   else if (reachable)
-    search.result.failure = fmt::format("packets to {} leave with {}, which is of no interface of vpn.ipsec.interface",
-                                        to_text(remote), to_text(local));
+    search.result.failure =
+        fmt::format("packets to {} leave with {}, which is of no interface of vpn.ipsec.interface",
+                    to_text(remote), to_text(local));
   else
     search.result.failure = fmt::format("there is no route to {}", to_text(remote));
   if (--search.unanswered != 0) return;

@@ -1,6 +1,6 @@
-// From a name to the ways that lead to it: addresses by espalierd, which has a resolver, and for each the gateway's
-// address that packets to it would leave with, by the dataplane, which has the routes.
-// Owner: espalier-ike's thread.
+// From a name to the ways that lead to it: addresses by espalierd, which has a resolver, and for each the
+// gateway's address that packets to it would leave with, by the dataplane, which has the routes. Owner:
+// espalier-ike's thread.
 #pragma once
 
 #include <functional>

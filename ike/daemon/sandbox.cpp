@@ -20,17 +20,18 @@
 namespace espalier::ike {
 namespace {
 
-// Memory, our descriptors, time, randomness, threads' locks, and the end. Nothing opens a file, connects, executes
-// or signals anybody else.
+// Memory, our descriptors, time, randomness, threads' locks, and the end. Nothing opens a file, connects,
+// executes or signals anybody else.
 constexpr int kAllowed[] = {
-    SYS_read,          SYS_write,         SYS_writev,        SYS_close,       SYS_fstat,         SYS_newfstatat,
-    SYS_lseek,         SYS_mmap,          SYS_munmap,        SYS_mremap,      SYS_mprotect,      SYS_madvise,
-    SYS_brk,           SYS_mlock,         SYS_mlock2,        SYS_munlock,     SYS_memfd_create,  SYS_ftruncate,
-    SYS_fcntl,         SYS_accept4,       SYS_sendmsg,       SYS_recvmsg,     SYS_getsockopt,    SYS_epoll_ctl,
-    SYS_epoll_wait,    SYS_epoll_pwait,   SYS_clock_gettime, SYS_gettimeofday, SYS_clock_nanosleep,
-    SYS_getrandom,     SYS_futex,         SYS_sched_yield,   SYS_getpid,      SYS_gettid,        SYS_geteuid,
-    SYS_rt_sigaction,  SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_restart_syscall,
-    SYS_tgkill,        SYS_exit,          SYS_exit_group,
+    SYS_read,         SYS_write,          SYS_writev,       SYS_close,           SYS_fstat,
+    SYS_newfstatat,   SYS_lseek,          SYS_mmap,         SYS_munmap,          SYS_mremap,
+    SYS_mprotect,     SYS_madvise,        SYS_brk,          SYS_mlock,           SYS_mlock2,
+    SYS_munlock,      SYS_memfd_create,   SYS_ftruncate,    SYS_fcntl,           SYS_accept4,
+    SYS_sendmsg,      SYS_recvmsg,        SYS_getsockopt,   SYS_epoll_ctl,       SYS_epoll_wait,
+    SYS_epoll_pwait,  SYS_clock_gettime,  SYS_gettimeofday, SYS_clock_nanosleep, SYS_getrandom,
+    SYS_futex,        SYS_sched_yield,    SYS_getpid,       SYS_gettid,          SYS_geteuid,
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack,     SYS_restart_syscall,
+    SYS_tgkill,       SYS_exit,           SYS_exit_group,
 };
 
 constexpr sock_filter load(size_t offset) {
@@ -71,7 +72,8 @@ Result<void> become(const std::string& user) {
   return {};
 }
 
-// The bounding set and the ambient ones went with PR_SET_NO_NEW_PRIVS: nothing that could be executed brings any.
+// The bounding set and the ambient ones went with PR_SET_NO_NEW_PRIVS: nothing that could be executed brings
+// any.
 Result<void> clear_capabilities() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
@@ -93,7 +95,8 @@ Result<bool> drop_privileges(const std::string& user) {
 Result<void> confine_system_calls() {
   std::vector<sock_filter> program = filter_program();
   const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-  if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0) return fail("seccomp: {}", errno_text());
+  if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0)
+    return fail("seccomp: {}", errno_text());
   return {};
 }
 

@@ -28,25 +28,27 @@ Shell::Shell(EventLoop& loop, Fd listener, CoreOptions options)
     : loop_(loop),
       listener_(std::move(listener)),
       core_(std::move(options)),
-      port_(loop, {[this](const Endpoint& local, const Endpoint& remote,
-                          ByteView bytes) { on_datagram(local, remote, bytes); },
+      port_(loop, {[this](const Endpoint& local, const Endpoint& remote, ByteView bytes) {
+                     on_datagram(local, remote, bytes);
+                   },
                    [this](const Event& event) {
                      core_.event(event, Clock::now());
                      run_outputs();
                    },
                    [this](const std::string& text) { log_.error(Subsystem::kNetwork, "{}", text); },
                    [this] { loop_.after(milliseconds(0), [this] { on_broken_channel(); }); }}),
-      names_({[this](uint64_t id, const std::string& name) -> Result<void> {
-                if (!espalierd_) return fail("espalierd does not run; it resolves names");
-                return espalierd_->send(Letter::write(Letter::Kind::kResolve, id, Json{{"name", name}}.dump()));
-              },
-              [this](IpAddress remote, auto on_way) { port_.ask_way(remote, std::move(on_way)); },
-              [this](const Resolved& resolved) {
-                loop_.after(milliseconds(0), [this, resolved] {  // the core is just telling us what it wants
-                  core_.event(resolved, Clock::now());
-                  run_outputs();
-                });
-              }}) {}
+      names_(
+          {[this](uint64_t id, const std::string& name) -> Result<void> {
+             if (!espalierd_) return fail("espalierd does not run; it resolves names");
+             return espalierd_->send(Letter::write(Letter::Kind::kResolve, id, Json{{"name", name}}.dump()));
+           },
+           [this](IpAddress remote, auto on_way) { port_.ask_way(remote, std::move(on_way)); },
+           [this](const Resolved& resolved) {
+             loop_.after(milliseconds(0), [this, resolved] {  // the core is just telling us what it wants
+               core_.event(resolved, Clock::now());
+               run_outputs();
+             });
+           }}) {}
 
 Result<std::unique_ptr<Shell>> Shell::create(EventLoop& loop, Fd listener, CoreOptions options) {
   std::unique_ptr<Shell> shell(new Shell(loop, std::move(listener), std::move(options)));
@@ -121,7 +123,8 @@ void Shell::on_closed(const Post* which, const Error& why) {
 
 Result<void> Shell::welcome(Letter& letter) {
   if (letter.kind() != Letter::Kind::kWelcome) return fail("it does not begin with a welcome");
-  if (letter.fds().size() != (states_ ? 0u : 1u)) return fail("its welcome brings {} segments", letter.fds().size());
+  if (letter.fds().size() != (states_ ? 0u : 1u))
+    return fail("its welcome brings {} segments", letter.fds().size());
   if (!states_) states_.emplace(TRY(ike_state::attach(std::move(letter.fds().front()))));
   names_.fail_all("another espalierd came");
   espalierd_ = std::move(greeted_);
@@ -330,7 +333,8 @@ void Shell::run(Resolve& output) {
 
 void Shell::run(SaveState& output) {
   if (const auto saved = states_->save(output.id, output.state.view()); !saved)
-    log_.error(Subsystem::kIke, "an IKE SA would not survive a restart of espalier-ike: {}", saved.error().text);
+    log_.error(Subsystem::kIke, "an IKE SA would not survive a restart of espalier-ike: {}",
+               saved.error().text);
 }
 
 void Shell::run(ForgetState& output) {

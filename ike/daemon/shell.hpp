@@ -4,9 +4,9 @@
 //                            ▲                           ├──► state segment, before any later output
 //   dataplane ──rings────────┘                           └──► letters: host names to resolve
 //
-// It listens for espalierd, and the newest that was authenticated counts; without one everything goes on as it is.
-// States of an earlier process are adopted with the first configuration, the dataplane's rings are used from then on.
-// Owner: the one thread of its EventLoop.
+// It listens for espalierd, and the newest that was authenticated counts; without one everything goes on as
+// it is. States of an earlier process are adopted with the first configuration, the dataplane's rings are
+// used from then on. Owner: the one thread of its EventLoop.
 #pragma once
 
 #include <sys/socket.h>

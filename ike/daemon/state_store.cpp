@@ -54,7 +54,8 @@ const Copy* valid_copy(uint64_t id, const Copies& copies) {
 }  // namespace
 
 Result<void> StateStore::save(uint64_t id, std::span<const uint8_t> state) {
-  if (id >= ike_state::kSlots) return fail("there is no room for IKE SA {}: {} can be kept", id, ike_state::kSlots);
+  if (id >= ike_state::kSlots)
+    return fail("there is no room for IKE SA {}: {} can be kept", id, ike_state::kSlots);
   if (state.empty() || state.size() > kCopyBytes) {
     forget(id);
     return fail("the state of IKE SA {} has {} bytes; 1 to {} can be kept", id, state.size(), kCopyBytes);

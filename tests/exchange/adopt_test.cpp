@@ -1,6 +1,6 @@
 // kill -9 of either side at every moment: before each single output of an exchange the process dies, and the
 // next one goes on with the saved states. Traffic never notices.
-#include "exchange/lab.hpp"
+#include "tests/exchange/lab.hpp"
 
 namespace espalier::ike::exchange {
 namespace {

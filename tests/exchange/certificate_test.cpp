@@ -3,7 +3,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "exchange/lab.hpp"
+#include "tests/exchange/lab.hpp"
 #include "ike/identity.hpp"
 
 namespace espalier::ike::exchange {

@@ -1,6 +1,6 @@
 // IKE_SA_INIT and IKE_AUTH: coming up, in good and bad conditions, and what the operator is told when it does
 // not.
-#include "exchange/lab.hpp"
+#include "tests/exchange/lab.hpp"
 
 namespace espalier::ike::exchange {
 namespace {

@@ -1,4 +1,4 @@
-#include "exchange/lab.hpp"
+#include "tests/exchange/lab.hpp"
 
 #include <fmt/format.h>
 

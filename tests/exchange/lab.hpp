@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "exchange/wire.hpp"
+#include "tests/exchange/wire.hpp"
 
 namespace espalier::ike::exchange {
 

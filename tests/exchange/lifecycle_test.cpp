@@ -1,6 +1,6 @@
 // What happens after establishing: liveness, deletes, retransmission, traffic by dataplane's events,
 // reactions of the connection.
-#include "exchange/lab.hpp"
+#include "tests/exchange/lab.hpp"
 
 namespace espalier::ike::exchange {
 namespace {

@@ -1,6 +1,6 @@
 // What the network does to IKE: NAT and floating to 4500, mappings that change, forced encapsulation,
 // fragments, and floods.
-#include "exchange/lab.hpp"
+#include "tests/exchange/lab.hpp"
 
 namespace espalier::ike::exchange {
 namespace {

@@ -5,7 +5,7 @@
 // ESPALIER_SEEDS=FIRST-LAST plays others.
 #include <cstdlib>
 
-#include "exchange/lab.hpp"
+#include "tests/exchange/lab.hpp"
 
 namespace espalier::ike::exchange {
 namespace {

@@ -1,6 +1,6 @@
 // Rekeying of children and IKE SAs by either side, and every collision of RFC 7296 sections 2.8 and 2.25.
 // While any of it happens, traffic always has an SA that the other side knows.
-#include "exchange/lab.hpp"
+#include "tests/exchange/lab.hpp"
 
 namespace espalier::ike::exchange {
 namespace {

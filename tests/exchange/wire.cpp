@@ -1,4 +1,4 @@
-#include "exchange/wire.hpp"
+#include "tests/exchange/wire.hpp"
 
 #include <fmt/format.h>
 

@@ -307,6 +307,20 @@ TEST_F(IkeVtiTest, MovedSasGoOnWithTheirNumbers) {
                  "there is none");
 }
 
+TEST_F(IkeVtiTest, AnOldSaThatMovesDoesNotBecomeTheNewest) {
+  apply(vtis({1}));
+  install_by_vti(2);
+  message::IkeSa newer = by_vti(2, Direction::kOut, 4);
+  newer.record.spi = Spi(0x2002);
+  expect_done(newer);
+  expect_done(message::IkeSaMove{.spi = Spi(0x2001),
+                                 .direction = Direction::kOut,
+                                 .destination = address("203.0.113.2"),
+                                 .new_source = address("203.0.113.1"),
+                                 .new_destination = address("203.0.113.254")});
+  expect_traffic(out_key(2), 1, in_key(1), 1);
+}
+
 TEST_F(IkeVtiTest, AnotherPortOfThePeerIsTold) {
   apply(vtis({1}));
   message::IkeSa in = by_vti(2, Direction::kIn, 3);

@@ -1,5 +1,5 @@
-// "show connections", "show ike sa", and what the operator can do to a connection: "initiate", "terminate", "rekey".
-// "log" says how much espalier-ike tells.
+// "show connections", "show ike sa", and what the operator can do to a connection: "initiate", "terminate",
+// "rekey". "log" says how much espalier-ike tells.
 #include "control/daemon/commands/connections.hpp"
 
 #include "control/daemon/commands/page.hpp"
@@ -71,10 +71,12 @@ Result<void> command_of_peer(const char* name, Context& context, Request& reques
   const std::string tunnel(TRY(request.text("tunnel")).value_or(""));
   TRY(request.no_others());
   const auto& peers = context.applier.running().ike.connections;
-  const auto found = std::find_if(peers.begin(), peers.end(), [&](const auto& each) { return each.name == peer; });
+  const auto found =
+      std::find_if(peers.begin(), peers.end(), [&](const auto& each) { return each.name == peer; });
   if (found == peers.end()) return fail("there is no peer {}, or it is disabled", config::quoted(peer));
-  const bool has_tunnel = tunnel.empty() || std::any_of(found->children.begin(), found->children.end(),
-                                                        [&](const auto& each) { return each.name == tunnel; });
+  const bool has_tunnel =
+      tunnel.empty() || std::any_of(found->children.begin(), found->children.end(),
+                                    [&](const auto& each) { return each.name == tunnel; });
   if (!has_tunnel) return fail("peer {} has no tunnel {}", config::quoted(peer), config::quoted(tunnel));
   pass(context, {{"request", name}, {"peer", peer}, {"tunnel", tunnel}}, reply);
   return {};

@@ -1,5 +1,5 @@
-// The tunnels of vpn.ipsec as espalier-ike tells of them, completed by those that it does not know: whatever is
-// configured has a row, up or down with the reason.
+// The tunnels of vpn.ipsec as espalier-ike tells of them, completed by those that it does not know: whatever
+// is configured has a row, up or down with the reason.
 #pragma once
 
 #include <unordered_map>
@@ -8,8 +8,8 @@
 
 namespace espalier::daemon::commands {
 
-// Asks espalier-ike for its connections; `done` gets a row for every configured tunnel, in the configuration's order,
-// also where espalier-ike does not answer.
+// Asks espalier-ike for its connections; `done` gets a row for every configured tunnel, in the
+// configuration's order, also where espalier-ike does not answer.
 void ask_connections(Context& context, std::function<void(std::vector<Json> rows)> done);
 
 // The rows of a tunnel by the reqid that its policies and SAs have. They point into `rows`.

@@ -17,9 +17,10 @@ std::string tunnel(int number, const std::string& rest) {
 constexpr const char* kAToB = R"(local = { prefix = "10.1.0.0/24"; }; remote = { prefix = "10.2.0.0/24"; };)";
 
 std::string peer(const std::string& name, const std::string& tunnels, const std::string& rest = "") {
-  return fmt::format(R"({} = {{ authentication = {{ mode = "pre-shared-secret"; }}; ike-group = "I"; default-esp-group = "E";
+  return fmt::format(
+      R"({} = {{ authentication = {{ mode = "pre-shared-secret"; }}; ike-group = "I"; default-esp-group = "E";
     local-address = "192.0.2.1"; remote-address = "192.0.2.2"; {} {} }}; )",
-                     name, tunnels.empty() ? "" : "tunnel = ( " + tunnels + " );", rest);
+      name, tunnels.empty() ? "" : "tunnel = ( " + tunnels + " );", rest);
 }
 
 std::string site(const std::string& peers, const std::string& rest = "", const std::string& interfaces = "",
@@ -42,7 +43,8 @@ Tables tables_of(const std::string& text) {
   CompileOutcome outcome = load(Source{"test.conf", Secret(std::string_view(text)), std::nullopt});
   EXPECT_TRUE(outcome.tables) << render_diagnostics(outcome.diagnostics);
   if (!outcome.tables) return {};
-  for (const PolicyRecord& policy : outcome.tables->policies) EXPECT_EQ(record_check::check(policy), std::nullopt);
+  for (const PolicyRecord& policy : outcome.tables->policies)
+    EXPECT_EQ(record_check::check(policy), std::nullopt);
   return std::move(*outcome.tables);
 }
 
@@ -62,7 +64,8 @@ using Lines = std::vector<std::string>;
 // The priorities are those that `ip xfrm policy` shows of strongSwan 5.9's tunnels with the same selectors.
 TEST(CompileIke, ATunnelHasPoliciesOfEachDirection) {
   const Tables tables = tables_of(site(peer("B", tunnel(0, kAToB))));
-  EXPECT_EQ(lines_of(tables), (Lines{"out 10.1.0.0/24 > 10.2.0.0/24 375423 tunnel", "fwd 10.2.0.0/24 > 10.1.0.0/24 375423 tunnel",
+  EXPECT_EQ(lines_of(tables), (Lines{"out 10.1.0.0/24 > 10.2.0.0/24 375423 tunnel",
+                                     "fwd 10.2.0.0/24 > 10.1.0.0/24 375423 tunnel",
                                      "in 10.2.0.0/24 > 10.1.0.0/24 375423 tunnel"}));
   for (const PolicyRecord& p : tables.policies) {
     EXPECT_EQ(p.action, PolicyAction::kProtect);
@@ -78,7 +81,8 @@ TEST(CompileIke, ATunnelHasPoliciesOfEachDirection) {
 }
 
 TEST(CompileIke, EveryPairOfPrefixesOfOneFamily) {
-  const Tables tables = tables_of(site(peer("B", tunnel(0, R"(local = { prefix = [ "10.1.0.0/24", "2001:db8:1::/48" ]; };
+  const Tables tables =
+      tables_of(site(peer("B", tunnel(0, R"(local = { prefix = [ "10.1.0.0/24", "2001:db8:1::/48" ]; };
       remote = { prefix = [ "10.2.0.0/24", "10.3.0.0/24", "2001:db8:2::/48" ]; };)"))));
   ASSERT_EQ(tables.policies.size(), 9u);
   EXPECT_EQ(lines_of(tables)[0], "out 10.1.0.0/24 > 10.2.0.0/24 375423 tunnel");
@@ -96,8 +100,10 @@ TEST(CompileIke, TransportModeHasNothingToForward) {
 }
 
 TEST(CompileIke, PortsAndPriorities) {
-  const Tables tables = tables_of(site(peer("B", tunnel(0, R"(protocol = "tcp"; local = { prefix = "10.1.0.0/24"; port = 80; };
-      remote = { prefix = "10.2.0.0/24"; };)") + ", " + tunnel(1, std::string("priority = 7; ") + kAToB))));
+  const Tables tables =
+      tables_of(site(peer("B", tunnel(0, R"(protocol = "tcp"; local = { prefix = "10.1.0.0/24"; port = 80; };
+      remote = { prefix = "10.2.0.0/24"; };)") +
+                                   ", " + tunnel(1, std::string("priority = 7; ") + kAToB))));
   ASSERT_EQ(tables.policies.size(), 6u);
   const Selector& out = tables.policies[0].selector;
   EXPECT_EQ(out.protocol, kProtoTcp);
@@ -145,8 +151,10 @@ uint32_t reqid_of(const Tables& tables, std::string_view peer, std::string_view 
 
 TEST(CompileIke, ReqidsStayWhileOthersComeAndGo) {
   const std::string b = peer("B", tunnel(0, kAToB));
-  const std::string c = peer("C", tunnel(0, R"(local = { prefix = "10.1.0.0/24"; }; remote = { prefix = "10.7.0.0/24"; };)"));
-  const Tables both = tables_of(site(c + b)), alone = tables_of(site(b, "", R"(eth1 = { device = "net_b"; address = "10.1.0.1/24"; }; )"));
+  const std::string c =
+      peer("C", tunnel(0, R"(local = { prefix = "10.1.0.0/24"; }; remote = { prefix = "10.7.0.0/24"; };)"));
+  const Tables both = tables_of(site(c + b)),
+               alone = tables_of(site(b, "", R"(eth1 = { device = "net_b"; address = "10.1.0.1/24"; }; )"));
   EXPECT_EQ(reqid_of(both, "B", "tunnel-0"), reqid_of(alone, "B", "tunnel-0"));
   EXPECT_NE(reqid_of(both, "B", "tunnel-0"), reqid_of(both, "C", "tunnel-0"));
   EXPECT_GE(reqid_of(both, "B", "tunnel-0"), 0x80000000u);
@@ -155,8 +163,10 @@ TEST(CompileIke, ReqidsStayWhileOthersComeAndGo) {
 TEST(CompileIke, AReqidOfXfrmIsNotTaken) {
   const std::string b = peer("B", tunnel(0, kAToB));
   const uint32_t usual = reqid_of(tables_of(site(b)), "B", "tunnel-0");
-  const Tables tables = tables_of(site(b, fmt::format(R"(xfrm = {{ policy = ( {{ direction = "in"; src = "10.8.0.0/24"; dst = "10.9.0.0/24";
-      action = "protect"; template = {{ reqid = {}L; }}; }} ); }};)", usual)));
+  const Tables tables = tables_of(site(
+      b, fmt::format(R"(xfrm = {{ policy = ( {{ direction = "in"; src = "10.8.0.0/24"; dst = "10.9.0.0/24";
+      action = "protect"; template = {{ reqid = {}L; }}; }} ); }};)",
+                     usual)));
   EXPECT_EQ(reqid_of(tables, "B", "tunnel-0"), 0x80000000u | (usual + 1));
   EXPECT_EQ(tables.first_ike_policy, 1u);
   EXPECT_EQ(tables.policies[1].index, PolicyIndex(1));
@@ -165,11 +175,15 @@ TEST(CompileIke, AReqidOfXfrmIsNotTaken) {
 TEST(CompileIke, OfManyPeersEachHasItsOwn) {
   std::string peers;
   for (int n = 0; n < 2000; ++n)
-    peers += peer(fmt::format("P{}", n), tunnel(0, fmt::format(R"(local = {{ prefix = "10.1.0.0/24"; }}; remote = {{ prefix = "10.{}.{}.0/24"; }};)",
-                                                             2 + n / 256, n % 256)));
+    peers += peer(
+        fmt::format("P{}", n),
+        tunnel(0, fmt::format(
+                      R"(local = {{ prefix = "10.1.0.0/24"; }}; remote = {{ prefix = "10.{}.{}.0/24"; }};)",
+                      2 + n / 256, n % 256)));
   const Tables tables = tables_of(site(peers));
   std::set<uint32_t> reqids;
-  for (const IkeConnection& connection : tables.ike.connections) reqids.insert(connection.children[0].reqid.value);
+  for (const IkeConnection& connection : tables.ike.connections)
+    reqids.insert(connection.children[0].reqid.value);
   EXPECT_EQ(reqids.size(), 2000u);
 }
 
@@ -184,8 +198,10 @@ TEST(CompileIke, OnlyTheNamedInterfacesAddressesAreUsed) {
 TEST(CompileIke, DiffShowsWhatChangesAndNoSecret) {
   const Tables before = tables_of(site(peer("B", tunnel(0, kAToB))));
   EXPECT_EQ(diff(before, tables_of(site(peer("B", tunnel(0, kAToB))))), Lines{});
-  EXPECT_EQ(diff(before, tables_of(site(peer("B", tunnel(0, kAToB)), "", "", "rotated"))), Lines{"~ psk A another secret"});
-  const auto type = diff(before, tables_of(site(peer("B", tunnel(0, kAToB), R"(connection-type = "initiate";)"))));
+  EXPECT_EQ(diff(before, tables_of(site(peer("B", tunnel(0, kAToB)), "", "", "rotated"))),
+            Lines{"~ psk A another secret"});
+  const auto type =
+      diff(before, tables_of(site(peer("B", tunnel(0, kAToB), R"(connection-type = "initiate";)"))));
   ASSERT_EQ(type.size(), 1u);
   EXPECT_TRUE(type[0].starts_with("~ peer B initiate 192.0.2.1 -> 192.0.2.2")) << type[0];
   const auto gone = diff(before, tables_of(site("")));

@@ -113,6 +113,7 @@ Bytes modp_prime(uint16_t group) {
   return {};
 }
 
+// By us, whatever OpenSSL thinks of them: its releases differ in what they check.
 TEST(KeyExchange, RefusesModpValuesOutOfRange) {
   for (const uint16_t group : kModp) {
     SCOPED_TRACE(group);
@@ -125,8 +126,11 @@ TEST(KeyExchange, RefusesModpValuesOutOfRange) {
     };
     const Bytes zero(p.size());
     ASSERT_EQ(p.back(), 0xff);
-    for (const Bytes& wrong : {zero, with_end(zero, 1), with_end(p, 0xfe), p, Bytes(p.size(), 0xff)})
-      EXPECT_FALSE(ours.derive(wrong));
+    for (const Bytes& wrong : {zero, with_end(zero, 1), with_end(p, 0xfe), p, Bytes(p.size(), 0xff)}) {
+      const auto refused = ours.derive(wrong);
+      ASSERT_FALSE(refused);
+      EXPECT_EQ(refused.error(), "the peer's public value is out of range");
+    }
     EXPECT_TRUE(ours.derive(with_end(zero, 2)));
   }
 }

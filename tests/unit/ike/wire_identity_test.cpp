@@ -128,5 +128,13 @@ TEST(Identity, DistinguishedNames) {
   EXPECT_EQ(quality(parsed("C=CH, O=Other, CN=*"), name), 0);
 }
 
+TEST(Identity, DistinguishedNamesBeyondAscii) {
+  // An umlaut; U+009B, by which some terminals take commands.
+  const Identity umlaut = parsed("C=CH, O=M\xc3\xbcller");
+  EXPECT_EQ(to_text(umlaut), "C=CH, O=M\\C3\\BCller");
+  EXPECT_EQ(parsed(to_text(umlaut)), umlaut);
+  EXPECT_EQ(to_text(parsed("C=CH, O=a\xc2\x9b")), "C=CH, O=a\\C2\\9B");
+}
+
 }  // namespace
 }  // namespace espalier::ike

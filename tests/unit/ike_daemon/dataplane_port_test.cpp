@@ -78,7 +78,8 @@ class DataplanePortTest : public ::testing::Test {
     for (int turn = 0; turn < 3; ++turn) loop_.run_once(milliseconds(1));
   }
   // Every part of a datagram as the dataplane cuts it.
-  std::vector<message::IkeReceived> parts_of(const Endpoint& local, const Endpoint& remote, const Bytes& bytes) {
+  std::vector<message::IkeReceived> parts_of(const Endpoint& local, const Endpoint& remote,
+                                             const Bytes& bytes) {
     std::vector<message::IkeReceived> parts;
     for (size_t offset = 0; offset < bytes.size(); offset += message::IkeDatagram::kPartBytes) {
       message::IkeDatagram& part = parts.emplace_back().part;
@@ -86,7 +87,8 @@ class DataplanePortTest : public ::testing::Test {
       part.remote = remote.address, part.remote_port = remote.port;
       part.total_bytes = static_cast<uint32_t>(bytes.size());
       part.offset = static_cast<uint32_t>(offset);
-      part.part_bytes = static_cast<uint16_t>(std::min(bytes.size() - offset, message::IkeDatagram::kPartBytes));
+      part.part_bytes =
+          static_cast<uint16_t>(std::min(bytes.size() - offset, message::IkeDatagram::kPartBytes));
       std::copy_n(bytes.begin() + static_cast<ptrdiff_t>(offset), part.part_bytes, part.bytes);
     }
     return parts;
@@ -361,7 +363,8 @@ TEST_F(DataplanePortTest, ANewChannelBeginsAnew) {
   ASSERT_EQ(sent.size(), 5u);
   EXPECT_EQ(std::get<message::IkeSa>(sent[1].message).record.spi, Spi(0x1003));
   EXPECT_EQ(std::get<message::IkeCommit>(sent[2].message).sas, 1u);
-  for (const auto& [id, way] : received<message::IkeWay>(sent)) say(message::IkeWayIs{endpoint(1, 0).address}, id);
+  for (const auto& [id, way] : received<message::IkeWay>(sent))
+    say(message::IkeWayIs{endpoint(1, 0).address}, id);
   EXPECT_EQ(ways.size(), 1u);
   EXPECT_EQ(received<message::IkeSaAsk>(sent).size(), 1u);
 }

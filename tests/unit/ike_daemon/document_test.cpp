@@ -54,7 +54,8 @@ std::string with_peer(const std::string& peer, const std::string& options = "") 
 vpn = { ipsec = {
   interface = [ "eth0" ];
   log = { level = 2; subsystem = [ "ike", "esp" ]; };
-  )" + options + R"(
+  )" + options +
+         R"(
   authentication = { psk = {
     one = { id = [ "192.0.2.1", "@peer.example.org" ]; secret = "first secret"; };
     two = { id = [ "%any" ]; secret-file = "psk.txt"; };
@@ -136,7 +137,8 @@ TEST_F(DocumentTest, ItsTunnelsToo) {
   EXPECT_FALSE(children[0].transport);
   const EspAlgorithm gcm64{EspCipher::kAesGcm, EspIntegrity::kNone, 16, 8};
   const EspAlgorithm cbc{EspCipher::kAesCbc, EspIntegrity::kHmacSha512, 32, 32};
-  EXPECT_EQ(children[0].suites, (std::vector<EspSuite>{{gcm64, 20, EsnChoice::kBoth}, {cbc, 20, EsnChoice::kBoth}}));
+  EXPECT_EQ(children[0].suites,
+            (std::vector<EspSuite>{{gcm64, 20, EsnChoice::kBoth}, {cbc, 20, EsnChoice::kBoth}}));
   ASSERT_EQ(children[0].local.prefixes.size(), 2u);
   EXPECT_EQ(children[0].local.prefixes[1], IpPrefix::of(Ipv4Address::from_host(0x0a020000), 16));
   EXPECT_EQ(children[0].local.ports, (PortRange{80, 80}));
@@ -186,14 +188,17 @@ TEST_F(DocumentTest, WhatIsOfTheWhole) {
   EXPECT_EQ(keys[0].ids[0]->type, IdType::kIpv4);
   EXPECT_EQ(keys[0].ids[1]->type, IdType::kFqdn);
   EXPECT_FALSE(keys[1].ids.at(0));
-  const auto text = [](const crypto::Secret& secret) { return std::string(secret.view().begin(), secret.view().end()); };
+  const auto text = [](const crypto::Secret& secret) {
+    return std::string(secret.view().begin(), secret.view().end());
+  };
   EXPECT_EQ(text(keys[0].secret), "first secret");
   EXPECT_EQ(text(keys[1].secret), "second secret");  // without the line's end
 }
 
 TEST_F(DocumentTest, NoSecretIsInTheText) {
   const auto material = daemon::ike_material(compiled(with_peer(kPeer)), directory_);
-  for (const char* secret : {"first secret", "second secret"}) EXPECT_EQ(material.text.find(secret), std::string::npos);
+  for (const char* secret : {"first secret", "second secret"})
+    EXPECT_EQ(material.text.find(secret), std::string::npos);
 }
 
 TEST_F(DocumentTest, TheExampleIsRead) {
@@ -208,14 +213,17 @@ TEST_F(DocumentTest, TheExampleIsRead) {
 }
 
 std::string x509_peer(const std::string& x509) {
-  return R"(X = { authentication = { mode = "x509"; use-x509-id = true; remote-id = "CN=b"; x509 = { )" + x509 +
+  return R"(X = { authentication = { mode = "x509"; use-x509-id = true; remote-id = "CN=b"; x509 = { )" +
+         x509 +
          R"( }; }; ike-group = "I"; default-esp-group = "E"; local-address = "any"; remote-address = "192.0.2.9";
       tunnel = ( { number = 0; local = { prefix = "10.1.0.0/16"; }; remote = { prefix = "10.6.0.0/16"; }; } ); };)";
 }
 
 TEST_F(DocumentTest, FilesThatCannotBeReadLeaveTheirPeerOut) {
   const auto material = daemon::ike_material(
-      compiled(with_peer(kPeer + x509_peer(R"(certificate = "absent.pem"; ca-certificate = "absent-ca.pem";)"))), directory_);
+      compiled(
+          with_peer(kPeer + x509_peer(R"(certificate = "absent.pem"; ca-certificate = "absent-ca.pem";)"))),
+      directory_);
   ASSERT_EQ(material.left_out.size(), 1u);
   EXPECT_NE(material.left_out.at("X").find("absent.pem: No such file"), std::string::npos);
   EXPECT_FALSE(material.complete());
@@ -231,7 +239,8 @@ TEST_F(DocumentTest, FilesThatCannotBeReadLeaveTheirPeerOut) {
 // Our certificate, of keys/rsa.pem.
 void make_certificate(const std::string& directory) {
   const std::string command = fmt::format(
-      "openssl req -x509 -key {0}/keys/rsa.pem -subj /C=CH/CN=us -days 2 -out {0}/us.pem 2>/dev/null", directory);
+      "openssl req -x509 -key {0}/keys/rsa.pem -subj /C=CH/CN=us -days 2 -out {0}/us.pem 2>/dev/null",
+      directory);
   ASSERT_EQ(std::system(command.c_str()), 0);
 }
 
@@ -244,7 +253,8 @@ Result<Document> read_x509(const std::string& x509, const std::string& directory
 TEST_F(DocumentTest, CertificatesAndTheirKeysArriveAsFilesHadThem) {
   make_certificate(directory_);
   const auto document = read_x509(
-      R"(certificate = "us.pem"; key = "keys/rsa.pem"; ca-certificate = [ "root.pem", "us.pem" ]; crl = "root.crl";)", directory_);
+      R"(certificate = "us.pem"; key = "keys/rsa.pem"; ca-certificate = [ "root.pem", "us.pem" ]; crl = "root.crl";)",
+      directory_);
   ASSERT_TRUE(document) << document.error().text;
   const ConnectionConfig& c = document->configuration.connections.at(0);
   EXPECT_EQ(c.auth, AuthKind::kX509);
@@ -267,8 +277,11 @@ TEST_F(DocumentTest, KeysThatDoNotFitAreToldWithTheirReason) {
   EXPECT_EQ(error_of(R"(certificate = "us.pem"; key = "keys/rsa-encrypted.pem"; passphrase = "wrong";)")
                 .find("connections[0].private_key: "),
             0u);
-  EXPECT_EQ(error_of(R"(certificate = "keys/message"; key = "keys/rsa.pem";)").find("connections[0].certificates: "), 0u);
-  EXPECT_EQ(error_of(R"(certificate = "us.pem"; key = "keys/rsa.pem"; crl = "us.pem";)").find("connections[0].revocations: "),
+  EXPECT_EQ(error_of(R"(certificate = "keys/message"; key = "keys/rsa.pem";)")
+                .find("connections[0].certificates: "),
+            0u);
+  EXPECT_EQ(error_of(R"(certificate = "us.pem"; key = "keys/rsa.pem"; crl = "us.pem";)")
+                .find("connections[0].revocations: "),
             0u);
   EXPECT_EQ(error_of(R"(certificate = "us.pem"; key = "keys/rsa.pem";)"), "");
 }

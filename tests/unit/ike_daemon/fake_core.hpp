@@ -1,5 +1,5 @@
-// An ike::Core that a test plays: what it was told is written down, what it wants is what the test queued. Linked in
-// place of ike_core.
+// An ike::Core that a test plays: what it was told is written down, what it wants is what the test queued.
+// Linked in place of ike_core.
 #pragma once
 
 #include "ike/core.hpp"

@@ -1,4 +1,5 @@
-// espalierd's half and the real espalier-ike: started, configured, asked, killed, hung, adopted; what it may do.
+// espalierd's half and the real espalier-ike: started, configured, asked, killed, hung, adopted; what it may
+// do.
 #include "control/daemon/ike_supervisor.hpp"
 
 #include <gtest/gtest.h>
@@ -44,7 +45,8 @@ class IkeSupervisorTest : public DaemonTest {
     return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "../../../ike/daemon/espalier-ike";
   }
   void start(std::shared_ptr<const config::IkeDocument> document) {
-    ike_.emplace(loop_, IkeSupervisor::Places{runtime_dir(), program(), "nobody", directory_}, [this] { ++channels_wanted_; });
+    ike_.emplace(loop_, IkeSupervisor::Places{runtime_dir(), program(), "nobody", directory_},
+                 [this] { ++channels_wanted_; });
     ike_->configure(std::move(document));
   }
   void stop() {
@@ -103,7 +105,8 @@ TEST_F(IkeSupervisorTest, TheProcessIsConfined) {
   const pid_t pid = *ike_->pid();
   EXPECT_EQ(status_of(pid, "Seccomp"), "2");
   EXPECT_EQ(status_of(pid, "NoNewPrivs"), "1");
-  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapAmb"}) EXPECT_EQ(status_of(pid, set), "0000000000000000") << set;
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapAmb"})
+    EXPECT_EQ(status_of(pid, set), "0000000000000000") << set;
   if (::geteuid() != 0) return;
   EXPECT_FALSE(status_of(pid, "Uid").starts_with("0\t"));
   EXPECT_EQ(status_of(pid, "Groups").find_first_not_of(" \t"), std::string::npos);
@@ -151,7 +154,8 @@ TEST_F(IkeSupervisorTest, OneThatHangsIsKilled) {
 }
 
 TEST_F(IkeSupervisorTest, AProgramThatIsNotThereIsToldAndTriedAgain) {
-  ike_.emplace(loop_, IkeSupervisor::Places{runtime_dir(), "/nonexistent/espalier-ike", "nobody", directory_}, [] {});
+  ike_.emplace(loop_, IkeSupervisor::Places{runtime_dir(), "/nonexistent/espalier-ike", "nobody", directory_},
+               [] {});
   ike_->configure(document_with({"B"}));
   EXPECT_TRUE(run_until([&] { return ike_->starts() >= 3; }));
   EXPECT_FALSE(ike_->ready());
@@ -184,8 +188,9 @@ TEST_F(IkeSupervisorTest, ANameIsResolvedForIt) {
   ASSERT_TRUE(run_until([&] { return channels_wanted_ == 1; }));
   auto channel = must(Channel::create(64));
   ASSERT_TRUE(must(ike_->pass_on(channel)));
-  auto dataplane = must(Channel::attach({Fd(::dup(channel.descriptors()[0])), Fd(::dup(channel.descriptors()[1])),
-                                         Fd(::dup(channel.descriptors()[2]))}));
+  auto dataplane =
+      must(Channel::attach({Fd(::dup(channel.descriptors()[0])), Fd(::dup(channel.descriptors()[1])),
+                            Fd(::dup(channel.descriptors()[2]))}));
   // It asks for the way to the loopback address.
   EXPECT_TRUE(run_until([&] {
     message::Slot slot;

@@ -111,8 +111,8 @@ TEST_F(NameResolutionTest, FailuresSayWhy) {
   away_ = false;
   resolution_.resolve({"B", "gw.example.org"});
   resolution_.fail_all("espalierd went away");
-  const char* reasons[] = {"no such name", "the name has no address", "there is no route to 192.0.2.2", "away",
-                           "espalierd went away"};
+  const char* reasons[] = {"no such name", "the name has no address", "there is no route to 192.0.2.2",
+                           "away", "espalierd went away"};
   ASSERT_EQ(resolved_.size(), std::size(reasons));
   for (size_t i = 0; i < resolved_.size(); ++i) {
     EXPECT_EQ(resolved_[i].failure, reasons[i]);

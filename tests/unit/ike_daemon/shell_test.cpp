@@ -63,12 +63,13 @@ class ShellTest : public ::testing::Test {
   std::shared_ptr<Espalierd> connect() {
     auto espalierd = std::make_shared<Espalierd>();
     auto socket = must(connect_unix(path(), SOCK_SEQPACKET));
-    espalierd->post = must(Post::open(loop_, std::move(*socket),
-                                      {[e = espalierd.get()](Letter letter) { e->letters.push_back(std::move(letter)); },
-                                       [e = espalierd.get()](const Error&) {
-                                         e->closed = true;
-                                         e->post.reset();
-                                       }}));
+    espalierd->post =
+        must(Post::open(loop_, std::move(*socket),
+                        {[e = espalierd.get()](Letter letter) { e->letters.push_back(std::move(letter)); },
+                         [e = espalierd.get()](const Error&) {
+                           e->closed = true;
+                           e->post.reset();
+                         }}));
     EXPECT_TRUE(run_until([&] { return !espalierd->letters.empty() || espalierd->closed; }));
     return espalierd;
   }
@@ -86,8 +87,8 @@ class ShellTest : public ::testing::Test {
     run_a_moment();
     return espalierd;
   }
-  void say(Espalierd& espalierd, Kind kind, uint64_t id, std::string_view text, std::span<const uint8_t> secrets = {},
-           std::vector<Fd> fds = {}) {
+  void say(Espalierd& espalierd, Kind kind, uint64_t id, std::string_view text,
+           std::span<const uint8_t> secrets = {}, std::vector<Fd> fds = {}) {
     const auto sent = espalierd.post->send(Letter::write(kind, id, text, secrets, std::move(fds)));
     ASSERT_TRUE(sent) << sent.error().text;
   }
@@ -108,8 +109,8 @@ class ShellTest : public ::testing::Test {
     dataplane_ = must(Channel::create(1024));
     std::vector<Fd> fds;
     for (const int fd : dataplane_->descriptors()) fds.emplace_back(::dup(fd));
-    dataplane_ = must(Channel::attach(
-        {Fd(::dup(fds[0].get())), Fd(::dup(fds[1].get())), Fd(::dup(fds[2].get()))}));
+    dataplane_ =
+        must(Channel::attach({Fd(::dup(fds[0].get())), Fd(::dup(fds[1].get())), Fd(::dup(fds[2].get()))}));
     say(espalierd, Kind::kChannel, 0, "", {}, std::move(fds));
     run_a_moment();
   }
@@ -192,7 +193,8 @@ TEST_F(ShellTest, AllSasAreNamedOnANewChannel) {
   EXPECT_TRUE(from_shell().empty());
   InstallSa install;
   install.record.spi = Spi(0x1001);
-  install.record.source = Ipv4Address::from_host(0xc0000201), install.record.destination = Ipv4Address::from_host(0xc0000202);
+  install.record.source = Ipv4Address::from_host(0xc0000201),
+  install.record.destination = Ipv4Address::from_host(0xc0000202);
   state().outputs_when_ready.push_back(install);
   configure(*espalierd);
   const auto messages = from_shell();
@@ -255,8 +257,10 @@ TEST_F(ShellTest, NamesAreResolvedByEspalierd) {
   const auto messages = from_shell();
   ASSERT_EQ(messages.size(), 1u);
   EXPECT_TRUE(std::holds_alternative<message::IkeWay>(messages[0]));
-  ASSERT_TRUE(dataplane_->send(message::make(message::IkeWayIs{Ipv4Address::from_host(0xc0000201)}, last_request_, 0)));
-  EXPECT_TRUE(run_until([] { return !state().events.empty() && std::holds_alternative<Resolved>(state().events.back()); }));
+  ASSERT_TRUE(dataplane_->send(
+      message::make(message::IkeWayIs{Ipv4Address::from_host(0xc0000201)}, last_request_, 0)));
+  EXPECT_TRUE(run_until(
+      [] { return !state().events.empty() && std::holds_alternative<Resolved>(state().events.back()); }));
 }
 
 TEST_F(ShellTest, WithoutEspalierdANameFailsAndNothingElse) {
@@ -303,7 +307,8 @@ TEST_F(ShellTest, WhoeverDoesNotBeginWithAWelcomeIsClosed) {
 TEST_F(ShellTest, TheOperatorsCommandsReachTheCoreAndItsRefusalsComeBack) {
   auto espalierd = welcome();
   configure(*espalierd);
-  EXPECT_EQ(ask(*espalierd, Kind::kRequest, R"({"request":"terminate","peer":"B","tunnel":"vti"})")["ok"], true);
+  EXPECT_EQ(ask(*espalierd, Kind::kRequest, R"({"request":"terminate","peer":"B","tunnel":"vti"})")["ok"],
+            true);
   ASSERT_EQ(state().commands.size(), 1u);
   EXPECT_EQ(std::get<Terminate>(state().commands[0]).connection, "B");
   EXPECT_EQ(std::get<Terminate>(state().commands[0]).child, "vti");
@@ -314,7 +319,8 @@ TEST_F(ShellTest, TheOperatorsCommandsReachTheCoreAndItsRefusalsComeBack) {
   EXPECT_EQ(ask(*espalierd, Kind::kRequest, R"({"request":"dance"})")["error"], "no such request");
   EXPECT_EQ(ask(*espalierd, Kind::kRequest, "[]")["ok"], false);
   EXPECT_EQ(ask(*espalierd, Kind::kRequest, R"({"request":"log","level":"loud"})")["ok"], false);
-  EXPECT_EQ(ask(*espalierd, Kind::kRequest, R"({"request":"log","level":"debug","subsystem":"ike"})")["ok"], true);
+  EXPECT_EQ(ask(*espalierd, Kind::kRequest, R"({"request":"log","level":"debug","subsystem":"ike"})")["ok"],
+            true);
 }
 
 TEST_F(ShellTest, ReportsAreTold) {

@@ -1,4 +1,5 @@
-// The states of IKE SAs survive their process: a model, and a process that dies at every place inside of a write.
+// The states of IKE SAs survive their process: a model, and a process that dies at every place inside of a
+// write.
 #include "ike/daemon/state_store.hpp"
 
 #include <gtest/gtest.h>
@@ -68,9 +69,9 @@ TEST(StateStore, AnotherProcessFindsWhatWasSaved) {
   ASSERT_TRUE(store.save(7, bytes_of(999, 3)));
   ASSERT_TRUE(store.save(ike_state::kSlots - 1, bytes_of(kCopyBytes, 4)));
   auto other = reopened(store);
-  EXPECT_EQ(loaded(other), (States{{0, bytes_of(1, 1)},
-                                   {7, bytes_of(999, 3)},
-                                   {ike_state::kSlots - 1, bytes_of(kCopyBytes, 4)}}));
+  EXPECT_EQ(
+      loaded(other),
+      (States{{0, bytes_of(1, 1)}, {7, bytes_of(999, 3)}, {ike_state::kSlots - 1, bytes_of(kCopyBytes, 4)}}));
 }
 
 TEST(StateStore, WhatIsForgottenOrReplacedIsWiped) {
@@ -145,14 +146,16 @@ TEST(StateStore, WhatIsNotUsedTakesNoMemory) {
   EXPECT_LT(about.st_blocks * 512, 512 * 1024);
 }
 
-// Random saves and forgets of a few slots; the model is a map. `acknowledge` is called after each with what is kept.
+// Random saves and forgets of a few slots; the model is a map. `acknowledge` is called after each with what
+// is kept.
 template <class Acknowledge>
 void run_random(StateStore& store, unsigned seed, int steps, Acknowledge acknowledge) {
   std::mt19937 random(seed);
   for (int step = 0; step < steps; ++step) {
     const uint64_t id = random() % 4;
     const bool forget = random() % 4 == 0;
-    const Bytes state = forget ? Bytes() : bytes_of(1 + random() % 3000, static_cast<uint8_t>(1 + random() % 255));
+    const Bytes state =
+        forget ? Bytes() : bytes_of(1 + random() % 3000, static_cast<uint8_t>(1 + random() % 255));
     acknowledge(id, state, false);
     if (forget)
       store.forget(id);
@@ -189,8 +192,8 @@ struct Journal {
   Entry entries[4096];
 };
 
-// Runs until the kill point strikes, then compares: every slot has what was saved last, but for the one that was being
-// written, which has the earlier or the new state.
+// Runs until the kill point strikes, then compares: every slot has what was saved last, but for the one that
+// was being written, which has the earlier or the new state.
 void die_and_compare(const char* place, unsigned seed) {
   auto store = new_store();
   const auto shared = Segment::create("journal", sizeof(Journal));
@@ -202,7 +205,8 @@ void die_and_compare(const char* place, unsigned seed) {
       if (done)
         journal.entries[journal.count++].done = 1;
       else
-        journal.entries[journal.count] = {id, static_cast<uint32_t>(state.size()), state.empty() ? uint8_t{0} : state[0], 0};
+        journal.entries[journal.count] = {id, static_cast<uint32_t>(state.size()),
+                                          state.empty() ? uint8_t{0} : state[0], 0};
     });
     ::_exit(0);
   }
@@ -233,8 +237,9 @@ void die_and_compare(const char* place, unsigned seed) {
 }
 
 TEST(StateStore, WhereverAProcessDiesTheEarlierOrTheNewStateIsThere) {
-  for (const char* name : {"ike_state.save.before_write", "ike_state.save.half_written", "ike_state.save.before_publish",
-                           "ike_state.save.before_wipe", "ike_state.forget.half_done"})
+  for (const char* name :
+       {"ike_state.save.before_write", "ike_state.save.half_written", "ike_state.save.before_publish",
+        "ike_state.save.before_wipe", "ike_state.forget.half_done"})
     for (unsigned n = 1; n <= 40; ++n) die_and_compare(fmt::format("{}:{}", name, n).c_str(), n);
 }
 

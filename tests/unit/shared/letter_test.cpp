@@ -36,7 +36,8 @@ TEST(Letter, ArrivesWithTextSecretsAndDescriptors) {
   std::vector<Fd> fds;
   fds.emplace_back(::memfd_create("passed", 0));
   ASSERT_EQ(::write(fds[0].get(), "x", 1), 1);
-  EXPECT_TRUE(must(must(Letter::write(Kind::kConfigure, 77, "{\"a\":1}", secrets, std::move(fds))).send(pair.a)));
+  EXPECT_TRUE(
+      must(must(Letter::write(Kind::kConfigure, 77, "{\"a\":1}", secrets, std::move(fds))).send(pair.a)));
   auto letter = must(Letter::receive(pair.b));
   ASSERT_TRUE(letter);
   EXPECT_EQ(letter->kind(), Kind::kConfigure);
@@ -78,8 +79,8 @@ struct WireHeader {
   uint32_t reserved = 0;
 };
 
-Result<std::optional<Letter>> received(const WireHeader& header, size_t body_bytes, size_t bytes = sizeof(WireHeader),
-                                       bool sealed = true) {
+Result<std::optional<Letter>> received(const WireHeader& header, size_t body_bytes,
+                                       size_t bytes = sizeof(WireHeader), bool sealed = true) {
   const Pair pair = connected();
   const auto body = Segment::create("body", body_bytes);
   Fd open(::memfd_create("open", 0));
@@ -119,8 +120,9 @@ class PostTest : public ::testing::Test {
     b_ = open(std::move(pair.b), to_b_, b_closed_);
   }
   std::unique_ptr<Post> open(Fd socket, std::vector<uint64_t>& ids, std::string& closed) {
-    return must(Post::open(loop_, std::move(socket), {[&ids](const Letter& letter) { ids.push_back(letter.id()); },
-                                                      [&closed](const Error& why) { closed = why.text; }}));
+    return must(Post::open(loop_, std::move(socket),
+                           {[&ids](const Letter& letter) { ids.push_back(letter.id()); },
+                            [&closed](const Error& why) { closed = why.text; }}));
   }
   void run() {
     for (int i = 0; i < 200; ++i) loop_.run_once(milliseconds(1));
@@ -147,7 +149,8 @@ TEST_F(PostTest, ManyLettersArriveInOrder) {
 TEST_F(PostTest, AnEndThatTakesNothingIsNotFedForEver) {
   Result<void> sent;
   size_t count = 0;
-  for (; sent && count < 2 * Post::kMostWaiting; ++count) sent = a_->send(Letter::write(Kind::kResolve, 1, "{}"));
+  for (; sent && count < 2 * Post::kMostWaiting; ++count)
+    sent = a_->send(Letter::write(Kind::kResolve, 1, "{}"));
   EXPECT_FALSE(sent);
   EXPECT_GE(count, Post::kMostWaiting);
 }
@@ -162,11 +165,12 @@ TEST_F(PostTest, MayBeDestroyedByWhatItCalls) {
   Pair pair = connected();
   std::unique_ptr<Post> post;
   int letters = 0;
-  post = must(Post::open(loop_, std::move(pair.a), {[&](const Letter&) {
-                                                      ++letters;
-                                                      post.reset();
-                                                    },
-                                                    [&](const Error&) { post.reset(); }}));
+  post = must(Post::open(loop_, std::move(pair.a),
+                         {[&](const Letter&) {
+                            ++letters;
+                            post.reset();
+                          },
+                          [&](const Error&) { post.reset(); }}));
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(must(must(Letter::write(Kind::kAnswer, 1, "{}")).send(pair.b)));
   run();
   EXPECT_EQ(letters, 1);

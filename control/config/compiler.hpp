@@ -35,8 +35,8 @@ struct Tables {
   std::vector<NatRuleRecord> destination_rules;  // likewise
   std::vector<PolicyRecord> policies;
   std::vector<SaRecord> states;
-  IkeDocument ike;                // for the IKE process alone
-  uint32_t first_ike_policy = 0;  // position in `policies`; from there on all are IKE's
+  IkeDocument ike;                      // for the IKE process alone
+  uint32_t first_ike_policy = kNone32;  // position in `policies`; from there on all are IKE's
 
   Tables() = default;
   Tables(Tables&&) = default;

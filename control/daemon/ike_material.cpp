@@ -199,7 +199,8 @@ IkeMaterial ike_material(const config::IkeDocument& document, const std::string&
     else
       material.left_out.emplace(connection.name, added.error().text);
   }
-  material.text = json.dump();
+  material.text =
+      json.dump(-1, ' ', false, Json::error_handler_t::replace);  // what is no UTF-8 fits no identity
   material.secrets = secrets.take();
   return material;
 }

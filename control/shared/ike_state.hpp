@@ -1,10 +1,11 @@
 // The memory that keeps the IKE process's SAs over its death: espalierd makes it and holds it, espalier-ike
 // alone writes and reads what is inside (ike/daemon/state_store.hpp). Beside the states stands its heartbeat.
 //
-//   | header | slot 0: copy, copy | slot 1 ... |
+//   | header | marks of slot 0, 1 ... | bytes of slot 0, 1 ... |
 //
 // A slot holds the state of one IKE SA in one of two copies: the valid one with the higher version. All zero
-// is empty. The segment is large and sparse: pages that were never touched take no memory.
+// is empty. The segment is large and sparse: bytes that were never touched take no memory, and looking at the
+// marks touches none.
 #pragma once
 
 #include <atomic>
@@ -18,24 +19,21 @@ inline constexpr uint32_t kLayout = 1;
 inline constexpr size_t kSlots = 8192;
 inline constexpr size_t kCopyBytes = 32768;
 
-struct Copy {
+// What a copy is.
+struct Mark {
   std::atomic<uint64_t> version{0};  // 0: not valid. Written last
-  uint32_t bytes = 0;                // of `data`; 0: forgotten
-  uint32_t crc = 0;                  // CRC-32C over slot number, version and data
-  uint8_t data[kCopyBytes - 16] = {};
+  uint32_t bytes = 0;
+  uint32_t crc = 0;  // CRC-32C over slot number, version and bytes
 };
-static_assert(sizeof(Copy) == kCopyBytes && std::atomic<uint64_t>::is_always_lock_free);
-
-struct Slot {
-  Copy copies[2];
-};
+static_assert(sizeof(Mark) == 16 && std::atomic<uint64_t>::is_always_lock_free);
 
 struct Layout {
   std::atomic<uint64_t> magic{0};
   uint32_t layout = 0;
   uint32_t slots = 0;
   alignas(64) std::atomic<uint64_t> heartbeat{0};  // counts while espalier-ike's loop turns
-  alignas(4096) Slot slots_of[kSlots];
+  alignas(4096) Mark marks[kSlots][2];
+  alignas(4096) uint8_t data[kSlots][2][kCopyBytes];
 };
 
 // A new one.

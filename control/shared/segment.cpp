@@ -8,7 +8,13 @@ namespace {
 
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
+bool must_lock = true;
+
 }  // namespace
+
+void Segment::lock_where_possible() {
+  must_lock = false;
+}
 
 void Segment::Unmap::operator()(std::byte* at) const {
   ::munmap(at, bytes);
@@ -41,14 +47,11 @@ Result<Segment> Segment::map(Fd fd, size_t bytes, Secrecy secrecy) {
   if (secrecy != Secrecy::kPublic) {
     if (::madvise(at, bytes, MADV_DONTDUMP) != 0) return fail("MADV_DONTDUMP: {}", errno_text());
     const unsigned flags = secrecy == Secrecy::kSecretSparse ? MLOCK_ONFAULT : 0;
-    const bool locked = ::mlock2(at, bytes, flags) == 0;
-    if (!locked && secrecy == Secrecy::kSecretSparse && (errno == EPERM || errno == ENOMEM))
-      return Segment(std::move(fd), std::move(mapping), false);
-    if (!locked)
+    if (::mlock2(at, bytes, flags) != 0 && must_lock)
       return fail("locking {} bytes in memory: {}; raise the limit of locked memory (ulimit -l)", bytes,
                   errno_text());
   }
-  return Segment(std::move(fd), std::move(mapping), secrecy != Secrecy::kPublic);
+  return Segment(std::move(fd), std::move(mapping));
 }
 
 }  // namespace espalier

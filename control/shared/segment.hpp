@@ -17,6 +17,10 @@ class Segment {
   // kSecretSparse: for large ones of which little is used; a page is locked when it is first touched.
   enum class Secrecy { kPublic, kSecret, kSecretSparse };
 
+  // From now on secret segments of this process may be where they can be swapped out, if they cannot be
+  // locked. For a process that has lost the right to lock more, and has said so in its log.
+  static void lock_where_possible();
+
   // A new zeroed segment. `name` is shown in /proc/PID/maps.
   static Result<Segment> create(const char* name, size_t bytes, Secrecy secrecy = Secrecy::kPublic);
   // Maps a segment that another process made; refuses one that is not sealed against resizing, or is smaller
@@ -24,8 +28,6 @@ class Segment {
   static Result<Segment> attach(Fd fd, size_t at_least, Secrecy secrecy = Secrecy::kPublic);
 
   std::byte* data() const { return mapping_.get(); }
-  // Whether it is kept out of swap: a kSecretSparse one is not where the limit of locked memory forbids it.
-  bool locked() const { return locked_; }
   size_t bytes() const { return mapping_.get_deleter().bytes; }
   const Fd& fd() const { return fd_; }
 
@@ -41,13 +43,11 @@ class Segment {
     void operator()(std::byte* at) const;
   };
   using Mapping = std::unique_ptr<std::byte, Unmap>;
-  Segment(Fd fd, Mapping mapping, bool locked)
-      : fd_(std::move(fd)), mapping_(std::move(mapping)), locked_(locked) {}
+  Segment(Fd fd, Mapping mapping) : fd_(std::move(fd)), mapping_(std::move(mapping)) {}
   static Result<Segment> map(Fd fd, size_t bytes, Secrecy secrecy);
 
   Fd fd_;
   Mapping mapping_;
-  bool locked_;
 };
 
 }  // namespace espalier

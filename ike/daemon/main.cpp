@@ -71,7 +71,9 @@ Result<void> run(const Options& options) {
   auto loop = TRY(EventLoop::create());
   const Fd signals = TRY(open_signals());
   Fd listener = TRY(listen_unix(options.runtime_dir + "/ike.sock", SOCK_SEQPACKET));
-  TRY(drop_privileges(options.user));
+  if (!TRY(drop_privileges(options.user)))
+    Log().warning(Subsystem::kCrypto,
+                  "memory with keys may be swapped out: the limit of locked memory cannot be lifted");
   TRY(confine_system_calls());
   const auto shell = TRY(Shell::create(loop, std::move(listener), core_options()));
   TRY(loop.watch(signals.get(), [&](uint32_t) {

@@ -15,7 +15,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "control/shared/fd.hpp"
+#include "control/shared/segment.hpp"
 
 namespace espalier::ike {
 namespace {
@@ -54,12 +54,12 @@ std::vector<sock_filter> filter_program() {
   return program;
 }
 
-Result<void> lift_limit_of_locked_memory() {
+// Raising a hard limit takes CAP_SYS_RESOURCE, which containers often lack.
+bool lift_limit_of_locked_memory() {
   const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
-  // In a container root may not: then the state is used unlocked, and the log says so (Shell::welcome).
-  if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0 && errno != EPERM)
-    return fail("RLIMIT_MEMLOCK: {}", errno_text());
-  return {};
+  if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0) return true;
+  Segment::lock_where_possible();
+  return false;
 }
 
 Result<void> become(const std::string& user) {
@@ -83,14 +83,13 @@ Result<void> clear_capabilities() {
 
 }  // namespace
 
-Result<void> drop_privileges(const std::string& user) {
-  if (::geteuid() == 0) {
-    TRY(lift_limit_of_locked_memory());
-    TRY(become(user));
-  }
+Result<bool> drop_privileges(const std::string& user) {
+  const bool unlimited = lift_limit_of_locked_memory();
+  if (::geteuid() == 0) TRY(become(user));
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return fail("PR_SET_NO_NEW_PRIVS: {}", errno_text());
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return fail("PR_SET_DUMPABLE: {}", errno_text());
-  return clear_capabilities();
+  TRY(clear_capabilities());
+  return unlimited;
 }
 
 Result<void> confine_system_calls() {

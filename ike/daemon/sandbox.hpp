@@ -9,9 +9,9 @@
 namespace espalier::ike {
 
 // Becomes `user` (a user of its own; its group alone remains) with no capabilities and no way to get any, not
-// dumpable. Locked memory is not limited any more. Without root nothing of the user changes, and `user` is
-// ignored.
-Result<void> drop_privileges(const std::string& user);
+// dumpable. Without root nothing of the user changes, and `user` is ignored. False: locked memory stays
+// limited, since not even root may lift the limit here; what exceeds it is not locked.
+Result<bool> drop_privileges(const std::string& user);
 
 // From now on system calls that are not in the list kill the process (SIGSYS), which espalierd reports.
 // Whatever has to be opened is open: crypto::prepare(), the log, sockets.

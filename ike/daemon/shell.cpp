@@ -125,14 +125,7 @@ Result<void> Shell::welcome(Letter& letter) {
   if (letter.kind() != Letter::Kind::kWelcome) return fail("it does not begin with a welcome");
   if (letter.fds().size() != (states_ ? 0u : 1u))
     return fail("its welcome brings {} segments", letter.fds().size());
-  if (!states_) {
-    auto segment = TRY(ike_state::attach(std::move(letter.fds().front())));
-    if (!segment.locked())
-      log_.warning(
-          Subsystem::kCrypto,
-          "keys may reach swap: the limit of locked memory (ulimit -l) is too low to hold the IKE state");
-    states_.emplace(std::move(segment));
-  }
+  if (!states_) states_.emplace(TRY(ike_state::attach(std::move(letter.fds().front()))));
   names_.fail_all("another espalierd came");
   espalierd_ = std::move(greeted_);
   return {};

@@ -1,6 +1,7 @@
 #include "ike/daemon/state_store.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "control/shared/crc32c.hpp"
 #include "control/shared/kill_point.hpp"
@@ -8,9 +9,27 @@
 namespace espalier::ike {
 namespace {
 
-using ike_state::Copy;
+using ike_state::kCopyBytes;
 
-constexpr size_t kMostStateBytes = sizeof(Copy::data);
+// One of the two copies of a slot, where it lies in the segment.
+struct Copy {
+  ike_state::Mark* mark;
+  uint8_t* data;
+
+  uint64_t version() const { return mark->version.load(std::memory_order_acquire); }
+  void wipe(size_t bytes) const {
+    mark->version.store(0, std::memory_order_release);
+    ::explicit_bzero(data, bytes);
+    mark->bytes = mark->crc = 0;
+  }
+  void wipe() const { wipe(std::min<size_t>(mark->bytes, kCopyBytes)); }
+};
+using Copies = std::array<Copy, 2>;
+
+Copies copies_of(const Segment& segment, uint64_t id) {
+  ike_state::Layout& layout = ike_state::of(segment);
+  return {{{&layout.marks[id][0], layout.data[id][0]}, {&layout.marks[id][1], layout.data[id][1]}}};
+}
 
 // The CRC covers what the data belongs to, so that a copy is nothing in another place.
 uint32_t crc_of(uint64_t id, uint64_t version, std::span<const uint8_t> data) {
@@ -18,27 +37,17 @@ uint32_t crc_of(uint64_t id, uint64_t version, std::span<const uint8_t> data) {
   return crc32c(parts, sizeof parts);
 }
 
-void wipe(Copy& copy) {
-  copy.version.store(0, std::memory_order_release);
-  const size_t used = std::min<size_t>(copy.bytes, kMostStateBytes);
-  ::explicit_bzero(copy.data, used);
-  copy.bytes = copy.crc = 0;
-}
-
-uint64_t version_of(const Copy& copy) {
-  return copy.version.load(std::memory_order_acquire);
-}
-
 bool is_valid(uint64_t id, const Copy& copy) {
-  return version_of(copy) != 0 && copy.bytes != 0 && copy.bytes <= kMostStateBytes &&
-         copy.crc == crc_of(id, version_of(copy), {copy.data, copy.bytes});
+  const ike_state::Mark& mark = *copy.mark;
+  return copy.version() != 0 && mark.bytes != 0 && mark.bytes <= kCopyBytes &&
+         mark.crc == crc_of(id, copy.version(), {copy.data, mark.bytes});
 }
 
 // The one that counts: of two valid ones the newer. Null: none.
-Copy* valid_copy(uint64_t id, ike_state::Slot& slot) {
-  Copy* best = nullptr;
-  for (Copy& copy : slot.copies)
-    if (is_valid(id, copy) && (best == nullptr || version_of(copy) > version_of(*best))) best = &copy;
+const Copy* valid_copy(uint64_t id, const Copies& copies) {
+  const Copy* best = nullptr;
+  for (const Copy& copy : copies)
+    if (is_valid(id, copy) && (best == nullptr || copy.version() > best->version())) best = &copy;
   return best;
 }
 
@@ -47,54 +56,51 @@ Copy* valid_copy(uint64_t id, ike_state::Slot& slot) {
 Result<void> StateStore::save(uint64_t id, std::span<const uint8_t> state) {
   if (id >= ike_state::kSlots)
     return fail("there is no room for IKE SA {}: {} can be kept", id, ike_state::kSlots);
-  if (state.empty() || state.size() > kMostStateBytes) {
+  if (state.empty() || state.size() > kCopyBytes) {
     forget(id);
-    return fail("the state of IKE SA {} has {} bytes; 1 to {} can be kept", id, state.size(),
-                kMostStateBytes);
+    return fail("the state of IKE SA {} has {} bytes; 1 to {} can be kept", id, state.size(), kCopyBytes);
   }
-  auto& [first, second] = slot(id).copies;
-  const bool first_is_newer = version_of(first) > version_of(second);
-  Copy& older = first_is_newer ? second : first;
-  Copy& newer = first_is_newer ? first : second;
-  const uint64_t version = version_of(newer) + 1;
+  const Copies copies = copies_of(segment_, id);
+  const bool first_is_newer = copies[0].version() > copies[1].version();
+  const Copy& older = copies[first_is_newer ? 1 : 0];
+  const Copy& newer = copies[first_is_newer ? 0 : 1];
+  const uint64_t version = newer.version() + 1;
   KILL_POINT("ike_state.save.before_write");
-  wipe(older);
-  older.bytes = static_cast<uint32_t>(state.size());
+  older.wipe();
+  older.mark->bytes = static_cast<uint32_t>(state.size());
   const auto middle = state.begin() + static_cast<ptrdiff_t>(state.size() / 2);
   std::copy(state.begin(), middle, older.data);
   KILL_POINT("ike_state.save.half_written");
   std::copy(middle, state.end(), older.data + state.size() / 2);
-  older.crc = crc_of(id, version, state);
+  older.mark->crc = crc_of(id, version, state);
   KILL_POINT("ike_state.save.before_publish");
-  older.version.store(version, std::memory_order_release);
+  older.mark->version.store(version, std::memory_order_release);
   KILL_POINT("ike_state.save.before_wipe");
-  wipe(newer);
+  newer.wipe();
   return {};
 }
 
 // The copy that counts goes last: were it wiped first, a kill in between would bring the other back.
 void StateStore::forget(uint64_t id) {
   if (id >= ike_state::kSlots) return;
-  auto& copies = slot(id).copies;
-  const bool first_counts = valid_copy(id, slot(id)) == &copies[0];
-  wipe(copies[first_counts ? 1 : 0]);
+  const Copies copies = copies_of(segment_, id);
+  const bool first_counts = valid_copy(id, copies) == &copies[0];
+  copies[first_counts ? 1 : 0].wipe();
   KILL_POINT("ike_state.forget.half_done");
-  wipe(copies[first_counts ? 0 : 1]);
+  copies[first_counts ? 0 : 1].wipe();
 }
 
 StateStore::Loaded StateStore::load() {
   Loaded loaded;
   for (uint64_t id = 0; id < ike_state::kSlots; ++id) {
-    auto& slot = this->slot(id);
-    const Copy* copy = valid_copy(id, slot);
-    if (copy != nullptr) {
-      loaded.states.push_back({id, crypto::Secret(std::span(copy->data, copy->bytes))});
+    const Copies copies = copies_of(segment_, id);
+    if (const Copy* copy = valid_copy(id, copies)) {
+      loaded.states.push_back({id, crypto::Secret(std::span(copy->data, copy->mark->bytes))});
       continue;
     }
-    const bool used = std::any_of(std::begin(slot.copies), std::end(slot.copies),
-                                  [](const Copy& each) { return version_of(each) != 0; });
-    if (used) ++loaded.damaged;
-    if (used) forget(id);
+    if (copies[0].version() == 0 && copies[1].version() == 0) continue;
+    ++loaded.damaged;
+    for (const Copy& each : copies) each.wipe(kCopyBytes);  // its length may be what is damaged
   }
   return loaded;
 }

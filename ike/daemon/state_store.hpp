@@ -36,8 +36,6 @@ class StateStore {
   const Segment& segment() const { return segment_; }
 
  private:
-  ike_state::Slot& slot(uint64_t id) { return ike_state::of(segment_).slots_of[id]; }
-
   Segment segment_;
 };
 

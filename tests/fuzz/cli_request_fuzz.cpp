@@ -6,6 +6,7 @@
 namespace {
 
 using namespace espalier::daemon;
+using espalier::EventLoop;
 
 // One interface, so that `explain` gets beyond it.
 Applier::Tables small_tables() {

@@ -197,7 +197,6 @@ TEST_F(DocumentTest, WhatIsOfTheWhole) {
 
 TEST_F(DocumentTest, NoSecretIsInTheText) {
   const auto material = daemon::ike_material(compiled(with_peer(kPeer)), directory_);
-  EXPECT_EQ(material.text.find("secret\""), material.text.find("secret\":{"));
   for (const char* secret : {"first secret", "second secret"})
     EXPECT_EQ(material.text.find(secret), std::string::npos);
 }
@@ -305,9 +304,9 @@ void break_each(const Json& good, Json& whole, Json& here, std::span<const uint8
     ++tried;
     EXPECT_FALSE(parse_document(whole.dump(), secrets)) << how << ": " << whole.dump();
   };
+  const Json original = here;
   if (here.is_object())
-    for (const auto& [key, value] : Json(here).items()) {
-      if (key == "passphrase" || key == "private_key") continue;
+    for (const auto& [key, value] : original.items()) {
       const Json kept = here[key];
       here.erase(key);
       expect_refused(key.c_str());

@@ -193,6 +193,8 @@ TEST_F(ShellTest, AllSasAreNamedOnANewChannel) {
   EXPECT_TRUE(from_shell().empty());
   InstallSa install;
   install.record.spi = Spi(0x1001);
+  install.record.source = Ipv4Address::from_host(0xc0000201),
+  install.record.destination = Ipv4Address::from_host(0xc0000202);
   state().outputs_when_ready.push_back(install);
   configure(*espalierd);
   const auto messages = from_shell();
@@ -265,7 +267,8 @@ TEST_F(ShellTest, WithoutEspalierdANameFailsAndNothingElse) {
   auto espalierd = welcome();
   configure(*espalierd);
   state().outputs.push_back(Resolve{"B", "gw.example.org"});
-  ask(*espalierd, Kind::kConfigure, kSmallest);
+  say(*espalierd, Kind::kConfigure, 9, kSmallest);
+  ASSERT_TRUE(run_until([&] { return espalierd->letters.size() == 2; }));  // the question and the answer
   espalierd->post.reset();
   EXPECT_TRUE(run_until([] { return std::holds_alternative<Resolved>(state().events.back()); }));
   EXPECT_NE(std::get<Resolved>(state().events.back()).failure.find("espalierd"), std::string::npos);

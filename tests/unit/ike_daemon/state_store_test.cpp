@@ -3,6 +3,7 @@
 #include "ike/daemon/state_store.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <map>
@@ -11,7 +12,8 @@
 namespace espalier::ike {
 namespace {
 
-using ike_state::Copy;
+using ike_state::kCopyBytes;
+using ike_state::Mark;
 using States = std::map<uint64_t, Bytes>;
 
 StateStore new_store() {
@@ -40,12 +42,17 @@ Bytes bytes_of(size_t count, uint8_t value) {
   return Bytes(count, value);
 }
 
-Copy& copy_of(const StateStore& store, uint64_t id, int which) {
-  return ike_state::of(store.segment()).slots_of[id].copies[which];
+struct Copy {
+  Mark& mark;
+  std::span<uint8_t> data;
+};
+Copy copy_of(const StateStore& store, uint64_t id, int which) {
+  auto& layout = ike_state::of(store.segment());
+  return {layout.marks[id][which], layout.data[id][which]};
 }
 
 bool version_is_in_first(const StateStore& store) {
-  return copy_of(store, 2, 0).version > copy_of(store, 2, 1).version;
+  return copy_of(store, 2, 0).mark.version > copy_of(store, 2, 1).mark.version;
 }
 
 bool holds(const StateStore& store, uint64_t id, uint8_t value) {
@@ -60,11 +67,11 @@ TEST(StateStore, AnotherProcessFindsWhatWasSaved) {
   ASSERT_TRUE(store.save(0, bytes_of(1, 1)));
   ASSERT_TRUE(store.save(7, bytes_of(1000, 2)));
   ASSERT_TRUE(store.save(7, bytes_of(999, 3)));
-  ASSERT_TRUE(store.save(ike_state::kSlots - 1, bytes_of(sizeof(Copy::data), 4)));
+  ASSERT_TRUE(store.save(ike_state::kSlots - 1, bytes_of(kCopyBytes, 4)));
   auto other = reopened(store);
-  EXPECT_EQ(loaded(other), (States{{0, bytes_of(1, 1)},
-                                   {7, bytes_of(999, 3)},
-                                   {ike_state::kSlots - 1, bytes_of(sizeof(Copy::data), 4)}}));
+  EXPECT_EQ(
+      loaded(other),
+      (States{{0, bytes_of(1, 1)}, {7, bytes_of(999, 3)}, {ike_state::kSlots - 1, bytes_of(kCopyBytes, 4)}}));
 }
 
 TEST(StateStore, WhatIsForgottenOrReplacedIsWiped) {
@@ -86,7 +93,7 @@ TEST(StateStore, WhatIsForgottenOrReplacedIsWiped) {
 TEST(StateStore, AStateThatIsTooLongLeavesNoEarlierOne) {
   auto store = new_store();
   ASSERT_TRUE(store.save(1, bytes_of(10, 1)));
-  EXPECT_FALSE(store.save(1, bytes_of(sizeof(Copy::data) + 1, 2)));
+  EXPECT_FALSE(store.save(1, bytes_of(kCopyBytes + 1, 2)));
   EXPECT_TRUE(loaded(store).empty());
   ASSERT_TRUE(store.save(1, bytes_of(10, 1)));
   EXPECT_FALSE(store.save(1, {}));
@@ -103,18 +110,19 @@ TEST(StateStore, DamagedStatesAreRefusedAndWiped) {
     EXPECT_TRUE(loaded(store, 0).empty());
     EXPECT_FALSE(holds(store, 2, 0xaa));
   };
-  damage([](Copy& copy) { copy.data[50] ^= 1; });
-  damage([](Copy& copy) { copy.bytes = 99; });
-  damage([](Copy& copy) { copy.bytes = sizeof(Copy::data) + 1; });
-  damage([](Copy& copy) { copy.crc ^= 1; });
-  damage([](Copy& copy) { copy.version.fetch_add(1); });
+  damage([](const Copy& copy) { copy.data[50] ^= 1; });
+  damage([](const Copy& copy) { copy.mark.bytes = 99; });
+  damage([](const Copy& copy) { copy.mark.bytes = kCopyBytes + 1; });
+  damage([](const Copy& copy) { copy.mark.crc ^= 1; });
+  damage([](const Copy& copy) { copy.mark.version.fetch_add(1); });
 }
 
 TEST(StateStore, AStateCountsInItsOwnSlotOnly) {
   auto store = new_store();
   ASSERT_TRUE(store.save(2, bytes_of(100, 1)));
-  std::memcpy(static_cast<void*>(&ike_state::of(store.segment()).slots_of[5]),
-              &ike_state::of(store.segment()).slots_of[2], sizeof(ike_state::Slot));
+  auto& layout = ike_state::of(store.segment());
+  std::memcpy(static_cast<void*>(layout.marks[5]), layout.marks[2], sizeof layout.marks[2]);
+  std::memcpy(layout.data[5], layout.data[2], sizeof layout.data[2]);
   EXPECT_EQ(loaded(store, 1), (States{{2, bytes_of(100, 1)}}));
 }
 
@@ -126,6 +134,16 @@ TEST(StateStore, ASegmentOfAnotherLayoutIsRefused) {
   EXPECT_TRUE(ike_state::attach(store.segment().fd().duplicate()));
   auto small = Segment::create("small", 4096);
   EXPECT_FALSE(ike_state::attach(small->fd().duplicate()));
+}
+
+// The segment has room for half a gigabyte; what is not used takes no memory, also when it is looked through.
+TEST(StateStore, WhatIsNotUsedTakesNoMemory) {
+  auto store = new_store();
+  ASSERT_TRUE(store.save(4000, bytes_of(3000, 1)));
+  EXPECT_EQ(store.load().states.size(), 1u);
+  struct stat about {};
+  ASSERT_EQ(::fstat(store.segment().fd().get(), &about), 0);
+  EXPECT_LT(about.st_blocks * 512, 512 * 1024);
 }
 
 // Random saves and forgets of a few slots; the model is a map. `acknowledge` is called after each with what

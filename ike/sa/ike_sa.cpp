@@ -336,6 +336,7 @@ void IkeSa::tick() {
     if (context().now >= linger_until_) linger_until_ = kNever;
     return;
   }
+  if (is_up() && window.pending() && last_heard > window.last_sent()) window.renew();
   switch (window.tick(context())) {
     case Window::Due::kNothing:
       break;

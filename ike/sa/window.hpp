@@ -24,6 +24,7 @@ class Window {
   // `longest`: no wait is longer. Who is not connected yet tries more often.
   void sent(std::vector<Bytes> datagrams, Context& context, milliseconds longest = milliseconds::max()) {
     longest_ = longest;
+    last_sent_ = context.now;
     pending_ = {next_request_++, std::move(datagrams), 1, context.now + wait(1, context)};
   }
   void answered() { pending_.reset(); }
@@ -43,11 +44,16 @@ class Window {
     pending_->sent = static_cast<uint32_t>(context.options.retransmissions.size());
     pending_->next = context.now + left;
   }
+  // When the request under way was sent last; kNever in a new process.
+  Time last_sent() const { return last_sent_; }
+  // The peer lives, as other messages of it show: the request is not given up.
+  void renew() { pending_->sent = 1; }
   enum class Due : uint8_t { kNothing, kSend, kLost };
   Due tick(Context& context) {
     if (!pending_ || context.now < pending_->next) return Due::kNothing;
     if (pending_->sent >= context.options.retransmissions.size()) return Due::kLost;
     pending_->next = context.now + wait(++pending_->sent, context);
+    last_sent_ = context.now;
     return Due::kSend;
   }
   Time deadline() const { return pending_ ? pending_->next : kNever; }
@@ -85,6 +91,7 @@ class Window {
     return std::min(longest_, waits[std::min<size_t>(sent, waits.size()) - 1]);
   }
   uint32_t next_request_ = 0, next_expected_ = 0;
+  Time last_sent_ = kNever;
   milliseconds longest_ = milliseconds::max();  // not saved: an established IKE SA has none
   std::optional<Pending> pending_;
   std::vector<Bytes> last_response_;

@@ -184,7 +184,7 @@ TEST(RandomSchedules, RekeyingsWithoutLoss) {
   play_all({}, 60);
 }
 TEST(RandomSchedules, RekeyingsAndDeaths) {
-  play_all({.deaths = true}, 20);
+  play_all({.deaths = true}, 60);
 }
 TEST(RandomSchedules, Loss) {
   play_all({.loss = 0.1}, 60);

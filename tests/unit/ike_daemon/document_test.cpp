@@ -53,7 +53,7 @@ std::string with_peer(const std::string& peer, const std::string& options = "") 
   return std::string(kInterfaces) + R"(
 vpn = { ipsec = {
   interface = [ "eth0" ];
-  log = { level = 2; subsystem = [ "ike", "esp" ]; };
+  log = { level = 2; subsystem = [ "ike" ]; };
   )" + options +
          R"(
   authentication = { psk = {

@@ -2,8 +2,10 @@
 //
 // Nothing here waits for that process. What the ring has no room for waits in a queue: answers and events in
 // any case, of datagrams only so many that a flood of them leaves room for the rest; further ones are
-// dropped, which IKE is made for (RFC 7296 section 2.1). Who reads nothing for kPatienceMs while something
-// waits, or writes nonsense into the ring, has lost the channel; espalierd brings another one.
+// dropped, which IKE is made for (RFC 7296 section 2.1). Its messages are taken as long as there is room for
+// their answers as well: a flood keeps the queue full, and must not keep the process from its SAs. Who reads
+// nothing for kPatienceMs while something waits, or writes nonsense into the ring, has lost the channel;
+// espalierd brings another one.
 //
 // Owner: main lcore.
 #pragma once
@@ -40,6 +42,7 @@ class IkeAssembly {
 class IkeLink {
  public:
   static constexpr size_t kMostDatagramSlots = 1024;  // waiting before datagrams are dropped
+  static constexpr size_t kMostUnread = 2048;         // waiting before nothing more is received
   static constexpr size_t kMostSlots = 16384;         // waiting at all
   static constexpr uint64_t kPatienceMs = 10'000;
 
@@ -54,7 +57,7 @@ class IkeLink {
   void send(const Payload& payload, uint64_t request_id, uint64_t generation) {
     if (channel_) queue(message::make(payload, request_id, generation));
   }
-  // The next message. None while something waits to be read by the other side.
+  // The next message. None while the other side has so much to read.
   bool receive(message::Slot& slot);
 
   // Once a round: sends what waits. Why the channel was dropped, or empty.
@@ -66,7 +69,7 @@ class IkeLink {
   int wait_fd() const { return may_receive() ? channel_->wait_fd() : -1; }
 
  private:
-  bool may_receive() const { return channel_ && waiting_.empty(); }
+  bool may_receive() const { return channel_ && waiting_.size() < kMostUnread; }
   void queue(const message::Slot& slot);
   bool flush();
 

@@ -39,9 +39,11 @@ Gateway::IkeChange::IkeChange(size_t most) {
   sas.added.reserve(most);  // a vector that grows leaves keys behind in freed memory
 }
 
-// Sends the answers to what is carried out, or was refused, in the order of the requests.
+// Then sends the datagrams, and the answers to what is carried out, or was refused, in the order of the
+// requests.
 void Gateway::finish(IkeChange& change) {
   if (!change.sas.empty()) carry_out(std::exchange(change.sas, IkeChange(change.sas.added.capacity()).sas));
+  for (const auto& [head, bytes] : std::exchange(change.datagrams, {})) send_ike(head, bytes);
   for (const auto& [id, error] : change.answers) {
     message::IkeAck ack{.ok = error.empty(), .text = {}};
     ack.text.assign(std::string_view(error).substr(0, 239));

@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "control/shared/drop_reason.hpp"
@@ -30,7 +31,7 @@ class IkeAssembly {
   enum class Outcome : uint8_t { kWaits, kWhole, kRefused };
   Outcome add(const message::IkeDatagram& part);
   const message::IkeDatagram& head() const { return head_; }  // of the whole: addresses and ports
-  std::span<const uint8_t> bytes() const { return bytes_; }
+  std::vector<uint8_t> take_bytes() { return std::exchange(bytes_, {}); }
   void clear() { bytes_.clear(); }
 
  private:

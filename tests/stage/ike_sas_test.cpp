@@ -321,6 +321,23 @@ TEST_F(IkeVtiTest, AnOldSaThatMovesDoesNotBecomeTheNewest) {
   expect_traffic(out_key(2), 1, in_key(1), 1);
 }
 
+// Whom a datagram reaches may send by the SAs that came before it: here it needs one of them itself.
+TEST_F(IkeVtiTest, ADatagramDoesNotOvertakeTheSasBeforeIt) {
+  apply(vtis({1}));
+  post(by_vti(2, Direction::kIn, 3));
+  post(by_vti(2, Direction::kOut, 2));
+  message::IkeSend send;
+  send.part.local = address("203.0.113.1");
+  send.part.remote = address("10.10.10.55");
+  send.part.local_port = send.part.remote_port = 500;
+  send.part.total_bytes = send.part.part_bytes = 100;
+  post(send);
+  for (uint32_t i = 0; i < 50; ++i) post(sa(0x4000 + i, Direction::kIn, 5));  // takes its time
+  bed_->run_main_beside_workers();
+  run();
+  EXPECT_EQ(to_wan().size(), 1u);
+}
+
 TEST_F(IkeVtiTest, AnotherPortOfThePeerIsTold) {
   apply(vtis({1}));
   message::IkeSa in = by_vti(2, Direction::kIn, 3);

@@ -124,6 +124,7 @@ class SaStore {
   Result<void> check_window(const SaRecord& record, SaIndex index) const;
   bool is_installed(const SaRecord& record, const KeyFingerprint& fingerprint, SaIndex index) const;
 
+  void give_back(SaIndex index);
   Vault& vault_;
   SaCells& cells_;
   SequenceReserver reserver_;

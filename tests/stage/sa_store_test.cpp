@@ -101,6 +101,7 @@ TEST_F(SaStoreTest, AfterADeathIkesSasGoOnWhereTheyWere) {
   install_ike(forgotten);
   const SaIndex index = store_->find_ike(SaName::of(kept))->index();
   EXPECT_EQ(cells_->cell(index).outbound.take(10).first, 1u);
+  EXPECT_EQ(cells_->cell(store_->find_ike(SaName::of(forgotten))->index()).outbound.take(5).first, 1u);
   const auto used = [&] {
     size_t count = 0;
     for (uint32_t i = 0; i < vault_->capacity(); ++i) count += vault_->read(SaIndex{i}).value().has_value();
@@ -114,6 +115,9 @@ TEST_F(SaStoreTest, AfterADeathIkesSasGoOnWhereTheyWere) {
   store_->release_left_behind(SaStore::Owner::kIke);
   EXPECT_EQ(used(), 2u) << "the state of the configuration and what IKE named";
   EXPECT_EQ(cells_->cell(store_->find_ike(SaName::of(kept))->index()).outbound.take(1).first, 11u);
+  install_ike(forgotten);  // was refused when it was named, and comes once more
+  EXPECT_EQ(cells_->cell(store_->find_ike(SaName::of(forgotten))->index()).outbound.take(1).first, 6u)
+      << "a nonce is never used twice";
 }
 
 // Workers may be at work with it.

@@ -101,6 +101,21 @@ TEST_F(IkeSasTest, AKeyThatComesBackGoesOnBehindItsNumbers) {
   expect_traffic(out_key(1), 3, in_key(1), 8);
 }
 
+// The peer chooses the SPI of what we send, and may choose the one that has just become free.
+TEST_F(IkeSasTest, AnSpiIsUsedAgainAtOnce) {
+  apply(policies());
+  install_pair(1);
+  const uint64_t removed = post(removal(sa(0x2001, Direction::kOut, 2)));
+  const uint64_t installed = post(sa(0x2001, Direction::kOut, 9));
+  run();
+  for (const auto& [id, each] : take()) {
+    const auto& ack = std::get<message::IkeAck>(each);
+    EXPECT_TRUE(ack.ok) << ack.text.view();
+    EXPECT_TRUE(id == removed || id == installed);
+  }
+  expect_traffic(key(0x2001, 9), 1, in_key(1), 1);
+}
+
 TEST_F(IkeSasTest, AConfigurationLeavesThemAlone) {
   apply(policies());
   install_pair(1);

@@ -195,6 +195,7 @@ void Gateway::carry_out(Plan plan) {
   if (plan.host) host_path_->carry_out(std::move(*plan.host));
   const SaStore::Retired removed = sas_->remove(plan.sas);
   rcu_.synchronize();
+  sa_watch_.forget(plan.sas.removed);
   sas_->release(plan.sas);
   sas_->release_left_behind(SaStore::Owner::kConfiguration);
   if (!tables_->settings.ike) sas_->release_left_behind(SaStore::Owner::kIke);

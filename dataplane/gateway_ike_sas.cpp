@@ -134,6 +134,7 @@ void Gateway::carry_out(SaStore::Change change) {
     rcu_.synchronize();
     const SaStore::Retired removed = sas_->remove(change);
     rcu_.synchronize();
+    sa_watch_.forget(change.removed);
     sas_->release(change);
   }
   if (follow_vtis()) decide_anew();

@@ -18,7 +18,7 @@ uint64_t bytes_of(const Sa& sa) {
 
 // Of an SA that an earlier process used, what it counted is known already.
 SaWatch::Seen SaWatch::first_sight(const Sa& sa, uint64_t now_ms) {
-  Seen seen{.spi = sa.spi(), .sent_ms = now_ms};
+  Seen seen{.sent_ms = now_ms};
   if (sa.counters().last_used_s.load(std::memory_order_relaxed) != 0) seen.packets = packets_of(sa);
   return seen;
 }
@@ -78,11 +78,14 @@ void SaWatch::tell_again(const SaStore& store) {
     if (store.is_ike(index)) seen.told = 0;
 }
 
+void SaWatch::forget(std::span<const SaIndex> removed) {
+  for (const SaIndex index : removed) seen_.erase(index);
+}
+
 SaWatch::Findings SaWatch::look(const SaStore& store, uint64_t now_ms, uint32_t now_s) {
   Findings findings;
   store.sad().for_each([&](const Sa& sa) {
     Seen& seen = seen_.try_emplace(sa.index(), first_sight(sa, now_ms)).first->second;
-    if (seen.spi != sa.spi()) seen = first_sight(sa, now_ms);
     look_at_use(sa, seen, now_s);
     const bool encap_in = sa.direction() == Direction::kIn && sa.has(kSaEncap);
     const bool encap_out = sa.direction() == Direction::kOut && sa.has(kSaEncap) && sa.keepalive_s() != 0;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <vector>
 
 #include "dataplane/sa_store.hpp"
@@ -34,9 +35,10 @@ class SaWatch {
   // Of IKE's SAs the limits that were reached are found once more: the process that was told may be no more.
   void tell_again(const SaStore& store);
 
+  // SAs that were removed: their slots are given to others.
+  void forget(std::span<const SaIndex> removed);
  private:
   struct Seen {
-    Spi spi;            // whose this is: slots are given to others
     uint32_t told = 0;  // limits (Expired) that were reported
     uint64_t packets = 0;
     uint64_t sequence = 0;

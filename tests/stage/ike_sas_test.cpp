@@ -210,6 +210,19 @@ TEST_F(IkeSasTest, LimitsAreToldAndNotToEspalierd) {
   EXPECT_EQ(take_all<message::IkeExpire>().size(), 2u);
 }
 
+TEST_F(IkeSasTest, TheLimitsOfAnSpisNextSaAreToldAsWell) {
+  apply(policies());
+  for (const uint8_t seed : {2, 9}) {
+    message::IkeSa limited = sa(0x2001, Direction::kOut, seed);
+    limited.record.limits.soft_packets = 1;
+    expect_done(limited);
+    from_lan(outbound(Layer::kIpv4, 80));
+    bed_->advance_time(std::chrono::milliseconds(200));
+    EXPECT_EQ(take_all<message::IkeExpire>().size(), 1u);
+    expect_done(removal(limited));
+  }
+}
+
 TEST_F(IkeSasTest, AnsweredWhenItWasUsedLast) {
   apply(policies());
   install_pair(1);

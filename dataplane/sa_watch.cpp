@@ -14,6 +14,14 @@ uint64_t bytes_of(const Sa& sa) {
   return sa.counters().bytes.load(std::memory_order_relaxed);
 }
 
+// Without ESN a fast link uses all numbers up in minutes, and nothing leaves behind the last (RFC 4303
+// section 3.3.3): so with nine tenths of them a soft limit is reached, whatever others there are.
+bool numbers_run_short(const Sa& sa) {
+  if (sa.direction() != Direction::kOut) return false;
+  const uint64_t end = sa.outbound().sequence_end.load(std::memory_order_relaxed);
+  return sa.outbound().next_sequence.load(std::memory_order_relaxed) >= end - end / 10;
+}
+
 }  // namespace
 
 // Of an SA that an earlier process used, what it counted is known already.
@@ -40,7 +48,7 @@ void SaWatch::look_at_limits(const SaStore& store, const Sa& sa, Seen& seen, uin
   const uint64_t age_s = since == 0 || now_s < since ? 0 : now_s - since;
   if (reached(limits.hard_seconds, age_s)) counters.expire(kExpiredHard);
   if (reached(limits.soft_seconds, age_s) || reached(limits.soft_packets, packets_of(sa)) ||
-      reached(limits.soft_bytes, bytes_of(sa)))
+      reached(limits.soft_bytes, bytes_of(sa)) || numbers_run_short(sa))
     counters.expire(kExpiredSoft);
   for (const Expired limit : {kExpiredSoft, kExpiredHard}) {
     if (!counters.has_expired(limit) || (seen.told & limit)) continue;
@@ -89,7 +97,7 @@ SaWatch::Findings SaWatch::look(const SaStore& store, uint64_t now_ms, uint32_t 
     look_at_use(sa, seen, now_s);
     const bool encap_in = sa.direction() == Direction::kIn && sa.has(kSaEncap);
     const bool encap_out = sa.direction() == Direction::kOut && sa.has(kSaEncap) && sa.keepalive_s() != 0;
-    const bool limited = !(sa.limits() == SaLimits{});
+    const bool limited = !(sa.limits() == SaLimits{}) || sa.direction() == Direction::kOut;
     if (limited) look_at_limits(store, sa, seen, now_s, findings);
     if (encap_in) look_at_peer(store, sa, findings);
     if (encap_out) look_at_silence(sa, seen, now_ms, findings);

@@ -223,6 +223,25 @@ TEST_F(IkeSasTest, TheLimitsOfAnSpisNextSaAreToldAsWell) {
   }
 }
 
+// RFC 4303 section 3.3.3.
+TEST_F(IkeSasTest, NumbersThatRunShortAreALimit) {
+  apply(policies());
+  message::IkeSa used = sa(0x2001, Direction::kOut, 2);
+  used.record.last_sequence = 0xe666'6000;
+  expect_done(used);
+  bed_->advance_time(std::chrono::milliseconds(200));
+  EXPECT_EQ(take_all<message::IkeExpire>().size(), 0u);
+  expect_done(removal(used));
+  used.record.last_sequence = 0xe800'0000;
+  expect_done(used);
+  bed_->advance_time(std::chrono::milliseconds(200));
+  const auto expired = take_all<message::IkeExpire>();
+  ASSERT_EQ(expired.size(), 1u);
+  EXPECT_EQ(expired[0].hard, 0);
+  from_lan(outbound(Layer::kIpv4, 80));
+  EXPECT_EQ(to_wan().size(), 1u);
+}
+
 TEST_F(IkeSasTest, AnsweredWhenItWasUsedLast) {
   apply(policies());
   install_pair(1);

@@ -58,14 +58,15 @@ void SaWatch::look_at_limits(const SaStore& store, const Sa& sa, Seen& seen, uin
   }
 }
 
-void SaWatch::look_at_peer(const SaStore& store, const Sa& sa, Findings& findings) {
-  const auto peer = sa.peer_watch().take();
-  if (!peer) return;
+void SaWatch::look_at_peer(const SaStore& store, const Sa& sa, Seen& seen, Findings& findings) {
   LearnedPeer& learned = store.peer(sa.index());
-  const auto before =
-      learned.get().value_or(LearnedPeer::Endpoint{sa.source(), sa.encap_source_port().host()});
-  const LearnedPeer::Endpoint now{peer->address, peer->port.host()};
-  learned.learn(now);
+  const auto known = learned.get();
+  const auto before = known.value_or(LearnedPeer::Endpoint{sa.source(), sa.encap_source_port().host()});
+  const bool again = std::exchange(seen.tell_peer, false) && known;
+  const auto peer = sa.peer_watch().take();
+  if (!peer && !again) return;
+  const auto now = peer ? LearnedPeer::Endpoint{peer->address, peer->port.host()} : before;
+  if (peer) learned.learn(now);
   findings.moved.push_back({.sa = sa, .before = before, .now = now});
 }
 
@@ -83,7 +84,7 @@ void SaWatch::look_at_silence(const Sa& sa, Seen& seen, uint64_t now_ms, Finding
 
 void SaWatch::tell_again(const SaStore& store) {
   for (auto& [index, seen] : seen_)
-    if (store.is_ike(index)) seen.told = 0;
+    if (store.is_ike(index)) seen.told = 0, seen.tell_peer = true;
 }
 
 void SaWatch::forget(std::span<const SaIndex> removed) {
@@ -99,7 +100,7 @@ SaWatch::Findings SaWatch::look(const SaStore& store, uint64_t now_ms, uint32_t 
     const bool encap_out = sa.direction() == Direction::kOut && sa.has(kSaEncap) && sa.keepalive_s() != 0;
     const bool limited = !(sa.limits() == SaLimits{}) || sa.direction() == Direction::kOut;
     if (limited) look_at_limits(store, sa, seen, now_s, findings);
-    if (encap_in) look_at_peer(store, sa, findings);
+    if (encap_in) look_at_peer(store, sa, seen, findings);
     if (encap_out) look_at_silence(sa, seen, now_ms, findings);
   });
   return findings;

@@ -385,20 +385,61 @@ TEST_F(IkeVtiTest, ADatagramDoesNotOvertakeTheSasBeforeIt) {
   EXPECT_EQ(to_wan().size(), 1u);
 }
 
-TEST_F(IkeVtiTest, AnotherPortOfThePeerIsTold) {
+class IkeMappingTest : public IkeVtiTest {
+ protected:
+  static message::IkeSa behind_nat() {
+    message::IkeSa in = by_vti(2, Direction::kIn, 3);
+    in.record.flags = kSaEncap | kSaMapping;
+    in.record.encap_source_port = in.record.encap_destination_port = 4500;
+    return in;
+  }
+  void from_another_place(uint64_t number) {
+    const Bytes esp = seal_esp(in_key(1), number, inbound(Layer::kIpv4, 80));
+    from_wan(ip(kProtoUdp, "203.0.113.77", "203.0.113.1", udp_of(1030, 4500, esp)).bytes());
+    EXPECT_EQ(to_lan().size(), 1u);
+    bed_->advance_time(std::chrono::milliseconds(200));
+  }
+  void expect_told() {
+    const auto moved = take_all<message::IkeMapping>();
+    ASSERT_EQ(moved.size(), 1u);
+    EXPECT_EQ(moved[0].spi, Spi(0x3001));
+    EXPECT_EQ(moved[0].port, 1030);
+    EXPECT_EQ(moved[0].address, address("203.0.113.77"));
+  }
+};
+
+// The process that was told may have died before it did something about it.
+TEST_F(IkeMappingTest, ANewProcessIsToldAgain) {
   apply(vtis({1}));
-  message::IkeSa in = by_vti(2, Direction::kIn, 3);
-  in.record.flags = kSaEncap | kSaMapping;
-  in.record.encap_source_port = in.record.encap_destination_port = 4500;
-  expect_done(in);
-  const Bytes esp = seal_esp(in_key(1), 1, inbound(Layer::kIpv4, 80));
-  from_wan(ip(kProtoUdp, "203.0.113.77", "203.0.113.1", udp_of(1030, 4500, esp)).bytes());
+  expect_done(behind_nat());
+  from_another_place(1);
+  connect();
+  post(message::IkeBegin{});
+  post(behind_nat());
+  expect_done(message::IkeCommit{.sas = 1});
   bed_->advance_time(std::chrono::milliseconds(200));
-  const auto moved = take_all<message::IkeMapping>();
-  ASSERT_EQ(moved.size(), 1u);
-  EXPECT_EQ(moved[0].spi, Spi(0x3001));
-  EXPECT_EQ(moved[0].port, 1030);
-  EXPECT_EQ(moved[0].address, address("203.0.113.77"));
+  expect_told();
+  bed_->advance_time(std::chrono::milliseconds(200));
+  EXPECT_EQ(take().size(), 0u) << "once";
+}
+
+// RFC 7296 section 2.23: only with replay protection.
+TEST_F(IkeMappingTest, WithoutAReplayWindowNobodyMoves) {
+  apply(vtis({1}));
+  message::IkeSa in = behind_nat();
+  in.record.replay_window = 0;
+  expect_done(in);
+  from_another_place(1);
+  from_another_place(1);
+  EXPECT_EQ(take().size(), 0u);
+}
+
+TEST_F(IkeMappingTest, AnotherPortOfThePeerIsTold) {
+  apply(vtis({1}));
+  message::IkeSa in = behind_nat();
+  expect_done(in);
+  from_another_place(1);
+  expect_told();
   in.record.spi = Spi(0x3002);
   in.record.encap_destination_port = 4501;
   expect_refused(in, "own port");

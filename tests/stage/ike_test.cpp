@@ -151,6 +151,8 @@ TEST_F(IkeDatagramTest, KeepalivesAndWhatIsNoIkeEndHere) {
     expect_drop(DropReason::kIkeMalformed, give(kPort, message_of(27)));
     expect_drop(DropReason::kIkeMalformed, give(kNatPort, marked(message_of(27))));
     expect_drop(DropReason::kIkeMalformed, give(kPort, {}));
+    expect_drop(DropReason::kIkeMalformed,
+                [&] { from_wan(from_peer_udp(Layer::kIpv4, 0, kPort, message_of(60))); });
     expect_drop(DropReason::kEspNoState, give(kNatPort, message_of(60)));
   }
   expect_drop(DropReason::kIkeMalformed, [&] {
@@ -269,8 +271,6 @@ TEST_F(IkeDatagramTest, AFloodDoesNotStarveArp) {
   }));
 }
 
-// --- The hole in the policies ---
-
 TEST_F(IkeDatagramTest, AFloodDoesNotKeepTheProcessFromItsSas) {
   apply(policies());
   for (int i = 0; i < 1200; ++i) from_wan(from_peer_udp(Layer::kIpv4, kPort, kPort, message_of(60)));
@@ -291,6 +291,8 @@ TEST_F(IkeDatagramTest, AProcessThatReadsNothingIsNotReadForEver) {
   EXPECT_GT(taken, kRingSlots + dataplane::IkeLink::kMostUnread);
   EXPECT_LT(taken, 3 * kRingSlots + dataplane::IkeLink::kMostUnread);
 }
+
+// --- The hole in the policies ---
 
 TEST_F(IkeDatagramTest, PoliciesAreNotAskedAboutIt) {
   apply(all_protected());

@@ -182,6 +182,20 @@ TEST_F(IkeSasTest, APacketWithoutAnSaIsTold) {
   EXPECT_EQ(take_all<message::IkeAcquire>().size(), 0u) << "once a second";
 }
 
+// A tunnel that is down and has much traffic must not keep another one from coming up.
+TEST_F(IkeSasTest, WantsOfEveryTunnelAreTold) {
+  Configured parts = policies();
+  parts.policies = list({parts.policies, policy("out", "192.168.10.0/24", "10.20.20.0/24",
+                                                tmpl("203.0.113.1", "203.0.113.2", kReqid + 1))});
+  apply(parts);
+  from_lan(outbound(Layer::kIpv4, 80));
+  from_lan(udp("192.168.10.45:1000", "10.20.20.1:9").payload(Bytes(20, 0)).bytes());
+  from_lan(outbound(Layer::kIpv4, 80));
+  const auto wants = take_all<message::IkeAcquire>();
+  ASSERT_EQ(wants.size(), 2u);
+  EXPECT_EQ(wants[1].reqid, Reqid(kReqid + 1));
+}
+
 TEST_F(IkeSasTest, LimitsAreToldAndNotToEspalierd) {
   apply(policies());
   message::IkeSa limited = sa(0x2001, Direction::kOut, 2);

@@ -128,13 +128,14 @@ void Gateway::carry_out(SaStore::Change change) {
   sas_->sad().intern_chains(tables_->spd->policies());
   for (const SaIndex index : indices) route_sa(*sas_->sad().at(index), *next);
   publish(std::move(next));
+  sas_->sad().reclaim_paths();
   sas_->sad().assign_policies(tables_->spd->policies(), *tables_->policy_sas, change.removed, reqids);
   taps_->follow_sas();
   if (!change.removed.empty()) {
     rcu_.synchronize();
     const SaStore::Retired removed = sas_->remove(change);
-    rcu_.synchronize();
     sa_watch_.forget(change.removed);
+    rcu_.synchronize();
     sas_->release(change);
   }
   if (follow_vtis()) decide_anew();

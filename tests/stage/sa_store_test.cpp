@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 
 namespace espalier::dataplane {
 namespace {
@@ -118,6 +119,30 @@ TEST_F(SaStoreTest, AfterADeathIkesSasGoOnWhereTheyWere) {
   install_ike(forgotten);  // was refused when it was named, and comes once more
   EXPECT_EQ(cells_->cell(store_->find_ike(SaName::of(forgotten))->index()).outbound.take(1).first, 6u)
       << "a nonce is never used twice";
+}
+
+// A peer that gets another address every day, for as many days as one likes.
+TEST_F(SaStoreTest, PathsAreUsedAgain) {
+  ASSERT_TRUE(install(32, 0));
+  Sad& sad = store_->sad();
+  const SecurityPath own = sad.find(Spi{0x3001}, {})->path();
+  SaRecord moving = record(32, 0);
+  moving.reqid = Reqid{7};
+  std::set<SecurityPath> seen{own};
+  SecurityPath before = kUnknownPath;
+  for (uint32_t i = 1; i <= 70'000; ++i) {
+    moving.source = Ipv4Address::from_host(i);
+    const SecurityPath path = sad.intern_path(moving);
+    ASSERT_NE(path, kUnknownPath) << i;
+    ASSERT_TRUE(sad.path_info(path));
+    ASSERT_EQ(sad.path_info(path)->layers[0].source, moving.source);
+    ASSERT_FALSE(sad.path_info(before)) << "packets that came by it are nobody's";
+    ASSERT_TRUE(seen.insert(path).second) << "flows of the earlier one would be taken for this one's";
+    before = path;
+    sad.reclaim_paths();
+  }
+  EXPECT_EQ(sad.intern_path(record(32, 0)), own) << "is that of an SA that is there";
+  EXPECT_TRUE(sad.path_info(own));
 }
 
 // Workers may be at work with it.

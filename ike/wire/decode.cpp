@@ -101,6 +101,7 @@ Parsed<Proposal> read_proposal(FieldReader& in, size_t number) {
 Parsed<Payload> read_security_association(FieldReader in) {
   SecurityAssociation sa;
   do {
+    if (sa.proposals.size() == kMaxProposals) return syntax_error("more than {} proposals", kMaxProposals);
     sa.proposals.push_back(TRY(read_proposal(in, sa.proposals.size() + 1)));
   } while (in.left() > 0);
   return sa;
@@ -167,18 +168,19 @@ Parsed<Payload> read_notify(FieldReader in) {
   return notify;
 }
 
-// Section 3.11. SPIs without bytes are refused: 65535 of them would cost nothing to send.
+// Section 3.11. Those of a protocol that we do not know are left out.
 Parsed<Payload> read_delete(FieldReader in) {
   Delete deleted;
   deleted.protocol = static_cast<ProtocolId>(in.u8());
   const uint8_t spi_bytes = in.u8();
   const uint16_t count = in.u16();
-  if (!in.ok() || in.left() != size_t{count} * spi_bytes || (spi_bytes == 0 && count > 0))
+  if (!in.ok() || in.left() != size_t{count} * spi_bytes)
     return syntax_error("{} SPIs of {} bytes do not fill it", count, spi_bytes);
   const bool of_ike = deleted.protocol == ProtocolId::kIke;
   if (of_ike ? count != 0 : count > 0 && !is_spi_size(deleted.protocol, spi_bytes))
     return syntax_error("{} SPIs of {} bytes", count, spi_bytes);
-  while (in.left() > 0) deleted.spis.push_back(copy_of(in.bytes(spi_bytes)));
+  if (deleted.protocol == ProtocolId::kEsp || deleted.protocol == ProtocolId::kAh)
+    while (in.left() > 0) deleted.spis.emplace_back(in.u32());
   return deleted;
 }
 
@@ -286,7 +288,9 @@ Parsed<std::optional<Payload>> read_payload(uint8_t type, bool critical, ByteVie
 std::expected<std::vector<Payload>, ParseError> parse_payloads(uint8_t first, ByteView bytes) {
   std::vector<Payload> payloads;
   FieldReader in(bytes);
+  size_t count = 0;
   for (uint8_t type = first; type != 0;) {
+    if (++count > kMaxPayloads) return syntax_error("more than {} payloads", kMaxPayloads);
     const uint8_t next = in.u8();
     const bool critical = (in.u8() & kCriticalBit) != 0;
     const uint16_t length = in.u16();
@@ -326,6 +330,8 @@ std::expected<Envelope, ParseError> parse_envelope(ByteView datagram) {
     return std::unexpected(
         ParseError{NotifyType::kInvalidMajorVersion, 2, fmt::format("IKE version {}", header.major)});
   if (length != datagram.size()) return syntax_error("{} bytes of a message of {}", datagram.size(), length);
+  if (header.exchange == ExchangeType::kIkeSaInit && !header.response && length > kMaxInitRequestBytes)
+    return syntax_error("an IKE_SA_INIT request of {} bytes", length);
   if (header.initiator_spi == 0) return syntax_error("the initiator's SPI is 0");
   envelope.body = in.rest();
   return envelope;

@@ -87,9 +87,9 @@ void write_body(const Notify& notify, FieldWriter& out) {
 }
 void write_body(const Delete& deleted, FieldWriter& out) {
   out.u8(static_cast<uint8_t>(deleted.protocol));
-  out.u8(static_cast<uint8_t>(deleted.spis.empty() ? 0 : deleted.spis.front().size()));
+  out.u8(deleted.spis.empty() ? 0 : sizeof(uint32_t));
   out.u16(static_cast<uint16_t>(deleted.spis.size()));
-  for (const Bytes& spi : deleted.spis) out.bytes(spi);
+  for (const Spi spi : deleted.spis) out.u32(spi.value);
 }
 void write_body(const VendorId& vendor, FieldWriter& out) {
   out.bytes(vendor.data);

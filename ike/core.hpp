@@ -33,8 +33,19 @@ struct SendDatagram {
   Endpoint local, remote;
   Bytes bytes;
 };
-// Keys of one direction; idempotent. The record's key is wiped by whoever took it over.
+// Keys of one direction; idempotent. Wiped when it is moved away and when it ends: outputs wait in lists, and
+// those leave their old memory behind when they grow.
 struct InstallSa {
+  InstallSa() = default;
+  explicit InstallSa(const SaRecord& installed) : record(installed) {}
+  InstallSa(InstallSa&& other) noexcept : record(other.record) { crypto::wipe(other.record); }
+  InstallSa& operator=(InstallSa&& other) noexcept {
+    if (this == &other) return *this;
+    record = other.record;
+    crypto::wipe(other.record);
+    return *this;
+  }
+  ~InstallSa() { crypto::wipe(record); }
   SaRecord record;
 };
 struct RemoveSa {

@@ -53,7 +53,7 @@ std::string with_peer(const std::string& peer, const std::string& options = "") 
   return std::string(kInterfaces) + R"(
 vpn = { ipsec = {
   interface = [ "eth0" ];
-  log = { level = 2; subsystem = [ "ike", "esp" ]; };
+  log = { level = 2; subsystem = [ "ike" ]; };
   )" + options +
          R"(
   authentication = { psk = {
@@ -269,7 +269,7 @@ TEST_F(DocumentTest, CertificatesAndTheirKeysArriveAsFilesHadThem) {
 TEST_F(DocumentTest, KeysThatDoNotFitAreToldWithTheirReason) {
   make_certificate(directory_);
   const auto error_of = [&](const std::string& x509) {
-    const auto document = read_x509(x509, directory_);
+    const auto document = read_x509(R"(ca-certificate = "root.pem"; )" + x509, directory_);
     return document ? "" : document.error().text;
   };
   EXPECT_EQ(error_of(R"(certificate = "us.pem"; key = "keys/rsa-other.pem";)"),

@@ -3,12 +3,14 @@
 #include <csignal>
 
 #include "control/daemon/log.hpp"
+#include "control/daemon/untrusted_json.hpp"
 #include "control/shared/text.hpp"
 
 namespace espalier::daemon {
 namespace {
 
 constexpr const char* kSocketName = "ike.sock";
+constexpr size_t kMostQuestionBytes = 1024;  // a name of 253 characters
 
 }  // namespace
 
@@ -19,6 +21,7 @@ IkeSupervisor::IkeSupervisor(EventLoop& loop, Places places, std::function<void(
       keeper_(loop, {"espalier-ike", "ike", places_.runtime_dir}, *this) {}
 
 IkeSupervisor::~IkeSupervisor() {
+  loop_.cancel(channel_timer_);
   for (const auto& [id, waiting] : waiting_) loop_.cancel(waiting.timer);
 }
 
@@ -119,7 +122,7 @@ Result<void> IkeSupervisor::take(Letter& letter) {
       resolve(letter);
       return {};
     case Letter::Kind::kWantChannel:
-      on_channel_wanted_();
+      want_channel();
       return {};
     case Letter::Kind::kWelcome:
     case Letter::Kind::kConfigure:
@@ -134,6 +137,7 @@ Result<void> IkeSupervisor::take(Letter& letter) {
 // A process that was running before us brings the memory that it uses.
 Result<void> IkeSupervisor::take_hello(Letter& letter) {
   std::vector<Fd> ours;
+  if (keeper_.running()) return fail("it says hello twice");
   if (letter.fds().size() > 1) return fail("its hello brings {} segments", letter.fds().size());
   if (!letter.fds().empty()) {
     state_ = TRY(ike_state::attach(std::move(letter.fds().front())));
@@ -146,6 +150,15 @@ Result<void> IkeSupervisor::take_hello(Letter& letter) {
   keeper_.greeted("");
   if (keeper_.running()) on_channel_wanted_();
   return {};
+}
+
+// Not at once: two processes that cannot use a channel would get them as fast as they can be made.
+void IkeSupervisor::want_channel() {
+  if (channel_timer_ != 0) return;
+  channel_timer_ = loop_.after(kBeforeAnotherChannel, [this] {
+    channel_timer_ = 0;
+    on_channel_wanted_();
+  });
 }
 
 void IkeSupervisor::send_document() {
@@ -172,8 +185,8 @@ void IkeSupervisor::resolve(Letter& letter) {
     if (!created) return log::proc().error("names cannot be resolved: {}", created.error().text);
     resolver_ = std::move(*created);
   }
-  const Json question = Json::parse(letter.text(), nullptr, false);
-  const std::string name = question.is_object() ? question.value("name", "") : "";
+  const bool fits = letter.text().size() <= kMostQuestionBytes;
+  const std::string name = fits ? text_at(parse_untrusted(letter.text()), "name") : "";
   resolver_->resolve(name, [this, id = letter.id(), number = connection_number_](auto found) {
     if (number != connection_number_) return;
     Json answer = Json::object();
@@ -204,16 +217,17 @@ void IkeSupervisor::expect_answer(uint64_t id, Done done) {
 }
 
 void IkeSupervisor::take_answer(Letter& letter) {
-  Json answer = Json::parse(letter.text(), nullptr, false);
-  const bool good = answer.is_object() && answer.value("ok", false);
-  if (good) return finish(letter.id(), std::move(answer));
-  finish(letter.id(), fail("{}", answer.is_object() ? answer.value("error", "espalier-ike refuses")
-                                                    : "espalier-ike's answer is no document"));
+  if (!waiting_.contains(letter.id())) return;  // it comes too late
+  Json answer = parse_untrusted(letter.text());
+  const auto ok = answer.find("ok");
+  if (ok != answer.end() && *ok == true) return finish(letter.id(), std::move(answer));
+  const std::string error = text_at(answer, "error");
+  finish(letter.id(), fail("{}", error.empty() ? "espalier-ike's answer is none" : error));
 }
 
 void IkeSupervisor::finish(uint64_t id, Result<Json> answer) {
   const auto found = waiting_.extract(id);
-  if (found.empty()) return;  // it came too late
+  if (found.empty()) return;
   loop_.cancel(found.mapped().timer);
   found.mapped().done(std::move(answer));
 }

@@ -57,6 +57,7 @@ class IkeSupervisor : private Keeper::Ward {
  private:
   static constexpr milliseconds kPatience{5'000};
   static constexpr milliseconds kHang{5'000};
+  static constexpr milliseconds kBeforeAnotherChannel{100};
   struct Waiting {
     Done done;
     EventLoop::TimerId timer;
@@ -75,6 +76,7 @@ class IkeSupervisor : private Keeper::Ward {
   Result<void> take_hello(Letter& letter);
   void take_answer(Letter& letter);
   void resolve(Letter& letter);
+  void want_channel();
   void send_document();
   void expect_answer(uint64_t id, Done done);
   void finish(uint64_t id, Result<Json> answer);
@@ -92,6 +94,7 @@ class IkeSupervisor : private Keeper::Ward {
   std::map<std::string, std::string> left_out_;
   std::map<uint64_t, Waiting> waiting_;
   uint64_t last_id_ = 0;
+  EventLoop::TimerId channel_timer_ = 0;  // 0: none is wanted
   uint64_t last_beat_ = 0;
   Clock::time_point beat_moved_{};
   std::string last_refusal_;

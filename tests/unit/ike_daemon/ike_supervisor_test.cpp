@@ -142,6 +142,18 @@ TEST_F(IkeSupervisorTest, ALaterEspalierdAdoptsTheLivingOne) {
   EXPECT_TRUE(wait_ready());
 }
 
+// Else it would go on negotiating with peers that nobody configured.
+TEST_F(IkeSupervisorTest, ALaterEspalierdWithoutPeersStopsTheLivingOne) {
+  start(document_with({"B"}));
+  ASSERT_TRUE(wait_ready());
+  const pid_t first = *ike_->pid();
+  ike_.reset();  // espalierd dies
+  start(document_with({}));
+  EXPECT_EQ(ike_->pid(), first);
+  EXPECT_TRUE(run_until([&] { return ::waitpid(first, nullptr, WNOHANG) == first; }));
+  EXPECT_TRUE(run_until([&] { return !ike_->pid(); }));
+}
+
 TEST_F(IkeSupervisorTest, OneThatHangsIsKilled) {
   start(document_with({"B"}));
   ASSERT_TRUE(wait_ready());

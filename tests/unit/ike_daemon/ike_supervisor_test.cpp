@@ -154,6 +154,28 @@ TEST_F(IkeSupervisorTest, ALaterEspalierdWithoutPeersStopsTheLivingOne) {
   EXPECT_TRUE(run_until([&] { return !ike_->pid(); }));
 }
 
+// Who reads the log may end with espalierd, or before.
+TEST_F(IkeSupervisorTest, ALogThatNobodyReadsIsNoEnd) {
+  ::signal(SIGPIPE, [](int) {});  // ours; a handler is not inherited
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const Fd reader(ends[0]), writer(ends[1]), stderr_before(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+  ASSERT_GE(::dup2(writer.get(), STDERR_FILENO), 0);
+  start(document_with({"B"}));
+  const bool ready = wait_ready();
+  ::dup2(stderr_before.get(), STDERR_FILENO);
+  ASSERT_TRUE(ready);
+  const_cast<Fd&>(reader).reset();
+  ASSERT_TRUE(ask({{"request", "log"}, {"level", "debug"}}));
+  ike_->configure(document_with({"C"}));
+  EXPECT_TRUE(run_until([&] { return connections().size() == 1 && connections()[0]["peer"] == "C"; }));
+  ike_.reset();  // it logs that
+  run_until([] { return false; }, milliseconds(300));
+  start(document_with({"C"}));
+  EXPECT_TRUE(wait_ready());
+  EXPECT_EQ(ike_->starts(), 0u);
+}
+
 TEST_F(IkeSupervisorTest, OneThatHangsIsKilled) {
   start(document_with({"B"}));
   ASSERT_TRUE(wait_ready());

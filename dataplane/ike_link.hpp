@@ -3,7 +3,8 @@
 // Nothing here waits for that process. What the ring has no room for waits in a queue: answers and events in
 // any case, of datagrams only so many that a flood of them leaves room for the rest; further ones are
 // dropped, which IKE is made for (RFC 7296 section 2.1). Who reads nothing for kPatienceMs while something
-// waits, or writes nonsense into the ring, has lost the channel; espalierd brings another one.
+// waits, or writes nonsense into the ring, has lost the channel; it finds it broken and asks espalierd for
+// another one.
 //
 // Owner: main lcore.
 #pragma once

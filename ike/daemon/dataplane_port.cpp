@@ -162,7 +162,7 @@ void DataplanePort::pump() {
   const bool more_to_receive = receive_some();
   if (!channel_) return;  // a callback detached it
   const bool all_sent = send_queue();
-  if (channel_->broken()) return break_off("the dataplane wrote nonsense into the ring");
+  if (channel_->broken()) return break_off("the dataplane gave the ring up, or wrote nonsense into it");
   // Nobody tells us when a full ring has room again.
   if (more_to_receive || !channel_->prepare_to_wait()) return pump_later(milliseconds(0));
   if (!all_sent) pump_later(kRetryWhenFull);

@@ -356,6 +356,15 @@ TEST_F(DataplanePortTest, ADataplaneThatGivesTheChannelUpIsNoticed) {
   EXPECT_FALSE(port_.attached());
 }
 
+// It asks for use every few seconds, and a dataplane may be away for long.
+TEST_F(DataplanePortTest, WithoutAChannelUseIsNotAskedFor) {
+  for (int n = 0; n < 10; ++n) port_.ask_use(Spi(0x1001));
+  connect();
+  port_.begin();
+  port_.commit();
+  EXPECT_TRUE(received<message::IkeSaAsk>(receive()).empty());
+}
+
 // Another dataplane: SAs are named anew by the core, questions are asked again.
 TEST_F(DataplanePortTest, ANewChannelBeginsAnew) {
   connect();

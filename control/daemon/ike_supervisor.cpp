@@ -163,20 +163,29 @@ void IkeSupervisor::want_channel() {
 
 void IkeSupervisor::send_document() {
   const IkeMaterial material = ike_material(*document_, places_.directory);
-  left_out_ = material.left_out;
-  for (const auto& [peer, why] : material.left_out) log::cfg().error("peer {} is left out: {}", peer, why);
-  for (const auto& [key, why] : material.keys_left_out) log::cfg().error("psk {} is left out: {}", key, why);
-  const uint64_t id = ++last_id_;
+  left_out_.clear();
+  leave_out(material.left_out, material.keys_left_out);
+  const uint64_t id = document_id_ = ++last_id_;
   const std::span secrets(reinterpret_cast<const uint8_t*>(material.secrets.data()), material.secrets.size());
   const auto sent = send(Letter::write(Letter::Kind::kConfigure, id, material.text, secrets));
   if (!sent) return log::cfg().error("the configuration does not reach espalier-ike: {}", sent.error().text);
-  expect_answer(id, [this](Result<Json> answer) {
-    last_refusal_ = answer ? "" : answer.error().text;
-    if (answer)
-      log::cfg().info("espalier-ike runs the configuration");
-    else
-      log::cfg().error("espalier-ike does not run the configuration: {}", last_refusal_);
+  expect_answer(id, [this, id](const Result<Json>& answer) {
+    if (id == document_id_) on_document_taken(answer);
   });
+}
+
+// What a file holds is known only to who understands it.
+void IkeSupervisor::on_document_taken(const Result<Json>& answer) {
+  last_refusal_ = answer ? "" : answer.error().text;
+  if (!answer) return log::cfg().error("espalier-ike does not run the configuration: {}", last_refusal_);
+  log::cfg().info("espalier-ike runs the configuration");
+  leave_out(texts_at(*answer, "left_out"), texts_at(*answer, "keys_left_out"));
+}
+
+void IkeSupervisor::leave_out(const Reasons& peers, const Reasons& keys) {
+  for (const auto& [peer, why] : peers) log::cfg().error("peer {} is left out: {}", peer, why);
+  for (const auto& [key, why] : keys) log::cfg().error("psk {} is left out: {}", key, why);
+  left_out_.insert(peers.begin(), peers.end());
 }
 
 void IkeSupervisor::resolve(Letter& letter) {

@@ -213,6 +213,21 @@ TEST_F(IkeSupervisorTest, APeerWithoutItsFilesIsLeftOutAndTheOthersAreNot) {
   EXPECT_NE(ike_->why_left_out("X").find("absent.pem"), std::string::npos);
 }
 
+TEST_F(IkeSupervisorTest, APeerWhoseFilesHoldNonsenseIsLeftOutAndTheOthersAreNot) {
+  auto document = document_with({"B", "X"});
+  auto& x = const_cast<config::IkeDocument&>(*document).connections[1];
+  x.mode = config::AuthenticationMode::kX509;
+  x.certificate = x.private_key = "nonsense.pem";
+  std::ofstream(directory_ + "/nonsense.pem") << "nonsense\n";
+  start(document);
+  EXPECT_TRUE(ike_->check(*document));
+  ASSERT_TRUE(wait_ready());
+  EXPECT_EQ(connections()[0]["peer"], "B");
+  EXPECT_EQ(ike_->last_refusal(), "");
+  EXPECT_EQ(ike_->why_left_out("B"), "");
+  EXPECT_TRUE(ike_->why_left_out("X").starts_with("key: ")) << ike_->why_left_out("X");
+}
+
 TEST_F(IkeSupervisorTest, ANameIsResolvedForIt) {
   auto document = document_with({"B"});
   auto& peer = const_cast<config::IkeDocument&>(*document).connections[0];

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <future>
 
 #include "control/shared/message_decode.hpp"
 #include "tests/unit/daemon/fixture.hpp"
@@ -250,6 +251,26 @@ TEST_F(IkeSupervisorTest, ANameIsResolvedForIt) {
     }
     return false;
   }));
+}
+
+// Whose server does not answer: that is no reason to wait for the others.
+TEST_F(IkeSupervisorTest, ASlowNameKeepsNoOther) {
+  std::promise<void> released;
+  const auto release = released.get_future().share();
+  const auto look_up = [release](const std::string& name) -> Result<std::vector<IpAddress>> {
+    if (name == "slow") release.wait();
+    return std::vector<IpAddress>{};
+  };
+  auto resolver = must(NameResolver::create(loop_, look_up));
+  int answers = 0;
+  const auto count = [&](const auto&) { ++answers; };
+  resolver->resolve("first", count);
+  ASSERT_TRUE(run_until([&] { return answers == 1; }));
+  resolver->resolve("slow", count);
+  resolver->resolve("fast", count);
+  EXPECT_TRUE(run_until([&] { return answers == 2; }, milliseconds(2000)));
+  released.set_value();
+  EXPECT_TRUE(run_until([&] { return answers == 3; }));
 }
 
 TEST_F(IkeSupervisorTest, NamesAreResolvedOffTheLoop) {

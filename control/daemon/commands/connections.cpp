@@ -140,6 +140,7 @@ Result<void> set_log(Context& context, Request& request, const Reply& reply) {
   for (const char* key : {"subsystem", "peer"})
     if (const auto value = TRY(request.text(key))) wanted[key] = *value;
   TRY(request.no_others());
+  if (wanted.contains("peer")) TRY(peer_named(context, wanted["peer"].get_ref<const std::string&>()));
   pass(context, wanted, reply);
   return {};
 }

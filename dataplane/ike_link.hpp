@@ -4,8 +4,8 @@
 // any case, of datagrams only so many that a flood of them leaves room for the rest; further ones are
 // dropped, which IKE is made for (RFC 7296 section 2.1). Its messages are taken as long as there is room for
 // their answers as well: a flood keeps the queue full, and must not keep the process from its SAs. Who reads
-// nothing for kPatienceMs while something waits, or writes nonsense into the ring, has lost the channel;
-// espalierd brings another one.
+// nothing for kPatienceMs while something waits, or writes nonsense into the ring, has lost the channel; it
+// finds it broken and asks espalierd for another one.
 //
 // Owner: main lcore.
 #pragma once

@@ -113,6 +113,7 @@ bool Engine::adopt_one(const SaveState& saved) {
   added.window.resume(context);
   saved_.insert(saved.id);
   for (const auto& child : added.children) place(*child, added);
+  added.watch_children();
   touch(added);
   return true;
 }

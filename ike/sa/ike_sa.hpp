@@ -112,12 +112,18 @@ class IkeSa {
   ChildSa* find_in(Spi spi_in);
   ChildSa* find_out(Spi spi_out);
   ChildSa* find_replacement(Spi replaced);
+  // Another one for the same traffic, that is to stay; null: none.
+  ChildSa* find_twin(const ChildSa& child);
   ChildSa& add_child(std::unique_ptr<ChildSa> child);
+  // Children came: looks in a while whether there are two for the same traffic, and deletes one of them.
+  void watch_children();
   ChildPath path() const;
   void install(ChildSa& child, Direction direction);
   void activate(ChildSa& child);  // outbound of a responder's
-  // Its outbound SA goes at once, its inbound one when what is on its way has come, if it was replaced; then
-  // the connection is told, unless it was replaced.
+  // It is not wanted any more: it carries traffic until it is deleted, but is neither rekeyed nor replaced.
+  void retire(ChildSa& child, Down why);
+  // Its outbound SA goes at once, its inbound one when what is on its way has come, if another takes over; if
+  // none does, the connection is told.
   void drop_child(ChildSa& child, Down why);
   void move_to(const Endpoint& local, const Endpoint& remote);
   void child_use(const SaUse& use);
@@ -149,6 +155,7 @@ class IkeSa {
   void send(const std::vector<Bytes>& datagrams, const Endpoint& local, const Endpoint& remote);
   Header header(ExchangeType exchange, bool response, uint32_t message_id) const;
   void tick_child(ChildSa& child);
+  void settle_children();
   void tick_rekeying();
   void tick_liveness();
   void ask_for_use();
@@ -165,6 +172,7 @@ class IkeSa {
   Endpoint reply_local_, reply_remote_;  // of the datagram being worked on
   Time asked_use_ = kNever;              // liveness: the dataplane was asked
   Time linger_until_ = kNever;
+  Time settle_at_ = kNever;  // of watch_children()
 };
 
 }  // namespace espalier::ike

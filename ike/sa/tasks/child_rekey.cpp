@@ -36,16 +36,32 @@ milliseconds retry_delay(const ChildSa& child, Context& context) {
   return share + context.spread(share);
 }
 
+// A child of ours that lost, or that nobody wants any more: it is only deleted.
+void discard(IkeSa& sa, std::unique_ptr<ChildSa> child) {
+  child->redundant = true;
+  child->outbound = ChildSa::Outbound::kRemoved;
+  child->rekey_at = kNever;
+  sa.enqueue(std::make_unique<ChildDelete>(child->spi_in, Down::kReplaced));
+  sa.add_child(std::move(child));
+}
+
 }  // namespace
 
 void ChildRekey::archive(Writer& writer) {
   ChildExchange::archive(writer);
   writer(old_);
+  writer(rival_);
 }
 
 void ChildRekey::archive(Reader& reader) {
   ChildExchange::archive(reader);
   reader(old_);
+  reader(rival_);
+}
+
+ChildSa* ChildRekey::rival(IkeSa& sa) const {
+  ChildSa* found = rival_.value == 0 ? nullptr : sa.find_in(rival_);
+  return found && found->drained_at == kNever ? found : nullptr;
 }
 
 std::optional<Request> ChildRekey::request(IkeSa& sa) {

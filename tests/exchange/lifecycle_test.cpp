@@ -226,6 +226,35 @@ TEST_F(Lifecycle, ChangedChildAloneIsMadeAnew) {
   EXPECT_FALSE(std::ranges::any_of(after, [&](const auto& c) { return c.spi_in == before[1].spi_in; }));
 }
 
+// The tunnel that IKE_AUTH was about to make is not configured any more when the answer comes.
+TEST_F(Lifecycle, ChildRemovedWhileThePeerAuthenticates) {
+  configure();
+  net.filter = [&](Side& from, Datagram& datagram) {
+    return &from != &right || datagram.bytes.at(18) != static_cast<uint8_t>(ExchangeType::kIkeAuth);
+  };
+  ASSERT_TRUE(left.command(Initiate{"right", ""}));
+  settle(seconds{1});
+  left_config.change = [](ConnectionConfig& c) { c.children[0].name = "another"; };
+  left.configure(left.make_configuration());
+  net.filter = {};
+  settle(seconds{60});
+  EXPECT_EQ(left.established().size(), 1u) << story();
+  EXPECT_TRUE(left.sas().empty() && right.sas().empty()) << story();
+}
+
+TEST_F(Lifecycle, NoLongerInitiates) {
+  configure(ConnectionType::kInitiate, ConnectionType::kNone);
+  cut();
+  settle(seconds{30});
+  left_config.type = ConnectionType::kRespond;
+  left.configure(left.make_configuration());
+  const size_t before = net.sent.size();
+  mend();
+  settle(seconds{300});
+  EXPECT_EQ(net.sent.size(), before);
+  expect_down();
+}
+
 TEST_F(Lifecycle, RemovedConnectionIsDeleted) {
   configure();
   bring_up();

@@ -114,7 +114,9 @@ Task::Verdict IkeAuth::response(IkeSa& sa, const Message& message) {
 
 void IkeAuth::finish_child(IkeSa& sa, const Message& message, ByteView our_nonce, ByteView peer_nonce) {
   const auto config = child_config(sa.config, child_);
-  Agreed<ChildTerms> terms = accept_child(*config, offer_, message);
+  Agreed<ChildTerms> terms =
+      std::unexpected(Refusal{NotifyType::kNoProposalChosen, {}, "is not configured any more"});
+  if (config) terms = accept_child(*config, offer_, message);
   if (!terms) {
     if (!message.error()) sa.enqueue(std::make_unique<ChildDelete>(offer_.spi, Down::kFailed));
     return report_refusal(sa, child_, terms.error());

@@ -32,7 +32,7 @@ Engine::Engine(CoreOptions options)
     : context(std::move(options)), half_open_(limits_of(context.options), context.random()) {}
 
 Engine::~Engine() {
-  for (auto& [spi, sa] : sas_) sa->opening.reset();  // tickets go before their table
+  for (auto& [spi, sa] : sas_) sa->ticket.reset();  // tickets go before their table
 }
 
 // --- IKE SAs ---

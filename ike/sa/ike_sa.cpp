@@ -403,7 +403,8 @@ void IkeSa::fail(const std::string& why) {
   ++context().counters.ike_failed;
   log(LogLevel::kWarning, Subsystem::kIke, "{}", why);
   if (Connection* connection = engine.connection(facts.connection)) connection->failed(*this, why);
-  close(Down::kFailed, !facts.initiator && phase == IkePhase::kAuth);
+  const bool told = is_stranger() && window.next_expected() > 1;  // in an answer that may be asked for again
+  close(Down::kFailed, told);
 }
 
 void IkeSa::close(Down why, bool linger) {

@@ -47,7 +47,6 @@ struct Opening {
   Bytes our_nonce, peer_nonce;
   Bytes our_message, peer_message;  // as they were on the wire (section 2.15)
   Message peer_init;                // decoded
-  HalfOpenTable::Ticket ticket;     // responder
 };
 
 class IkeSa {
@@ -62,21 +61,24 @@ class IkeSa {
   IkePhase phase = IkePhase::kInit;
   std::shared_ptr<const ConnectionConfig> config;  // null: not chosen yet
   std::unique_ptr<Opening> opening;                // until established
+  HalfOpenTable::Ticket ticket;                    // responder: until established, or destroyed
   std::vector<std::unique_ptr<ChildSa>> children;
   Window window;
 
   uint64_t local_spi() const { return facts.initiator ? facts.initiator_spi : facts.responder_spi; }
   Context& context() const;
   bool is_up() const { return phase == IkePhase::kEstablished; }
+  bool is_stranger() const { return phase == IkePhase::kAuth && !facts.initiator; }
   const IkeKeys& keys() const { return keys_; }
   // Errors: OpenSSL's. `counter`: the first IV of ours.
   Result<void> set_keys(IkeKeys keys, uint64_t counter = 1);
   void wipe_auth_keys();  // SK_pi and SK_pr, when nothing is authenticated with them any more
   void set_lifetimes();
   IkeState report_state() const;
-  // Puts `who` and the peer in front.
+  // Who is not authenticated cannot fill the log.
   template <class... Args>
   void log(LogLevel level, Subsystem subsystem, fmt::format_string<Args...> format, Args&&... args) const {
+    if (is_stranger() && !context().may_log_stranger()) return;
     context().log(level, subsystem, facts.connection, "", format, std::forward<Args>(args)...);
   }
 

@@ -38,6 +38,7 @@ Result<void> check_peer(const IkeSa& sa, const Message& message) {
 
 void establish(IkeSa& sa) {
   sa.opening.reset();
+  sa.ticket.reset();
   sa.wipe_auth_keys();
   sa.phase = IkePhase::kEstablished;
   sa.facts.expires_at = kNever;

@@ -274,7 +274,7 @@ void answer_ike_init(Engine& engine, const Message& request, ByteView datagram, 
     return engine.context.log_stranger(LogLevel::kWarning, Subsystem::kIke, "IKE_SA_INIT of {} refused: {}",
                                        to_text(remote.address), payloads.error().text);
   }
-  sa->opening->ticket = engine.half_open().open(remote.address, proven);
+  sa->ticket = engine.half_open().open(remote.address, proven);
   engine.add(std::move(sa)).respond_in_clear(request, std::move(*payloads));
 }
 

@@ -61,7 +61,8 @@ void Engine::index_connections() {
     if (any) of_any_remote_.push_back(each);
     const bool seen = std::ranges::any_of(suites_of_any_remote_, [&](const Connection* other) {
       return other->config()->suites == config.suites && other->config()->local == config.local &&
-             other->config()->force_encapsulation == config.force_encapsulation;
+             other->config()->force_encapsulation == config.force_encapsulation &&
+             (other->config()->trust || !config.trust);
     });
     if (any && !seen) suites_of_any_remote_.push_back(each);
     for (const ChildConfig& child : config.children) by_reqid_[child.reqid.value] = {each, child.name};

@@ -287,6 +287,7 @@ TEST_F(Hostile, MessagesFromElsewhereMoveNothing) {
 TEST_F(Hostile, AnotherVersionIsToldOurs) {
   Bytes request = peer_->init_bytes();
   request[17] = 0x30;
+  for (uint8_t i = 0; i < 4; ++i) request[20 + i] = 1 + i, request[8 + i] = 5 + i;
   const Effects effects = deliver(request);
   ASSERT_EQ(effects.sent.size(), 1u);
   const auto envelope = parse_envelope(effects.sent[0].bytes);
@@ -294,6 +295,8 @@ TEST_F(Hostile, AnotherVersionIsToldOurs) {
   const auto payloads = parse_payloads(envelope->first_payload, envelope->body);
   ASSERT_TRUE(payloads);
   EXPECT_TRUE(envelope->header.response);
+  EXPECT_EQ(envelope->header.message_id, 0x01020304u);
+  EXPECT_EQ(envelope->header.responder_spi, 0x0506070800000000u);
   EXPECT_NE((Message{envelope->header, *payloads}.notify(NotifyType::kInvalidMajorVersion)), nullptr);
   EXPECT_TRUE(core_->ike_sas(now_).empty());
   request[19] |= 0x20;

@@ -2,7 +2,6 @@
 
 #include "ike/sa/engine.hpp"
 #include "ike/sa/tasks/child_create.hpp"
-#include "ike/sa/tasks/child_delete.hpp"
 #include "ike/sa/tasks/child_rekey.hpp"
 #include "ike/sa/tasks/ike_delete.hpp"
 #include "ike/sa/tasks/ike_init.hpp"
@@ -95,7 +94,7 @@ Result<void> Connection::terminate(const std::string& child) {
     for (const auto& each : sa->children) {
       if (each->config->name != child || !each->is_live()) continue;
       found = true;
-      sa->enqueue(std::make_unique<ChildDelete>(each->spi_in, Down::kOperator));
+      sa->retire(*each, Down::kOperator);
     }
   }
   if (!found) return fail("peer {} is down", config_->name);

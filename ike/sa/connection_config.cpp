@@ -5,7 +5,6 @@
 #include "ike/sa/authentication.hpp"
 #include "ike/sa/child_negotiation.hpp"
 #include "ike/sa/engine.hpp"
-#include "ike/sa/tasks/child_delete.hpp"
 #include "ike/sa/tasks/ike_delete.hpp"
 
 namespace espalier::ike {
@@ -116,7 +115,7 @@ void Connection::adopt_config(IkeSa& sa) {
       child->config = now;
       continue;
     }
-    if (child->is_live()) sa.enqueue(std::make_unique<ChildDelete>(child->spi_in, Down::kReplaced));
+    if (child->is_live()) sa.retire(*child, Down::kReplaced);
     child->rekey_at = kNever;
   }
 }

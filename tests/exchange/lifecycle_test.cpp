@@ -30,6 +30,33 @@ TEST_F(Lifecycle, TerminateByTheResponder) {
   expect_down();
 }
 
+// What is being replaced while the operator ends it does not come back as its replacement.
+TEST_F(Lifecycle, TerminateWhileItIsRekeyed) {
+  left_config.children = right_config.children = 2;
+  configure();
+  bring_up();
+  ASSERT_TRUE(left.command(Rekey{"right", "tunnel-1"}));
+  ASSERT_TRUE(left.command(Terminate{"right", "tunnel-1"}));
+  settle(seconds{100});
+  EXPECT_EQ(left.live_children().size(), 1u) << story();
+  EXPECT_EQ(right.live_children().size(), 1u) << story();
+  expect_pairs();
+  expect_no_orphans();
+}
+
+// An operator's wish outlives that the peer is busy.
+TEST_F(Lifecycle, InitiateMeetsAnIkeRekeying) {
+  left_config.children = right_config.children = 2;
+  configure();
+  ASSERT_TRUE(left.command(Initiate{"right", "tunnel-0"}));
+  settle();
+  net.conditions.delay = milliseconds{20};
+  ASSERT_TRUE(right.command(Rekey{"left", ""}));
+  ASSERT_TRUE(left.command(Initiate{"right", "tunnel-1"}));
+  settle(seconds{100});
+  expect_settled(2);
+}
+
 TEST_F(Lifecycle, BothTerminateAtOnce) {
   configure();
   bring_up();

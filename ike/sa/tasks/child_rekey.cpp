@@ -86,6 +86,8 @@ std::optional<Request> ChildRekey::request(IkeSa& sa) {
 void ChildRekey::created(IkeSa& sa, std::unique_ptr<ChildSa> child) {
   ChildSa* old = sa.find_in(old_);
   ChildSa* other = rival(sa);
+  const bool unwanted = old && old->state == ChildState::kDeleting && old->drained_at == kNever;
+  if (unwanted) return discard(sa, std::move(child));
   if (old && old->drained_at == kNever) old->state = ChildState::kRekeyed;
   if (other && is_lower(child->lowest_nonce, other->lowest_nonce)) return discard(sa, std::move(child));
   if (other) {
@@ -105,7 +107,7 @@ void ChildRekey::created(IkeSa& sa, std::unique_ptr<ChildSa> child) {
 
 void ChildRekey::refused(IkeSa& sa, const Refusal& refusal) {
   ChildSa* old = sa.find_in(old_);
-  if (!old || old->drained_at != kNever) return;
+  if (!old || old->state == ChildState::kDeleting) return;
   if (rival(sa)) {
     old->state = ChildState::kRekeyed;  // the peer deletes it
     return;

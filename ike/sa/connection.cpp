@@ -305,6 +305,7 @@ void Connection::attempt() {
     if (remote == "any") continue;
     const auto address = literal_address(remote);
     if (address && !config_->local.is_unspecified()) return begin({config_->local, *address});
+    resolving_ = remote;
     resolving_until_ = engine_.context.now + kResolvingTakes;
     return engine_.context.emit(Resolve{config_->name, remote});
   }
@@ -312,7 +313,7 @@ void Connection::attempt() {
 }
 
 void Connection::resolved(const Resolved& answer) {
-  if (resolving_until_ == kNever) return;
+  if (resolving_until_ == kNever || answer.name != resolving_) return;  // of an earlier try
   resolving_until_ = kNever;
   engine_.touch(*this);
   for (const auto& way : answer.ways) {

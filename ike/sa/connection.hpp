@@ -87,6 +87,7 @@ class Connection {
 
   size_t remote_ = 0;  // of config_->remotes: the next to try
   std::vector<Resolved::Way> ways_;
+  std::string resolving_;
   Time resolving_until_ = kNever;  // kNever: not asked
   Time retry_at_{};
   unsigned tries_ = 0;

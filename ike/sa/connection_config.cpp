@@ -88,7 +88,9 @@ void Connection::reconfigure(std::shared_ptr<const ConnectionConfig> config) {
   wanted_ = std::move(wanted);
   ways_.clear();
   remote_ = 0;
+  resolving_until_ = kNever;
   if (is_same_peer(*before, *config_)) return update_children(*before);
+  for (auto& [child, wish] : wanted_) wish = {};  // start() says what is wanted now
   for (IkeSa* sa : engine_.sas_of(config_->name))
     sa->is_up() ? sa->enqueue(std::make_unique<IkeDelete>(Down::kReplaced)) : sa->close(Down::kReplaced);
   tries_ = 0;

@@ -192,9 +192,15 @@ void Connection::child_refused(const std::string& child, const std::string& why)
   engine_.touch(*this);
   const auto found = wanted_.find(child);
   if (found == wanted_.end()) return;
-  Wanted& wanted = found->second;
-  if (wanted.goal == Goal::kOnce) wanted.goal = Goal::kNone;
-  wanted.retry_at = engine_.context.now + back_off(wanted.tries++);
+  if (found->second.goal == Goal::kOnce) found->second.goal = Goal::kNone;
+  child_busy(child);
+}
+
+void Connection::child_busy(const std::string& child) {
+  engine_.touch(*this);
+  const auto found = wanted_.find(child);
+  if (found == wanted_.end()) return;
+  found->second.retry_at = engine_.context.now + back_off(found->second.tries++);
 }
 
 void Connection::child_down(IkeSa& sa, const std::string& child, Down why) {

@@ -43,6 +43,7 @@ class Connection {
   void child_up(const std::string& child);
   void child_down(IkeSa& sa, const std::string& child, Down why);
   void child_refused(const std::string& child, const std::string& why);
+  void child_busy(const std::string& child);  // refused for now (section 2.25)
   bool is_up(const std::string& child) const;
   bool is_alone(const IkeSa& sa) const;  // no other IKE SA with the peer
   std::string first_wanted() const;

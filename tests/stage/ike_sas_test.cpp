@@ -4,8 +4,6 @@
 namespace espalier::test {
 namespace {
 
-constexpr Outer kPlain{Layer::kIpv4, false};
-
 class IkeSasTest : public IkeTest {
  protected:
   // One packet each way by the SAs with these SPIs; which must arrive.
@@ -132,7 +130,7 @@ TEST_F(IkeSasTest, AConfigurationLeavesThemAlone) {
 }
 
 TEST_F(IkeSasTest, StatesOfTheConfigurationAreNotTheirs) {
-  apply(tunnel(suites()[kGcm128], kPlain));
+  apply(tunnel(gcm(), kPlain));
   message::IkeSaRemove remove{
       .spi = Spi(0x2001), .direction = Direction::kOut, .destination = address("203.0.113.2")};
   expect_done(remove);

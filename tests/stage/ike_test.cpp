@@ -6,7 +6,6 @@ namespace espalier::test {
 namespace {
 
 constexpr uint16_t kPort = 500, kNatPort = 4500;
-constexpr Layer kLayers[] = {Layer::kIpv4, Layer::kIpv6};
 
 Bytes message_of(size_t bytes) {
   Bytes made = counting_bytes(bytes);

@@ -1,4 +1,5 @@
 // References inside vpn.ipsec.
+#include <algorithm>
 #include <set>
 
 #include "control/config/validate.hpp"
@@ -16,6 +17,22 @@ Names names_of(const Groups& groups) {
   Names names;
   for (const auto& group : groups) names.insert(group.name);
   return names;
+}
+
+using Prefixes = std::vector<Located<IpPrefix>>;
+
+// Of one family each; no prefixes are one of either.
+size_t number_of_pairs(const Prefixes& local, const Prefixes& remote) {
+  size_t pairs = 0;
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    const auto number = [&](const Prefixes& side) {
+      const auto found =
+          std::ranges::count_if(side, [&](const auto& p) { return p.value.family() == family; });
+      return side.empty() ? 1 : static_cast<size_t>(found);
+    };
+    pairs += number(local) * number(remote);
+  }
+  return pairs;
 }
 
 class PeerCheck {
@@ -93,11 +110,10 @@ class PeerCheck {
     for (const Tunnel& tunnel : peer.tunnels) {
       const std::string part = fmt::format("tunnel {}", tunnel.number);
       check_esp_group(peer, tunnel.esp_group, tunnel.line, part);
-      check_families(tunnel, part);
-      check_number_of_selectors(tunnel, part);
+      check_selectors(tunnel.line, part, tunnel.local.prefixes, tunnel.remote.prefixes);
       if (is_transport(peer, tunnel.esp_group)) check_transport(peer, tunnel, part);
       if (!peer.disable && !tunnel.disable)
-        selectors_ += tunnel.local.prefixes.size() * tunnel.remote.prefixes.size();
+        selectors_ += number_of_pairs(tunnel.local.prefixes, tunnel.remote.prefixes);
     }
     for_each_duplicate(
         peer.tunnels, [](const Tunnel& tunnel) { return tunnel.number; },
@@ -107,25 +123,24 @@ class PeerCheck {
         });
   }
 
-  // RFC 7296 section 3.13: a TS payload counts its selectors in one byte.
-  void check_number_of_selectors(const Tunnel& tunnel, const std::string& part) {
+  void check_selectors(int line, const std::string& part, const Prefixes& local, const Prefixes& remote) {
+    check_families(line, part, local, remote);
+    // RFC 7296 section 3.13: a TS payload counts its selectors in one byte.
     constexpr size_t kMost = 255;
-    for (const TunnelEnd* end : {&tunnel.local, &tunnel.remote})
-      if (end->prefixes.size() > kMost)
-        diagnostics_.error(tunnel.line,
-                           "{}.{}: {} prefixes on one side; IKE's messages take {}: make two tunnels", path_,
-                           part, end->prefixes.size(), kMost);
+    for (const Prefixes* end : {&local, &remote})
+      if (end->size() > kMost)
+        diagnostics_.error(line, "{}.{}: {} prefixes on one side; IKE's messages take {}: make two tunnels",
+                           path_, part, end->size(), kMost);
   }
 
-  // A local prefix without a remote one of its family could carry nothing.
-  void check_families(const Tunnel& tunnel, const std::string& part) {
+  // A local prefix without a remote one of its family could carry nothing. A VTI's side without prefixes
+  // takes everything.
+  void check_families(int line, const std::string& part, const Prefixes& local, const Prefixes& remote) {
+    if (local.empty() || remote.empty()) return;
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       const auto is_of = [&](const auto& p) { return p.value.family() == family; };
-      const bool local = std::any_of(tunnel.local.prefixes.begin(), tunnel.local.prefixes.end(), is_of);
-      const bool remote = std::any_of(tunnel.remote.prefixes.begin(), tunnel.remote.prefixes.end(), is_of);
-      if (local == remote) continue;
-      diagnostics_.error(tunnel.line, "{}.{}: has {} prefixes on one side only", path_, part,
-                         name_of(family));
+      if (std::ranges::any_of(local, is_of) != std::ranges::any_of(remote, is_of))
+        diagnostics_.error(line, "{}.{}: has {} prefixes on one side only", path_, part, name_of(family));
     }
   }
 
@@ -157,6 +172,8 @@ class PeerCheck {
     check_esp_group(peer, vti.esp_group, vti.line, "vti");
     if (is_transport(peer, vti.esp_group))
       diagnostics_.error(vti.line, "{}.vti: needs an esp-group of mode \"tunnel\"", path_);
+    check_selectors(vti.line, "vti.traffic-selector", vti.local, vti.remote);
+    if (!peer.disable) selectors_ += number_of_pairs(vti.local, vti.remote);
     const auto index = topology_.interface(vti.bind.value);
     if (!index || model_.interfaces[*index].type != InterfaceType::kVti)
       return diagnostics_.error(vti.bind.line, "{}.vti.bind: there is no interface {} of type \"vti\"", path_,
@@ -174,20 +191,25 @@ class PeerCheck {
   size_t selectors_ = 0;  // pairs of prefixes
 };
 
+// Without any address IKE would be taken to be free to use all of the gateway's.
+void check_interfaces(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
+  size_t known = 0, addresses = 0;
+  for (const auto& interface : model.vpn.interfaces) {
+    if (const auto index = topology.interface(interface.value))
+      ++known, addresses += model.interfaces[*index].addresses.size();
+    else
+      diagnostics.error(interface.line, "vpn.ipsec.interface: there is no interface {}",
+                        quoted(interface.value));
+  }
+  if (known != 0 && addresses == 0)
+    diagnostics.error(model.vpn.interfaces.front().line,
+                      "vpn.ipsec.interface: none of them has an address that IKE could use");
+}
+
 }  // namespace
 
 void validate_vpn(const Model& model, const Topology& topology, Diagnostics& diagnostics) {
-  bool has_address = model.vpn.interfaces.empty();
-  for (const auto& interface : model.vpn.interfaces) {
-    const auto index = topology.interface(interface.value);
-    if (!index)
-      diagnostics.error(interface.line, "vpn.ipsec.interface: there is no interface {}",
-                        quoted(interface.value));
-    has_address |= !index || !model.interfaces[*index].addresses.empty();
-  }
-  if (!has_address)
-    diagnostics.error(model.vpn.interfaces.front().line,
-                      "vpn.ipsec.interface: none of them has an address that IKE could use");
+  check_interfaces(model, topology, diagnostics);
   PeerCheck(model, topology, diagnostics).run();
 }
 

@@ -5,7 +5,6 @@
 #include "ike/sa/authentication.hpp"
 #include "ike/sa/child_negotiation.hpp"
 #include "ike/sa/engine.hpp"
-#include "ike/sa/tasks/child_delete.hpp"
 #include "ike/sa/tasks/ike_delete.hpp"
 
 namespace espalier::ike {
@@ -89,7 +88,9 @@ void Connection::reconfigure(std::shared_ptr<const ConnectionConfig> config) {
   wanted_ = std::move(wanted);
   ways_.clear();
   remote_ = 0;
+  resolving_until_ = kNever;
   if (is_same_peer(*before, *config_)) return update_children(*before);
+  for (auto& [child, wish] : wanted_) wish = {};  // start() says what is wanted now
   for (IkeSa* sa : engine_.sas_of(config_->name))
     sa->is_up() ? sa->enqueue(std::make_unique<IkeDelete>(Down::kReplaced)) : sa->close(Down::kReplaced);
   tries_ = 0;
@@ -116,7 +117,7 @@ void Connection::adopt_config(IkeSa& sa) {
       child->config = now;
       continue;
     }
-    if (child->is_live()) sa.enqueue(std::make_unique<ChildDelete>(child->spi_in, Down::kReplaced));
+    if (child->is_live()) sa.retire(*child, Down::kReplaced);
     child->rekey_at = kNever;
   }
 }

@@ -38,6 +38,7 @@ Result<void> check_peer(const IkeSa& sa, const Message& message) {
 
 void establish(IkeSa& sa) {
   sa.opening.reset();
+  sa.ticket.reset();
   sa.wipe_auth_keys();
   sa.phase = IkePhase::kEstablished;
   sa.facts.expires_at = kNever;
@@ -114,7 +115,9 @@ Task::Verdict IkeAuth::response(IkeSa& sa, const Message& message) {
 
 void IkeAuth::finish_child(IkeSa& sa, const Message& message, ByteView our_nonce, ByteView peer_nonce) {
   const auto config = child_config(sa.config, child_);
-  Agreed<ChildTerms> terms = accept_child(*config, offer_, message);
+  Agreed<ChildTerms> terms =
+      std::unexpected(Refusal{NotifyType::kNoProposalChosen, {}, "is not configured any more"});
+  if (config) terms = accept_child(*config, offer_, message);
   if (!terms) {
     if (!message.error()) sa.enqueue(std::make_unique<ChildDelete>(offer_.spi, Down::kFailed));
     return report_refusal(sa, child_, terms.error());

@@ -43,7 +43,7 @@ std::vector<Proposal> read_proposals(Reader& group, Finish finish) {
       if (other.number == proposal.number) reader.error("number", "stands twice");
     proposals.push_back(proposal);
   });
-  if (proposals.empty() && !group.has("proposal")) group.group_error("needs \"proposal\"");
+  group.require("proposal");
   if (proposals.size() > 64) group.error("proposal", "more than 64 proposals do not fit IKE's messages");
   std::stable_sort(proposals.begin(), proposals.end(),
                    [](const Proposal& a, const Proposal& b) { return a.number < b.number; });
@@ -273,7 +273,10 @@ void read_peer(std::string name, Reader& reader, Vpn& vpn) {
   read_peer_addresses(reader, peer);
   reader.groups("tunnel", [&](Reader& tunnel) { read_tunnel(tunnel, reader.path(), peer); });
   peer.vti = read_vti(reader);
-  if (!reader.has("tunnel") && !peer.vti) reader.group_error("needs \"tunnel\" or \"vti\"");
+  if (reader.has("tunnel"))
+    reader.require("tunnel");
+  else if (!peer.vti)
+    reader.group_error("needs \"tunnel\" or \"vti\"");
   vpn.peers.push_back(std::move(peer));
 }
 
@@ -287,6 +290,7 @@ void read_options(Reader& ipsec, Vpn& vpn) {
     reader.reject("virtual-ip", "it is for road warriors");
   });
   ipsec.group("log", [&](Reader& reader) {
+    // Those of espalier-ike: the other programs' have no levels.
     constexpr Word<int> kSubsystems[] = {{"ike", 0}, {"child", 1}, {"cfg", 2}, {"net", 3}, {"crypto", 4}};
     vpn.log_level = static_cast<uint32_t>(reader.integer("level", 0, 2));
     for (const int index : reader.choices("subsystem", kSubsystems))

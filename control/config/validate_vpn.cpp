@@ -50,6 +50,7 @@ class PeerCheck {
       path_ = "vpn.ipsec.site-to-site.peer." + peer.name;
       check_group(peer.ike_group, "ike-group", ike_groups_);
       check_group(peer.default_esp_group, "default-esp-group", esp_groups_);
+      check_addresses(peer);
       check_tunnels(peer);
       if (peer.vti) check_vti(peer, *peer.vti);
     }
@@ -82,6 +83,22 @@ class PeerCheck {
     diagnostics_.error(name.line, "{}.{}: there is no such group {}", path_, key, quoted(name.value));
   }
 
+  // A datagram has one family; and who initiates has to know where to.
+  void check_addresses(const Peer& peer) {
+    const IpAddress& local = peer.local_address.value;
+    bool somewhere = false;
+    for (const auto& remote : peer.remote_addresses) {
+      somewhere |= remote.value != "any";
+      const auto address = parse_address(remote.value);
+      if (address && !local.is_unspecified() && address->family() != local.family())
+        diagnostics_.error(remote.line, "{}.remote-address: {} is {}, and local-address {} is not", path_,
+                           remote.value, name_of(address->family()), to_text(local));
+    }
+    if (peer.connection_type == ConnectionType::kInitiate && !somewhere)
+      diagnostics_.error(peer.connection_type_line,
+                         "{}.connection-type: \"initiate\" needs a remote-address beside \"any\"", path_);
+  }
+
   // A tunnel or VTI without a group of its own takes the peer's default.
   void check_esp_group(const Peer& peer, const Located<std::string>& own, int line, const std::string& part) {
     check_group(own, (part + ".esp-group").c_str(), esp_groups_);
@@ -94,6 +111,7 @@ class PeerCheck {
       const std::string part = fmt::format("tunnel {}", tunnel.number);
       check_esp_group(peer, tunnel.esp_group, tunnel.line, part);
       check_selectors(tunnel.line, part, tunnel.local.prefixes, tunnel.remote.prefixes);
+      if (is_transport(peer, tunnel.esp_group)) check_transport(peer, tunnel, part);
       if (!peer.disable && !tunnel.disable)
         selectors_ += number_of_pairs(tunnel.local.prefixes, tunnel.remote.prefixes);
     }
@@ -126,8 +144,34 @@ class PeerCheck {
     }
   }
 
+  bool is_transport(const Peer& peer, const Located<std::string>& own) const {
+    const std::string& name = own.value.empty() ? peer.default_esp_group.value : own.value;
+    return std::any_of(
+        model_.vpn.esp_groups.begin(), model_.vpn.esp_groups.end(),
+        [&](const EspGroup& group) { return group.name == name && group.mode == EspMode::kTransport; });
+  }
+
+  // What its SAs carry is between the two gateways themselves (RFC 4301 section 4.1).
+  void check_transport(const Peer& peer, const Tunnel& tunnel, const std::string& part) {
+    const auto contains = [](const TunnelEnd& end, const IpAddress& address) {
+      return std::any_of(end.prefixes.begin(), end.prefixes.end(),
+                         [&](const auto& prefix) { return prefix.value.contains(address); });
+    };
+    const IpAddress& local = peer.local_address.value;
+    if (!local.is_unspecified() && !contains(tunnel.local, local))
+      diagnostics_.error(tunnel.line, "{}.{}: in transport mode its local prefix contains local-address {}",
+                         path_, part, to_text(local));
+    for (const auto& remote : peer.remote_addresses)
+      if (const auto address = parse_address(remote.value); address && !contains(tunnel.remote, *address))
+        diagnostics_.error(tunnel.line,
+                           "{}.{}: in transport mode its remote prefix contains remote-address {}", path_,
+                           part, remote.value);
+  }
+
   void check_vti(const Peer& peer, const VtiBinding& vti) {
     check_esp_group(peer, vti.esp_group, vti.line, "vti");
+    if (is_transport(peer, vti.esp_group))
+      diagnostics_.error(vti.line, "{}.vti: needs an esp-group of mode \"tunnel\"", path_);
     check_selectors(vti.line, "vti.traffic-selector", vti.local, vti.remote);
     if (!peer.disable) selectors_ += number_of_pairs(vti.local, vti.remote);
     const auto index = topology_.interface(vti.bind.value);
@@ -159,7 +203,7 @@ void check_interfaces(const Model& model, const Topology& topology, Diagnostics&
   }
   if (known != 0 && addresses == 0)
     diagnostics.error(model.vpn.interfaces.front().line,
-                      "vpn.ipsec.interface: no interface of it has an address that IKE could use");
+                      "vpn.ipsec.interface: none of them has an address that IKE could use");
 }
 
 }  // namespace

@@ -55,7 +55,9 @@ TEST_F(HostileIkeTest, AnswersOfWrongTypesAreNone) {
 TEST_F(HostileIkeTest, AnAnswerWithoutABottomIsNone) {
   ::setenv("FAKE_IKE_ANSWER", "deep", 1);
   start();
-  EXPECT_FALSE(ask());
+  const auto answer = ask();
+  ASSERT_FALSE(answer) << answer->dump().size();
+  EXPECT_EQ(answer.error().text, "espalier-ike's answer is none");
 }
 
 TEST_F(HostileIkeTest, AQuestionIsANameOrNothing) {

@@ -24,7 +24,7 @@ bool has_pem(Bytes text, std::string_view kind) {
 }
 
 X509Owned read_pem(BIO* bio) {
-  return X509Owned(::PEM_read_bio_X509(bio, nullptr, nullptr, nullptr));
+  return X509Owned(::PEM_read_bio_X509(bio, nullptr, openssl::refuse_passphrase, nullptr));
 }
 
 X509Owned read_der(Bytes text) {

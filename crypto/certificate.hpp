@@ -26,7 +26,7 @@ class Certificate {
   std::vector<uint8_t> to_der() const;
   [[nodiscard]] std::expected<PublicKey, std::string> public_key() const;
   std::vector<uint8_t> subject() const;  // Name in DER: what ID_DER_ASN1_DN carries
-  std::string subject_text() const;      // "C=CH, O=Example, CN=gw"; for people
+  std::string subject_text() const;      // "C=CH, O=Example, CN=gw"; see name_text()
   // SHA-1 of SubjectPublicKeyInfo: what CERTREQ carries (RFC 7296 section 3.7).
   std::array<uint8_t, 20> key_hash() const;
   // subjectAltName entries. Names with a zero byte inside are left out: nobody is to be fooled by what
@@ -76,7 +76,10 @@ class TrustStore {
 // Compares two DER names attribute by attribute, case-insensitively as RFC 5280 section 7.1; `pattern` may
 // have "*" as the value of an attribute.
 [[nodiscard]] bool same_name(std::span<const uint8_t> pattern, std::span<const uint8_t> name);
-// As Certificate::subject_text(); what is no name in DER: "(not a distinguished name)".
+// As Certificate::subject_text(): printable ASCII, parse_distinguished_name() reads it back. What parts
+// attributes is escaped, and all beyond ASCII as RFC 4514 section 2.4 does it ("Z\C3\BCrich"): who made the
+// name up need not be trusted, and among those characters are some that steer terminals and turn text around.
+// "(an empty distinguished name)"; what is no name in DER: "(not a distinguished name)".
 std::string name_text(std::span<const uint8_t> der);
 
 }  // namespace espalier::crypto

@@ -233,16 +233,15 @@ bool same_name(std::span<const uint8_t> pattern, std::span<const uint8_t> name) 
 }
 
 std::string name_text(std::span<const uint8_t> der) {
-  // UTF-8 as it is; what would move a terminal's cursor, or part attributes, is escaped.
-  constexpr unsigned long kFlags = (ASN1_STRFLGS_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) | XN_FLAG_SEP_CPLUS_SPC |
-                                   XN_FLAG_FN_SN | XN_FLAG_DUMP_UNKNOWN_FIELDS;
+  constexpr unsigned long kFlags =
+      ASN1_STRFLGS_RFC2253 | XN_FLAG_SEP_CPLUS_SPC | XN_FLAG_FN_SN | XN_FLAG_DUMP_UNKNOWN_FIELDS;
   const Name name = parse_der(der);
   const openssl::Bio out(::BIO_new(::BIO_s_mem()));
   if (!name || !out || ::X509_NAME_print_ex(out.get(), name.get(), 0, kFlags) < 0)
     return "(not a distinguished name)";
   char* text = nullptr;
   const long size = BIO_get_mem_data(out.get(), &text);
-  return std::string(text, static_cast<size_t>(size));
+  return size == 0 ? "(an empty distinguished name)" : std::string(text, static_cast<size_t>(size));
 }
 
 }  // namespace espalier::crypto

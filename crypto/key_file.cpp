@@ -105,7 +105,8 @@ openssl::Key read_public(Bytes bytes) {
   if (bytes.size() > INT_MAX) return nullptr;
   if (is_pem(bytes)) {
     const openssl::Bio bio = openssl::read_only(bytes);
-    return openssl::Key(bio ? ::PEM_read_bio_PUBKEY_ex(bio.get(), nullptr, nullptr, nullptr, nullptr, nullptr)
+    return openssl::Key(bio ? ::PEM_read_bio_PUBKEY_ex(bio.get(), nullptr, openssl::refuse_passphrase,
+                                                       nullptr, nullptr, nullptr)
                             : nullptr);
   }
   while (!bytes.empty() && is_space(bytes.front()) && text_of(bytes).find("0s") != std::string_view::npos)

@@ -58,6 +58,10 @@ QuietErrors::~QuietErrors() {
   ::ERR_pop_to_mark();
 }
 
+int refuse_passphrase(char*, int, int, void*) {
+  return -1;
+}
+
 Bio read_only(std::span<const uint8_t> bytes) {
   if (bytes.size() > INT_MAX) return nullptr;
   return Bio(::BIO_new_mem_buf(bytes.data(), static_cast<int>(bytes.size())));

@@ -61,6 +61,10 @@ class QuietErrors {
   ~QuietErrors();
 };
 
+// A passphrase callback that has none. PEM of any kind may say that it is encrypted, a certificate of a peer
+// too, and without a callback OpenSSL opens the terminal to ask for the passphrase.
+int refuse_passphrase(char* buffer, int size, int writing, void* user);
+
 // Read-only text or bytes; the memory must outlive it. Null: no memory, or over INT_MAX bytes.
 Bio read_only(std::span<const uint8_t> bytes);
 

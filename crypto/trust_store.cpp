@@ -125,7 +125,8 @@ RevocationLists read_lists(Bytes text) {
   const openssl::Bio bio = openssl::read_only(text);
   if (!bio) return lists;
   ::ERR_clear_error();
-  while (RevocationList list{::PEM_read_bio_X509_CRL(bio.get(), nullptr, nullptr, nullptr)})
+  while (
+      RevocationList list{::PEM_read_bio_X509_CRL(bio.get(), nullptr, openssl::refuse_passphrase, nullptr)})
     lists.push_back(std::move(list));
   if (ERR_GET_REASON(::ERR_peek_last_error()) != PEM_R_NO_START_LINE) lists.clear();
   ::ERR_clear_error();

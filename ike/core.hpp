@@ -33,8 +33,19 @@ struct SendDatagram {
   Endpoint local, remote;
   Bytes bytes;
 };
-// Keys of one direction; idempotent. The record's key is wiped by whoever took it over.
+// Keys of one direction; idempotent. Wiped when it is moved away and when it ends: outputs wait in lists, and
+// those leave their old memory behind when they grow.
 struct InstallSa {
+  InstallSa() = default;
+  explicit InstallSa(const SaRecord& installed) : record(installed) {}
+  InstallSa(InstallSa&& other) noexcept : record(other.record) { crypto::wipe(other.record); }
+  InstallSa& operator=(InstallSa&& other) noexcept {
+    if (this == &other) return *this;
+    record = other.record;
+    crypto::wipe(other.record);
+    return *this;
+  }
+  ~InstallSa() { crypto::wipe(record); }
   SaRecord record;
 };
 struct RemoveSa {
@@ -125,7 +136,8 @@ struct CoreOptions {
   std::function<std::chrono::system_clock::time_point()> wall_clock;
   uint32_t half_open_cookies = 32;  // of IKE SAs not yet authenticated, from where on cookies are asked for
   uint32_t half_open_limit = 4096;  // in all; more are dropped and counted
-  uint32_t half_open_per_address = 16;
+  uint32_t half_open_per_address = 16;  // of those without a cookie
+  uint32_t half_open_proven = 256;      // per address, of those with a good one: peers behind one NAT
   // How long each sending of a request is waited for, the last before the peer is taken for lost. Empty: 4 s,
   // growing by 1.8, six of them (strongSwan's; 165 s). While an IKE SA begins no wait is longer than 10 s.
   std::vector<milliseconds> retransmissions;

@@ -147,15 +147,6 @@ std::string name_in_text(const Identity& identity, std::string_view escape) {
   return read_back && *read_back == identity ? text : std::string(escape) + text;
 }
 
-// Umlauts as RFC 4514 section 2.4 escapes them ("\C3\BC"): the peer is not authenticated when its identity
-// is logged first, and among the other characters are those that steer terminals and turn text around.
-std::string distinguished_name_text(const Identity& identity) {
-  std::string text;
-  for (const char c : crypto::name_text(identity.data))
-    text += c >= ' ' && c < 0x7f ? std::string(1, c) : fmt::format("\\{:02X}", static_cast<uint8_t>(c));
-  return text;
-}
-
 std::string key_id_text(const Identity& identity) {
   const std::string_view text = text_of(identity.data);
   const bool readable = !text.empty() && is_printable(text) && !text.starts_with("0x");
@@ -172,7 +163,7 @@ std::string whole_text(const Identity& identity) {
     case IdType::kEmail:
       return name_in_text(identity, "email:");
     case IdType::kDistinguishedName:
-      return distinguished_name_text(identity);
+      return crypto::name_text(identity.data);
     case IdType::kKeyId:
       return key_id_text(identity);
     case IdType::kGeneralName:

@@ -136,18 +136,18 @@ uint64_t number_of(ByteView spi) {
   return number;
 }
 
-std::optional<ChosenIke> match(const IkeSuite& suite, const Proposal& proposal) {
+std::optional<ChosenIke> match(const IkeSuite& suite, const Wants& wants, const Proposal& proposal) {
   const uint64_t spi = number_of(proposal.spi);
   if (!proposal.spi.empty() && spi == 0) return std::nullopt;  // RFC 7296 section 3.1: never zero
-  std::optional<Proposal> reply = match(wants_of(suite), ProtocolId::kIke, proposal);
+  std::optional<Proposal> reply = match(wants, ProtocolId::kIke, proposal);
   if (!reply) return std::nullopt;
   return ChosenIke{suite, spi, *std::move(reply)};
 }
 
-std::optional<ChosenEsp> match(const EspSuite& suite, const Proposal& proposal, bool with_group) {
+std::optional<ChosenEsp> match(const EspSuite& suite, const Wants& wants, const Proposal& proposal) {
   const uint64_t spi = number_of(proposal.spi);
   if (proposal.spi.size() != sizeof(uint32_t) || spi < kFirstSpi) return std::nullopt;
-  std::optional<Proposal> reply = match(wants_of(suite, with_group), ProtocolId::kEsp, proposal);
+  std::optional<Proposal> reply = match(wants, ProtocolId::kEsp, proposal);
   if (!reply) return std::nullopt;
   const auto is_esn = [](const Transform& t) { return t.type == TransformType::kEsn && t.id == kEsn; };
   EspSuite chosen = suite;
@@ -238,31 +238,36 @@ SecurityAssociation offer(std::span<const EspSuite> suites, Spi our_spi, bool wi
 }
 
 std::optional<ChosenIke> choose(std::span<const IkeSuite> ours, const SecurityAssociation& theirs) {
-  for (const IkeSuite& suite : ours)
+  for (const IkeSuite& suite : ours) {
+    const Wants wants = wants_of(suite);
     for (const Proposal& proposal : theirs.proposals)
-      if (std::optional<ChosenIke> chosen = match(suite, proposal)) return chosen;
+      if (std::optional<ChosenIke> chosen = match(suite, wants, proposal)) return chosen;
+  }
   return std::nullopt;
 }
 
 std::optional<ChosenEsp> choose(std::span<const EspSuite> ours, const SecurityAssociation& theirs,
                                 bool with_group) {
-  for (const EspSuite& suite : ours)
+  for (const EspSuite& suite : ours) {
+    const Wants wants = wants_of(suite, with_group);
     for (const Proposal& proposal : theirs.proposals) {
-      const Proposal& seen = with_group ? proposal : without_key_exchange(proposal);
-      if (std::optional<ChosenEsp> chosen = match(suite, seen, with_group)) return chosen;
+      const Proposal seen = with_group ? proposal : without_key_exchange(proposal);
+      if (std::optional<ChosenEsp> chosen = match(suite, wants, seen)) return chosen;
     }
+  }
   return std::nullopt;
 }
 
 std::optional<ChosenIke> accept(std::span<const IkeSuite> offered, const SecurityAssociation& reply) {
   const std::optional<size_t> index = taken_index(reply, offered.size());
-  return index ? match(offered[*index], reply.proposals[0]) : std::nullopt;
+  return index ? match(offered[*index], wants_of(offered[*index]), reply.proposals[0]) : std::nullopt;
 }
 
 std::optional<ChosenEsp> accept(std::span<const EspSuite> offered, const SecurityAssociation& reply,
                                 bool with_group) {
   const std::optional<size_t> index = taken_index(reply, offered.size());
-  return index ? match(offered[*index], reply.proposals[0], with_group) : std::nullopt;
+  return index ? match(offered[*index], wants_of(offered[*index], with_group), reply.proposals[0])
+               : std::nullopt;
 }
 
 }  // namespace espalier::ike

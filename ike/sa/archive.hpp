@@ -3,7 +3,8 @@
 // cannot disagree.
 //
 // The bytes are for the same program on the same machine. The Reader trusts nothing: it is bounded by its
-// input, and after the first mistake everything it yields is empty and ok() is false.
+// input, and after the first mistake everything it yields is empty and ok() is false. It yields flags, times
+// and selectors that can be computed with; whether other values fit together is asked by who knows them.
 #pragma once
 
 #include <chrono>
@@ -74,6 +75,12 @@ class Reader {
   void operator()(T& value) {
     raw(&value, sizeof value);
   }
+  void operator()(bool& flag) {
+    uint8_t byte = 0;
+    raw(&byte, sizeof byte);
+    if (byte > 1) fail();
+    flag = byte == 1;
+  }
   // The number of elements that follow; each takes a byte at least.
   uint32_t count(size_t) {
     uint32_t read = 0;
@@ -115,9 +122,15 @@ void visit(Archive& archive, T& value) {
 }
 template <class Archive, class Clock, class Duration>
 void visit(Archive& archive, std::chrono::time_point<Clock, Duration>& time) {
+  using Point = std::chrono::time_point<Clock, Duration>;
   auto count = time.time_since_epoch().count();
   archive(count);
-  time = std::chrono::time_point<Clock, Duration>(Duration(count));
+  time = Point(Duration(count));
+  if constexpr (Archive::kReads) {
+    // Half of what there is, so that no sum or difference overflows.
+    const bool usable = time == Point::max() || (time >= Point{} && time <= Point(Duration::max() / 2));
+    if (!usable) archive.fail();
+  }
 }
 template <class Archive, class T>
 void visit(Archive& archive, std::vector<T>& values) {
@@ -142,6 +155,10 @@ void visit(Archive& archive, TrafficSelector& selector) {
   archive(selector.ports);
   archive(selector.low);
   archive(selector.high);
+  if constexpr (Archive::kReads) {
+    const bool is_range = selector.low.family() == selector.high.family() && selector.low <= selector.high;
+    if (!is_range) archive.fail();
+  }
 }
 
 }  // namespace espalier::ike

@@ -78,8 +78,8 @@ HalfOpenTable::Verdict HalfOpenTable::judge(IpAddress remote, bool proven) const
   if (size_ >= limits_.in_all) return Verdict::kRefuse;
   const auto found = by_network_.find(network_of(remote));
   const Count count = found == by_network_.end() ? Count{} : found->second;
-  if (proven) return count.proven >= limits_.per_address ? Verdict::kRefuse : Verdict::kProceed;
-  const bool calm = size_ < limits_.cookies && count.unproven < limits_.per_address;
+  if (proven) return count.proven >= limits_.proven_per_address ? Verdict::kRefuse : Verdict::kProceed;
+  const bool calm = size_ < limits_.cookies && count.unproven < limits_.unproven_per_address;
   return calm ? Verdict::kProceed : Verdict::kAskForCookie;
 }
 

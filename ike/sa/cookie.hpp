@@ -43,9 +43,12 @@ class CookieJar {
 };
 
 struct HalfOpenLimits {
-  uint32_t cookies = 32;      // half-open in all from where on cookies are asked for
-  uint32_t in_all = 4096;     // more are refused
-  uint32_t per_address = 16;  // IPv6: per /64, of which a peer has all addresses
+  uint32_t cookies = 32;   // half-open in all from where on cookies are asked for
+  uint32_t in_all = 4096;  // more are refused
+  // Per address; IPv6: per /64, of which a peer has all addresses. With a good cookie there may be many:
+  // peers behind one NAT, all at once after an outage.
+  uint32_t unproven_per_address = 16;
+  uint32_t proven_per_address = 256;
 };
 
 class HalfOpenTable {

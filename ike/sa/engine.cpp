@@ -16,7 +16,8 @@ constexpr uint32_t kFirstSpi = 0x100;  // RFC 4303 section 2.1
 HalfOpenLimits limits_of(const CoreOptions& options) {
   return {.cookies = options.half_open_cookies,
           .in_all = options.half_open_limit,
-          .per_address = options.half_open_per_address};
+          .unproven_per_address = options.half_open_per_address,
+          .proven_per_address = options.half_open_proven};
 }
 
 uint64_t sa_key(const IkeSa& sa) {

@@ -1,6 +1,8 @@
 #include "ike/sa/state.hpp"
 
 #include "control/shared/crc32c.hpp"
+#include "control/shared/record_check.hpp"
+#include "crypto/key_exchange.hpp"
 #include "ike/sa/child_negotiation.hpp"
 #include "ike/sa/engine.hpp"
 
@@ -85,6 +87,8 @@ void load_tasks(Reader& reader, IkeSa& sa) {
     if (auto task = load_task(reader)) sa.enqueue(std::move(task));
 }
 
+// --- Children ---
+
 void save_children(Writer& writer, IkeSa& sa) {
   writer.count(sa.children.size());
   for (const auto& child : sa.children) {
@@ -94,6 +98,21 @@ void save_children(Writer& writer, IkeSa& sa) {
   }
 }
 
+// put_keys() relies on the lengths.
+bool fits(const DirectionKeys& keys, const EspAlgorithm& algorithm) {
+  return keys.cipher.size() == algorithm.key_bytes && keys.salt.size() == algorithm.salt_bytes() &&
+         keys.integrity.size() == algorithm.auth_key_bytes();
+}
+
+// What was read, whether it could have been saved.
+bool is_possible(const ChildSa& child) {
+  const EspSuite& suite = child.suite;
+  return child.state <= ChildState::kDeleting && child.outbound <= ChildSa::Outbound::kRemoved &&
+         suite.esn <= EsnChoice::kBoth && !record_check::check(suite.algorithm) &&
+         fits(child.keys.in, suite.algorithm) && fits(child.keys.out, suite.algorithm) &&
+         child.spi_in.value != 0 && child.spi_out.value != 0;
+}
+
 Result<void> load_children(Reader& reader, IkeSa& sa) {
   const uint32_t children = reader.count(0);
   for (uint32_t i = 0; i < children && reader.ok(); ++i) {
@@ -101,11 +120,20 @@ Result<void> load_children(Reader& reader, IkeSa& sa) {
     auto child = std::make_unique<ChildSa>();
     ike::visit(reader, name);
     ike::visit(reader, *child);
+    if (!reader.ok() || !is_possible(*child)) return fail("it is damaged");
     child->config = child_config(sa.config, name);
     if (!child->config) return fail("child {} is not configured any more", name);
     sa.children.push_back(std::move(child));
   }
   return {};
+}
+
+bool is_possible(const IkeSa& sa, const IkeKeys& keys) {
+  const IkeFacts& facts = sa.facts;
+  return sa.phase >= IkePhase::kEstablished && sa.phase < IkePhase::kClosed && facts.initiator_spi != 0 &&
+         facts.responder_spi != 0 && facts.predecessor != sa.local_spi() &&
+         facts.suite.prf <= crypto::Prf::kHmacSha512 && keys.d.size() == crypto::prf_bytes(facts.suite.prf) &&
+         crypto::KeyExchange::is_supported(facts.suite.group);
 }
 
 Result<ByteView> checked(ByteView bytes) {
@@ -153,8 +181,7 @@ Result<std::unique_ptr<IkeSa>> load_state(Engine& engine, ByteView bytes) {
   visit(reader, keys);
   ike::visit(reader, sa->last_heard);
   visit(reader, sa->window);
-  if (!reader.ok() || sa->phase < IkePhase::kEstablished || sa->phase == IkePhase::kClosed)
-    return fail("it is damaged");
+  if (!reader.ok() || !is_possible(*sa, keys)) return fail("it is damaged");
   if (const Connection* connection = engine.connection(sa->facts.connection))
     sa->config = connection->config();
   if (!sa->config) return fail("peer {} is not configured any more", sa->facts.connection);

@@ -26,19 +26,19 @@ Bytes copy_of(ByteView bytes) {
 
 // The body of one proposal or transform. Its first byte has to say whether another one follows (`more`) or
 // not (0).
-std::optional<Reader> read_substructure(Reader& in, uint8_t more) {
+std::optional<FieldReader> read_substructure(FieldReader& in, uint8_t more) {
   const uint8_t mark = in.u8();
   in.skip(1);
   const uint16_t length = in.u16();
   if (length < 4) return std::nullopt;
-  const Reader body(in.bytes(length - 4u));
+  const FieldReader body(in.bytes(length - 4u));
   if (!in.ok() || mark != (in.left() > 0 ? more : 0)) return std::nullopt;
   return body;
 }
 
 // An attribute that we do not know spoils its transform only (section 3.3.6), and so does a key length that
 // comes twice or is not in the short form.
-bool read_attributes(Reader& in, Transform& transform) {
+bool read_attributes(FieldReader& in, Transform& transform) {
   while (in.left() > 0) {
     const uint16_t type = in.u16();
     const uint16_t value_or_length = in.u16();
@@ -51,8 +51,8 @@ bool read_attributes(Reader& in, Transform& transform) {
   return in.ok();
 }
 
-Parsed<Transform> read_transform(Reader& in, size_t number) {
-  std::optional<Reader> body = read_substructure(in, kMoreTransforms);
+Parsed<Transform> read_transform(FieldReader& in, size_t number) {
+  std::optional<FieldReader> body = read_substructure(in, kMoreTransforms);
   if (!body) return syntax_error("transform {} is cut off, or its mark or length is wrong", number);
   Transform transform;
   transform.type = static_cast<TransformType>(body->u8());
@@ -77,8 +77,8 @@ bool is_spi_size(ProtocolId protocol, size_t bytes) {
   return true;  // of a protocol that we do not know
 }
 
-Parsed<Proposal> read_proposal(Reader& in, size_t number) {
-  std::optional<Reader> body = read_substructure(in, kMoreProposals);
+Parsed<Proposal> read_proposal(FieldReader& in, size_t number) {
+  std::optional<FieldReader> body = read_substructure(in, kMoreProposals);
   if (!body) return syntax_error("proposal {} is cut off, or its mark or length is wrong", number);
   Proposal proposal;
   proposal.number = body->u8();
@@ -98,9 +98,10 @@ Parsed<Proposal> read_proposal(Reader& in, size_t number) {
   return proposal;
 }
 
-Parsed<Payload> read_security_association(Reader in) {
+Parsed<Payload> read_security_association(FieldReader in) {
   SecurityAssociation sa;
   do {
+    if (sa.proposals.size() == kMaxProposals) return syntax_error("more than {} proposals", kMaxProposals);
     sa.proposals.push_back(TRY(read_proposal(in, sa.proposals.size() + 1)));
   } while (in.left() > 0);
   return sa;
@@ -108,7 +109,7 @@ Parsed<Payload> read_security_association(Reader in) {
 
 // --- What consists of fixed fields and data ---
 
-Parsed<Payload> read_key_exchange(Reader in) {
+Parsed<Payload> read_key_exchange(FieldReader in) {
   KeyExchangeData ke;
   ke.group = in.u16();
   in.skip(2);
@@ -117,7 +118,7 @@ Parsed<Payload> read_key_exchange(Reader in) {
   return ke;
 }
 
-Parsed<Payload> read_identity(Reader in, bool initiator) {
+Parsed<Payload> read_identity(FieldReader in, bool initiator) {
   IdPayload id{.initiator = initiator, .identity = {}};
   id.identity.type = static_cast<IdType>(in.u8());
   in.skip(3);
@@ -126,7 +127,7 @@ Parsed<Payload> read_identity(Reader in, bool initiator) {
   return id;
 }
 
-Parsed<Payload> read_certificate(Reader in) {
+Parsed<Payload> read_certificate(FieldReader in) {
   CertificateData certificate;
   certificate.encoding = static_cast<CertEncoding>(in.u8());
   certificate.data = copy_of(in.rest());
@@ -134,7 +135,7 @@ Parsed<Payload> read_certificate(Reader in) {
   return certificate;
 }
 
-Parsed<Payload> read_certificate_request(Reader in) {
+Parsed<Payload> read_certificate_request(FieldReader in) {
   CertificateRequest request;
   request.encoding = static_cast<CertEncoding>(in.u8());
   request.authorities = copy_of(in.rest());
@@ -142,7 +143,7 @@ Parsed<Payload> read_certificate_request(Reader in) {
   return request;
 }
 
-Parsed<Payload> read_authentication(Reader in) {
+Parsed<Payload> read_authentication(FieldReader in) {
   Authentication authentication;
   authentication.method = static_cast<AuthMethod>(in.u8());
   in.skip(3);
@@ -151,12 +152,12 @@ Parsed<Payload> read_authentication(Reader in) {
   return authentication;
 }
 
-Parsed<Payload> read_nonce(Reader in) {
+Parsed<Payload> read_nonce(FieldReader in) {
   if (in.left() < kMinNonceBytes || in.left() > kMaxNonceBytes) return syntax_error("{} bytes", in.left());
   return Nonce{copy_of(in.rest())};
 }
 
-Parsed<Payload> read_notify(Reader in) {
+Parsed<Payload> read_notify(FieldReader in) {
   Notify notify;
   notify.protocol = static_cast<ProtocolId>(in.u8());
   const uint8_t spi_bytes = in.u8();
@@ -167,28 +168,29 @@ Parsed<Payload> read_notify(Reader in) {
   return notify;
 }
 
-// Section 3.11. SPIs without bytes are refused: 65535 of them would cost nothing to send.
-Parsed<Payload> read_delete(Reader in) {
+// Section 3.11. Those of a protocol that we do not know are left out.
+Parsed<Payload> read_delete(FieldReader in) {
   Delete deleted;
   deleted.protocol = static_cast<ProtocolId>(in.u8());
   const uint8_t spi_bytes = in.u8();
   const uint16_t count = in.u16();
-  if (!in.ok() || in.left() != size_t{count} * spi_bytes || (spi_bytes == 0 && count > 0))
+  if (!in.ok() || in.left() != size_t{count} * spi_bytes)
     return syntax_error("{} SPIs of {} bytes do not fill it", count, spi_bytes);
   const bool of_ike = deleted.protocol == ProtocolId::kIke;
   if (of_ike ? count != 0 : count > 0 && !is_spi_size(deleted.protocol, spi_bytes))
     return syntax_error("{} SPIs of {} bytes", count, spi_bytes);
-  while (in.left() > 0) deleted.spis.push_back(copy_of(in.bytes(spi_bytes)));
+  if (deleted.protocol == ProtocolId::kEsp || deleted.protocol == ProtocolId::kAh)
+    while (in.left() > 0) deleted.spis.emplace_back(in.u32());
   return deleted;
 }
 
-Parsed<Payload> read_vendor_id(Reader in) {
+Parsed<Payload> read_vendor_id(FieldReader in) {
   return VendorId{copy_of(in.rest())};
 }
 
 // --- TS: section 3.13 ---
 
-IpAddress read_address(Reader& in, bool v4) {
+IpAddress read_address(FieldReader& in, bool v4) {
   if (v4) return Ipv4Address::from_host(in.u32());
   const uint64_t high = in.u64();
   return {be64::from_host(high), be64::from_host(in.u64())};
@@ -200,13 +202,13 @@ bool is_opaque(PortRange ports) {
 
 // Nothing: of a type that we do not know, or IPv6 addresses of the form ::ffff:a.b.c.d, which no packet has
 // (types.hpp) and which would become IPv4 here. It is left out, as if the peer had not offered it.
-Parsed<std::optional<TrafficSelector>> read_selector(Reader& in) {
+Parsed<std::optional<TrafficSelector>> read_selector(FieldReader& in) {
   const uint8_t type = in.u8();
   TrafficSelector selector;
   selector.protocol = in.u8();
   const uint16_t length = in.u16();
   if (length < kSelectorHeaderBytes) return syntax_error("has no length");
-  Reader body(in.bytes(length - kSelectorHeaderBytes));
+  FieldReader body(in.bytes(length - kSelectorHeaderBytes));
   if (!in.ok()) return syntax_error("is cut off");
   if (type != kTsIpv4Range && type != kTsIpv6Range) return std::nullopt;
   const bool v4 = type == kTsIpv4Range;
@@ -222,7 +224,7 @@ Parsed<std::optional<TrafficSelector>> read_selector(Reader& in) {
   return selector;
 }
 
-Parsed<Payload> read_selectors(Reader in, bool initiator) {
+Parsed<Payload> read_selectors(FieldReader in, bool initiator) {
   TrafficSelectors ts{.initiator = initiator, .selectors = {}};
   const uint8_t count = in.u8();
   in.skip(3);
@@ -240,7 +242,7 @@ Parsed<Payload> read_selectors(Reader in, bool initiator) {
 
 // Nothing: a payload to be left out.
 Parsed<std::optional<Payload>> read_payload(uint8_t type, bool critical, ByteView body) {
-  const Reader in(body);
+  const FieldReader in(body);
   switch (static_cast<PayloadType>(type)) {
     case PayloadType::kSecurityAssociation:
       return read_security_association(in);
@@ -285,8 +287,10 @@ Parsed<std::optional<Payload>> read_payload(uint8_t type, bool critical, ByteVie
 
 std::expected<std::vector<Payload>, ParseError> parse_payloads(uint8_t first, ByteView bytes) {
   std::vector<Payload> payloads;
-  Reader in(bytes);
+  FieldReader in(bytes);
+  size_t count = 0;
   for (uint8_t type = first; type != 0;) {
+    if (++count > kMaxPayloads) return syntax_error("more than {} payloads", kMaxPayloads);
     const uint8_t next = in.u8();
     const bool critical = (in.u8() & kCriticalBit) != 0;
     const uint16_t length = in.u16();
@@ -306,7 +310,7 @@ std::expected<std::vector<Payload>, ParseError> parse_payloads(uint8_t first, By
 }
 
 std::expected<Envelope, ParseError> parse_envelope(ByteView datagram) {
-  Reader in(datagram);
+  FieldReader in(datagram);
   Envelope envelope;
   Header& header = envelope.header;
   header.initiator_spi = in.u64();
@@ -326,6 +330,8 @@ std::expected<Envelope, ParseError> parse_envelope(ByteView datagram) {
     return std::unexpected(
         ParseError{NotifyType::kInvalidMajorVersion, 2, fmt::format("IKE version {}", header.major)});
   if (length != datagram.size()) return syntax_error("{} bytes of a message of {}", datagram.size(), length);
+  if (header.exchange == ExchangeType::kIkeSaInit && !header.response && length > kMaxInitRequestBytes)
+    return syntax_error("an IKE_SA_INIT request of {} bytes", length);
   if (header.initiator_spi == 0) return syntax_error("the initiator's SPI is 0");
   envelope.body = in.rest();
   return envelope;

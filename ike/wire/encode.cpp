@@ -7,7 +7,7 @@
 namespace espalier::ike {
 namespace {
 
-void write_transform(const Transform& transform, bool last, Writer& out) {
+void write_transform(const Transform& transform, bool last, FieldWriter& out) {
   const size_t start = out.begin(last ? 0 : kMoreTransforms, 0);
   out.u8(static_cast<uint8_t>(transform.type));
   out.u8(0);
@@ -19,7 +19,7 @@ void write_transform(const Transform& transform, bool last, Writer& out) {
   out.end(start);
 }
 
-void write_proposal(const Proposal& proposal, bool last, Writer& out) {
+void write_proposal(const Proposal& proposal, bool last, FieldWriter& out) {
   const size_t start = out.begin(last ? 0 : kMoreProposals, 0);
   out.u8(proposal.number);
   out.u8(static_cast<uint8_t>(proposal.protocol));
@@ -31,13 +31,13 @@ void write_proposal(const Proposal& proposal, bool last, Writer& out) {
   out.end(start);
 }
 
-void write_address(const IpAddress& address, bool v4, Writer& out) {
+void write_address(const IpAddress& address, bool v4, FieldWriter& out) {
   if (v4) return out.u32(address.v4().host());
   out.u64(address.high.host());
   out.u64(address.low.host());
 }
 
-void write_selector(const TrafficSelector& selector, Writer& out) {
+void write_selector(const TrafficSelector& selector, FieldWriter& out) {
   const bool v4 = selector.low.is_v4();
   const size_t start = out.begin(v4 ? kTsIpv4Range : kTsIpv6Range, selector.protocol);
   out.u16(selector.ports.low);
@@ -48,59 +48,59 @@ void write_selector(const TrafficSelector& selector, Writer& out) {
 }
 
 // The body of each payload.
-void write_body(const SecurityAssociation& sa, Writer& out) {
+void write_body(const SecurityAssociation& sa, FieldWriter& out) {
   for (const Proposal& proposal : sa.proposals)
     write_proposal(proposal, &proposal == &sa.proposals.back(), out);
 }
-void write_body(const KeyExchangeData& ke, Writer& out) {
+void write_body(const KeyExchangeData& ke, FieldWriter& out) {
   out.u16(ke.group);
   out.zeros(2);
   out.bytes(ke.data);
 }
-void write_body(const IdPayload& id, Writer& out) {
+void write_body(const IdPayload& id, FieldWriter& out) {
   out.u8(static_cast<uint8_t>(id.identity.type));
   out.zeros(3);
   out.bytes(id.identity.data);
 }
-void write_body(const CertificateData& certificate, Writer& out) {
+void write_body(const CertificateData& certificate, FieldWriter& out) {
   out.u8(static_cast<uint8_t>(certificate.encoding));
   out.bytes(certificate.data);
 }
-void write_body(const CertificateRequest& request, Writer& out) {
+void write_body(const CertificateRequest& request, FieldWriter& out) {
   out.u8(static_cast<uint8_t>(request.encoding));
   out.bytes(request.authorities);
 }
-void write_body(const Authentication& authentication, Writer& out) {
+void write_body(const Authentication& authentication, FieldWriter& out) {
   out.u8(static_cast<uint8_t>(authentication.method));
   out.zeros(3);
   out.bytes(authentication.data);
 }
-void write_body(const Nonce& nonce, Writer& out) {
+void write_body(const Nonce& nonce, FieldWriter& out) {
   out.bytes(nonce.data);
 }
-void write_body(const Notify& notify, Writer& out) {
+void write_body(const Notify& notify, FieldWriter& out) {
   out.u8(static_cast<uint8_t>(notify.protocol));
   out.u8(static_cast<uint8_t>(notify.spi.size()));
   out.u16(static_cast<uint16_t>(notify.type));
   out.bytes(notify.spi);
   out.bytes(notify.data);
 }
-void write_body(const Delete& deleted, Writer& out) {
+void write_body(const Delete& deleted, FieldWriter& out) {
   out.u8(static_cast<uint8_t>(deleted.protocol));
-  out.u8(static_cast<uint8_t>(deleted.spis.empty() ? 0 : deleted.spis.front().size()));
+  out.u8(deleted.spis.empty() ? 0 : sizeof(uint32_t));
   out.u16(static_cast<uint16_t>(deleted.spis.size()));
-  for (const Bytes& spi : deleted.spis) out.bytes(spi);
+  for (const Spi spi : deleted.spis) out.u32(spi.value);
 }
-void write_body(const VendorId& vendor, Writer& out) {
+void write_body(const VendorId& vendor, FieldWriter& out) {
   out.bytes(vendor.data);
 }
-void write_body(const TrafficSelectors& ts, Writer& out) {
+void write_body(const TrafficSelectors& ts, FieldWriter& out) {
   assert(ts.selectors.size() <= 255);
   out.u8(static_cast<uint8_t>(ts.selectors.size()));
   out.zeros(3);
   for (const TrafficSelector& selector : ts.selectors) write_selector(selector, out);
 }
-void write_body(const RawPayload& raw, Writer& out) {
+void write_body(const RawPayload& raw, FieldWriter& out) {
   out.bytes(raw.data);
 }
 
@@ -153,7 +153,7 @@ bool is_critical(const Payload& payload) {
 
 Encoded encode_payloads(std::span<const Payload> payloads) {
   Encoded encoded;
-  Writer out(encoded.bytes);
+  FieldWriter out(encoded.bytes);
   if (!payloads.empty()) encoded.first = number_of(payloads.front());
   for (size_t i = 0; i < payloads.size(); ++i) {
     const uint8_t next = i + 1 < payloads.size() ? number_of(payloads[i + 1]) : 0;
@@ -165,7 +165,7 @@ Encoded encode_payloads(std::span<const Payload> payloads) {
 }
 
 void write_header(const Header& header, uint8_t first_payload, size_t message_bytes, Bytes& bytes) {
-  Writer out(bytes);
+  FieldWriter out(bytes);
   out.u64(header.initiator_spi);
   out.u64(header.responder_spi);
   out.u8(first_payload);

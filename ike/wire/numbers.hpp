@@ -14,6 +14,7 @@ inline constexpr uint8_t kMoreProposals = 2;         // section 3.3.1
 inline constexpr uint8_t kMoreTransforms = 3;        // section 3.3.2
 inline constexpr uint16_t kFixedAttribute = 0x8000;  // section 3.3.5: type and value, no length
 inline constexpr uint16_t kKeyLengthAttribute = 14;  // section 3.3.5
+inline constexpr size_t kMaxProposals = 255;         // section 3.3.1: their numbers are bytes, from 1 on
 inline constexpr size_t kMinNonceBytes = 16;         // section 3.9
 inline constexpr size_t kMaxNonceBytes = 256;        // section 3.9
 inline constexpr uint8_t kTsIpv4Range = 7;           // section 3.13.1

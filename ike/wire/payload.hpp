@@ -170,7 +170,7 @@ struct Notify {
 };
 struct Delete {
   ProtocolId protocol{};
-  std::vector<Bytes> spis;  // none for IKE
+  std::vector<Spi> spis;  // of ESP and AH
 };
 struct VendorId {
   Bytes data;

@@ -56,7 +56,7 @@ std::expected<Bytes, std::string> seal_datagram(const Header& header, uint8_t fi
   Bytes bytes;
   bytes.reserve(length);
   write_header(header, static_cast<uint8_t>(type), length, bytes);
-  Writer out(bytes);
+  FieldWriter out(bytes);
   out.u8(first_inner);
   out.u8(0);
   out.u16(static_cast<uint16_t>(length - kHeaderBytes));
@@ -79,10 +79,11 @@ std::unexpected<OpenError> authentic_error(ParseError error) {
 }
 
 // The body of the encrypted payload that the message begins with. It has to be the last one (section 3.14).
-std::expected<Reader, OpenError> encrypted_body(const Envelope& envelope, PayloadType type, uint8_t& next) {
+std::expected<FieldReader, OpenError> encrypted_body(const Envelope& envelope, PayloadType type,
+                                                     uint8_t& next) {
   if (envelope.first_payload != static_cast<uint8_t>(type))
     return not_authentic(fmt::format("the message does not begin with {}", name_of(type)));
-  Reader in(envelope.body);
+  FieldReader in(envelope.body);
   next = in.u8();
   in.skip(1);
   const uint16_t length = in.u16();
@@ -140,7 +141,7 @@ std::expected<std::vector<Bytes>, std::string> seal(const Message& message, size
 std::expected<Message, OpenError> open(const Envelope& envelope, ByteView datagram,
                                        const crypto::IkeCipher& cipher) {
   uint8_t first = 0;
-  Reader in = TRY(encrypted_body(envelope, PayloadType::kEncrypted, first));
+  FieldReader in = TRY(encrypted_body(envelope, PayloadType::kEncrypted, first));
   const Bytes plaintext = TRY(open_bytes(datagram, in.rest(), cipher));
   return message_of(envelope.header, first, plaintext);
 }
@@ -155,7 +156,7 @@ struct FragmentBuffer::Fragment {
 
 std::expected<FragmentBuffer::Fragment, OpenError> FragmentBuffer::read(const Envelope& envelope) {
   Fragment fragment;
-  Reader in = TRY(encrypted_body(envelope, PayloadType::kEncryptedFragment, fragment.first_payload));
+  FieldReader in = TRY(encrypted_body(envelope, PayloadType::kEncryptedFragment, fragment.first_payload));
   fragment.number = in.u16();
   fragment.total = in.u16();
   fragment.sealed = in.rest();

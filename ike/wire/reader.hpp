@@ -8,9 +8,9 @@
 
 namespace espalier::ike {
 
-class Reader {
+class FieldReader {
  public:
-  explicit Reader(std::span<const uint8_t> bytes) : rest_(bytes) {}
+  explicit FieldReader(std::span<const uint8_t> bytes) : rest_(bytes) {}
 
   uint8_t u8() { return static_cast<uint8_t>(number(1)); }
   uint16_t u16() { return static_cast<uint16_t>(number(2)); }

@@ -8,9 +8,9 @@
 
 namespace espalier::ike {
 
-class Writer {
+class FieldWriter {
  public:
-  explicit Writer(Bytes& out) : out_(out) {}
+  explicit FieldWriter(Bytes& out) : out_(out) {}
 
   void u8(uint8_t value) { out_.push_back(value); }
   void u16(uint16_t value) { number(value, 2); }

@@ -504,10 +504,9 @@ TEST_F(Hostile, EveryByteOfARekeyRequest) {
 
 TEST_F(Hostile, DeletesOfWhatIsNotThere) {
   establish();
-  const std::vector<Delete> deletes{
-      {ProtocolId::kEsp, {{0, 0, 0, 0}, {0xff, 0xff, 0xff, 0xff}, {1, 2, 3, 4}}},
-      {ProtocolId::kEsp, std::vector<Bytes>(4000, Bytes{9, 9, 9, 9})},
-      {ProtocolId::kAh, {{0, 0, 0x10, 0}}}};
+  const std::vector<Delete> deletes{{ProtocolId::kEsp, {Spi{0}, Spi{0xffffffff}, Spi{0x01020304}}},
+                                    {ProtocolId::kEsp, std::vector<Spi>(4000, Spi{0x09090909})},
+                                    {ProtocolId::kAh, {Spi{0x1000}}}};
   for (const Delete& each : deletes) {
     const Message answer = ask(ExchangeType::kInformational, {each});
     EXPECT_EQ(answer.find<Delete>(), nullptr);

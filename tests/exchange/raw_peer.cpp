@@ -85,12 +85,13 @@ Bytes RawPeer::response(ExchangeType exchange, std::vector<Payload> payloads, ui
   return seal({header(exchange, message_id, true), std::move(payloads)}, 0, *sealer_).value().at(0);
 }
 
-Bytes RawPeer::request_of(ExchangeType exchange, uint8_t first, ByteView chain, uint32_t message_id) {
+Bytes RawPeer::request_of(ExchangeType exchange, uint8_t first, ByteView chain, uint32_t message_id,
+                          bool is_response) {
   Bytes plain(chain.begin(), chain.end());
   plain.push_back(0);  // pad length
   const size_t sk_bytes = 4 + sealer_->cipher.iv_bytes() + plain.size() + sealer_->cipher.icv_bytes();
   Bytes message;
-  write_header(header(exchange, message_id), static_cast<uint8_t>(PayloadType::kEncrypted),
+  write_header(header(exchange, message_id, is_response), static_cast<uint8_t>(PayloadType::kEncrypted),
                kHeaderBytes + sk_bytes, message);
   message.insert(message.end(),
                  {first, 0, static_cast<uint8_t>(sk_bytes >> 8), static_cast<uint8_t>(sk_bytes)});

@@ -31,7 +31,8 @@ class RawPeer {
   Bytes request(ExchangeType exchange, std::vector<Payload> payloads, uint32_t message_id);
   Bytes response(ExchangeType exchange, std::vector<Payload> payloads, uint32_t message_id);
   // Any bytes as the chain of payloads within SK, `first` the type of the first.
-  Bytes request_of(ExchangeType exchange, uint8_t first, ByteView chain, uint32_t message_id);
+  Bytes request_of(ExchangeType exchange, uint8_t first, ByteView chain, uint32_t message_id,
+                   bool is_response = false);
   Message open(ByteView datagram) const;  // throws
 
   Header header(ExchangeType exchange, uint32_t message_id, bool is_response = false) const;

@@ -68,7 +68,12 @@ def routed_sites(folder, settings, daemon, configurations):
             gateway.wait_ready()
         for host, text in zip(lab.hosts, configurations):
             lab.frr.append(Frr(host, {daemon: text}))
-        yield lab
+        try:
+            yield lab
+        except BaseException:
+            for host, frr in zip(lab.hosts, lab.frr):
+                print(host.run("ip", "address").stdout, host.run("ip", "route").stdout, frr.log("zebra"), frr.log(daemon), sep="\n")
+            raise
 
 
 def carries_iperf(lab, *options):

@@ -29,12 +29,7 @@ void ChildCreate::refused(IkeSa& sa, const Refusal& refusal) {
 void answer_child_create(IkeSa& sa, const Message& request) {
   const auto config = pick_child(sa, request);
   if (!config) {
-    const auto &theirs = request.selectors(true)->selectors, &ours = request.selectors(false)->selectors;
-    report_refusal(sa, "",
-                   {NotifyType::kTsUnacceptable,
-                    {},
-                    fmt::format("selectors: they want {} === {}, no child of ours has such", to_text(ours),
-                                to_text(theirs))});
+    report_refusal(sa, "", no_such_child(sa, request));
     return sa.respond(request, {Notify{.type = NotifyType::kTsUnacceptable}});
   }
   answer_child(sa, request, config, nullptr);

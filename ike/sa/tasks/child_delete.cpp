@@ -7,10 +7,7 @@ std::optional<Request> ChildDelete::request(IkeSa& sa) {
   if (child && child->drained_at != kNever) return {};  // the peer deleted it meanwhile
   if (!child && why_ != Down::kFailed) return {};
   if (child) child->state = ChildState::kDeleting;
-  const be32 wire = be32::from_host(spi_in_.value);
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&wire);
-  return Request{ExchangeType::kInformational,
-                 {Delete{ProtocolId::kEsp, {Bytes(bytes, bytes + sizeof wire)}}}};
+  return Request{ExchangeType::kInformational, {Delete{ProtocolId::kEsp, {spi_in_}}}};
 }
 
 Task::Verdict ChildDelete::response(IkeSa& sa, const Message&) {

@@ -179,7 +179,8 @@ FirstChild first_child(IkeSa& sa, const Message& request) {
   const bool has_selectors = request.selectors(true) && request.selectors(false);
   const auto config = has_selectors ? pick_child(sa, request) : nullptr;
   Agreed<ChildTerms> terms = std::unexpected(
-      Refusal{NotifyType::kTsUnacceptable, {}, "selectors: no child of ours has what the peer wants"});
+      has_selectors ? no_such_child(sa, request)
+                    : Refusal{NotifyType::kTsUnacceptable, {}, "the peer's IKE_AUTH lacks TS"});
   if (config) terms = choose_child(sa, *config, request, false);
   const Spi spi = sa.engine.new_child_spi();
   Result<std::unique_ptr<ChildSa>> child = std::unexpected(Error{});

@@ -11,12 +11,6 @@
 namespace espalier::ike {
 namespace {
 
-Bytes wire_spi(Spi spi) {
-  const be32 wire = be32::from_host(spi.value);
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&wire);
-  return {bytes, bytes + sizeof wire};
-}
-
 // Why we are deleting the same child ourselves; nothing: we are not.
 std::optional<Down> deleting(const IkeSa& sa, const ChildSa& child) {
   if (!sa.is_running(TaskKind::kChildDelete)) return {};
@@ -32,17 +26,14 @@ void note_early_delete(IkeSa& sa, Spi spi_out) {
 
 // The peer deletes its inbound halves; the answer names ours of the same pairs, but not of those that we are
 // deleting ourselves (section 1.4.1, 2.25.1).
-std::vector<Bytes> delete_children(IkeSa& sa, const Delete& payload) {
-  std::vector<Bytes> ours;
-  for (const Bytes& bytes : payload.spis) {
-    if (bytes.size() != 4) continue;
-    be32 wire;
-    std::memcpy(&wire, bytes.data(), sizeof wire);
-    ChildSa* child = sa.find_out(Spi{wire.host()});
-    if (!child) note_early_delete(sa, Spi{wire.host()});
+std::vector<Spi> delete_children(IkeSa& sa, const Delete& payload) {
+  std::vector<Spi> ours;
+  for (const Spi spi : payload.spis) {
+    ChildSa* child = sa.find_out(spi);
+    if (!child) note_early_delete(sa, spi);
     if (!child || child->drained_at != kNever) continue;
     const std::optional<Down> our_reason = deleting(sa, *child);
-    if (!our_reason) ours.push_back(wire_spi(child->spi_in));
+    if (!our_reason) ours.push_back(child->spi_in);
     sa.drop_child(*child, our_reason.value_or(Down::kPeerDeleted));
   }
   return ours;
@@ -88,7 +79,7 @@ void answer_informational(IkeSa& sa, const Message& request) {
     return each && each->protocol == ProtocolId::kIke;
   });
   if (!closes) take_over(sa);
-  std::vector<Bytes> deleted;
+  std::vector<Spi> deleted;
   for (const Payload& payload : request.payloads) {
     const auto* each = std::get_if<Delete>(&payload);
     if (!each) continue;

@@ -235,6 +235,13 @@ TEST(Names, TextGoesThereAndBack) {
   EXPECT_EQ(name_text(parse_distinguished_name("/O=A, B/CN=a/b").value()), "O=A\\, B, CN=a/b");
   EXPECT_EQ(name_text(parse_distinguished_name("CN=a\\1b[2J").value()),
             "CN=a\\1B[2J");  // no escape for a terminal
+  EXPECT_EQ(name_text(parse_distinguished_name("CN=Z\xc3\xbcrich").value()), "CN=Z\\C3\\BCrich");
+  // U+009B, by which some terminals take commands; U+202E, which turns what follows around.
+  EXPECT_EQ(name_text(parse_distinguished_name("CN=a\xc2\x9b"
+                                               "2J\xe2\x80\xae")
+                          .value()),
+            "CN=a\\C2\\9B2J\\E2\\80\\AE");
+  EXPECT_EQ(name_text(Bytes{0x30, 0}), "(an empty distinguished name)");
   EXPECT_EQ(name_text(Bytes{1, 2, 3}), "(not a distinguished name)");
 }
 

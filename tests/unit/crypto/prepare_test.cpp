@@ -114,6 +114,21 @@ bool verify(const Files& files) {
          all[0].not_after() > all[0].not_before() && parse_distinguished_name(all[0].subject_text());
 }
 
+// What says that it is encrypted, though only private keys ever are: for a passphrase OpenSSL would go to the
+// terminal. A certificate may come from a peer that nobody has authenticated.
+bool refuse_encrypted() {
+  const auto pem = [](const std::string& kind) {
+    const std::string text = "-----BEGIN " + kind +
+                             "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,"
+                             "00112233445566778899AABBCCDDEEFF\n\nAAAAAAAAAAAAAAAAAAAAAA==\n-----END " +
+                             kind + "-----\n";
+    return Bytes(text.begin(), text.end());
+  };
+  TrustStore store;
+  return !Certificate::parse(pem("CERTIFICATE")) && !Certificate::parse_all(pem("CERTIFICATE")) &&
+         !store.add_revocation_list(pem("X509 CRL")) && !PublicKey::parse(pem("PUBLIC KEY"));
+}
+
 TEST(Prepare, NoFileIsOpenedAfterwards) {
   const Files files;
   const int status = status_of([&] {
@@ -122,8 +137,9 @@ TEST(Prepare, NoFileIsOpenedAfterwards) {
     if (!protect()) return 3;
     if (!sign(files)) return 4;
     if (!verify(files)) return 5;
+    if (!refuse_encrypted()) return 6;
     Bytes random(100000);
-    return fill_random(random) && prepare() ? 0 : 6;
+    return fill_random(random) && prepare() ? 0 : 7;
   });
   EXPECT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status);
   EXPECT_EQ(WEXITSTATUS(status), 0);

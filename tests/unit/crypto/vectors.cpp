@@ -2,44 +2,23 @@
 
 #include <openssl/evp.h>
 
-#include <fstream>
-#include <map>
 #include <memory>
-#include <stdexcept>
+
+#include "tests/support/vector_file.hpp"
 
 namespace espalier::crypto::test {
 namespace {
-
-Bytes from_hex(const std::string& text) {
-  Bytes bytes;
-  if (text.size() % 2 != 0) throw std::runtime_error("odd number of digits: " + text);
-  for (size_t i = 0; i < text.size(); i += 2) {
-    size_t used = 0;
-    bytes.push_back(static_cast<uint8_t>(std::stoul(text.substr(i, 2), &used, 16)));
-    if (used != 2) throw std::runtime_error("not hexadecimal: " + text);
-  }
-  return bytes;
-}
 
 template <class Vector>
 using Fields = std::map<std::string, Bytes Vector::*>;
 
 template <class Vector>
 std::vector<Vector> read_vectors(const std::string& path, const Fields<Vector>& fields) {
-  std::ifstream file(path);
-  if (!file) throw std::runtime_error("cannot read " + path);
   std::vector<Vector> vectors;
-  for (std::string line; std::getline(file, line);) {
-    if (line.empty() || line[0] == '#') continue;
-    const size_t sign = line.find(" =");
-    if (sign == std::string::npos) throw std::runtime_error("not understood: " + line);
-    const std::string name = line.substr(0, sign);
-    const std::string value = line.size() > sign + 3 ? line.substr(sign + 3) : "";
-    if (name == "name") {
-      vectors.emplace_back().name = value;
-    } else {
-      vectors.back().*fields.at(name) = from_hex(value);
-    }
+  for (const espalier::test::Vector& read : espalier::test::read_vectors(path)) {
+    Vector& vector = vectors.emplace_back();
+    vector.name = read.name;
+    for (const auto& [name, value] : read.fields) vector.*fields.at(name) = value;
   }
   return vectors;
 }

@@ -131,7 +131,7 @@ TEST_F(Scapy, CertificateRequestAndAddressIdentity) {
 TEST_F(Scapy, DeleteAndNothing) {
   const Message deleting = message("delete");
   EXPECT_EQ(deleting.find<Delete>()->protocol, ProtocolId::kEsp);
-  EXPECT_EQ(deleting.find<Delete>()->spis, (std::vector<Bytes>{from_hex("c0ffee01"), from_hex("c0ffee02")}));
+  EXPECT_EQ(deleting.find<Delete>()->spis, (std::vector<Spi>{Spi{0xc0ffee01}, Spi{0xc0ffee02}}));
   const Message empty = message("empty");
   EXPECT_TRUE(empty.payloads.empty());
   EXPECT_TRUE(empty.header.initiator && empty.header.response);
@@ -197,6 +197,24 @@ TEST(Envelope, Refuses) {
   EXPECT_EQ(envelope_error(std::string(kHeader) + "00"), "INVALID_SYNTAX: 29 bytes of a message of 28");
   EXPECT_EQ(envelope_error(with(kHeader, 0, "0000000000000000")), "INVALID_SYNTAX: the initiator's SPI is 0");
   EXPECT_EQ(parse_envelope(from_hex(with(kHeader, 17, "30"))).error().payload, 2);
+}
+
+// An IKE SA that is not authenticated yet keeps the request.
+TEST(Envelope, IkeSaInitRequestsAreShort) {
+  const auto read = [](uint8_t exchange, uint8_t flags, uint16_t length) {
+    Bytes bytes = from_hex(kHeader);
+    bytes[18] = exchange;
+    bytes[19] = flags;
+    bytes[26] = static_cast<uint8_t>(length >> 8);
+    bytes[27] = static_cast<uint8_t>(length);
+    bytes.resize(length);
+    const auto envelope = parse_envelope(bytes);
+    return envelope ? "" : envelope.error().text;
+  };
+  EXPECT_EQ(read(34, 0x08, 16384), "");
+  EXPECT_EQ(read(34, 0x08, 16385), "an IKE_SA_INIT request of 16385 bytes");
+  EXPECT_EQ(read(34, 0x20, 65000), "");
+  EXPECT_EQ(read(35, 0x08, 65000), "");
 }
 
 // --- Chains ---
@@ -331,7 +349,7 @@ const Broken kBroken[] = {
     {"DeleteFree", kDelete,
      "00000008"
      "0300ffff",
-     "delete payload: 65535 SPIs of 0 bytes do not fill it"},
+     "delete payload: 65535 SPIs of 0 bytes"},
     {"DeleteIke", kDelete,
      "00000010"
      "01080001"
@@ -392,6 +410,28 @@ const Broken kBroken[] = {
 INSTANTIATE_TEST_SUITE_P(Rfc7296, BrokenChain, testing::ValuesIn(kBroken),
                          [](const auto& info) { return std::string(info.param.name); });
 
+// What costs a peer four or eight bytes each is not to cost us as many values as a datagram has room for.
+TEST(Chain, CountsAreLimited) {
+  const auto chain = [](std::string_view one, std::string_view last, size_t count) {
+    std::string hex;
+    for (size_t i = 1; i < count; ++i) hex += one;
+    return from_hex(hex.append(last));
+  };
+  const auto payloads = [&](size_t count) {
+    return parse_payloads(43, chain("2b000004", "00000004", count));
+  };
+  EXPECT_EQ(payloads(256).value().size(), 256u);
+  EXPECT_EQ(payloads(257).error().text, "more than 256 payloads");
+  const auto proposals = [&](size_t count) {
+    Bytes bytes = chain("0200000801010000", "0000000801010000", count);
+    const size_t length = bytes.size() + 4;
+    bytes.insert(bytes.begin(), {0, 0, static_cast<uint8_t>(length >> 8), static_cast<uint8_t>(length)});
+    return parse_payloads(33, bytes);
+  };
+  EXPECT_TRUE(proposals(255).has_value());
+  EXPECT_EQ(proposals(256).error().text, "SA payload: more than 255 proposals");
+}
+
 TEST(Chain, NonceOfMoreThan256Bytes) {
   Bytes chain = from_hex("00000105");
   chain.resize(0x105);
@@ -408,6 +448,11 @@ std::vector<Payload> parsed(PayloadType first, std::string_view hex) {
 }
 
 // --- What is no error ---
+
+TEST(Chain, DeletesOfUnknownProtocolsNameNothing) {
+  const auto payloads = parsed(PayloadType::kDelete, "0000000b63010003aabbcc");
+  EXPECT_TRUE(std::get<Delete>(payloads.at(0)).spis.empty());
+}
 
 TEST(Chain, UnknownPayloadsAreLeftOutUnlessCritical) {
   // 54 unknown, then 200 unknown, then a vendor id.

@@ -77,7 +77,9 @@ TEST_P(StrongSwanSession, IsRead) {
   ASSERT_NE(old_sa, nullptr);
   EXPECT_EQ(old_sa->spi, request.find<SecurityAssociation>()->proposals.at(0).spi);
   ASSERT_NE(rekey.find<Nonce>(), nullptr);
-  EXPECT_EQ(messages[4].find<Delete>()->spis, (std::vector<Bytes>{old_sa->spi}));
+  ASSERT_EQ(old_sa->spi.size(), 4u);
+  const Spi old_spi{espalier::test::get32(old_sa->spi, 0)};
+  EXPECT_EQ(messages[4].find<Delete>()->spis, std::vector<Spi>{old_spi});
   EXPECT_EQ(messages[6].find<Delete>()->protocol, ProtocolId::kIke);
   EXPECT_TRUE(messages[7].payloads.empty());
 }

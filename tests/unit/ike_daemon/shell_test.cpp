@@ -195,7 +195,7 @@ TEST_F(ShellTest, AllSasAreNamedOnANewChannel) {
   install.record.spi = Spi(0x1001);
   install.record.source = Ipv4Address::from_host(0xc0000201),
   install.record.destination = Ipv4Address::from_host(0xc0000202);
-  state().outputs_when_ready.push_back(install);
+  state().outputs_when_ready.push_back(std::move(install));
   configure(*espalierd);
   const auto messages = from_shell();
   ASSERT_EQ(messages.size(), 3u);

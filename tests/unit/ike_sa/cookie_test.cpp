@@ -77,7 +77,7 @@ TEST_F(CookieTest, LongSilenceMakesEveryCookieOld) {
 }
 
 TEST(HalfOpen, AsksForCookiesFromTheThresholdOn) {
-  HalfOpenTable table({.cookies = 3, .in_all = 10, .per_address = 4}, 1);
+  HalfOpenTable table({.cookies = 3, .in_all = 10, .unproven_per_address = 4, .proven_per_address = 4}, 1);
   std::vector<HalfOpenTable::Ticket> tickets;
   for (uint32_t i = 0; i < 3; ++i) {
     EXPECT_EQ(table.judge(kPeer, false), Verdict::kProceed);
@@ -91,7 +91,8 @@ TEST(HalfOpen, AsksForCookiesFromTheThresholdOn) {
 }
 
 TEST(HalfOpen, RefusesOverTheLimitInAll) {
-  HalfOpenTable table({.cookies = 3, .in_all = 10, .per_address = 100}, 1);
+  HalfOpenTable table({.cookies = 3, .in_all = 10, .unproven_per_address = 100, .proven_per_address = 100},
+                      1);
   std::vector<HalfOpenTable::Ticket> tickets;
   for (uint32_t i = 0; i < 10; ++i) {
     EXPECT_EQ(table.judge(kPeer, true), Verdict::kProceed);
@@ -104,7 +105,7 @@ TEST(HalfOpen, RefusesOverTheLimitInAll) {
 }
 
 TEST(HalfOpen, LimitsEachAddress) {
-  HalfOpenTable table({.cookies = 100, .in_all = 100, .per_address = 2}, 1);
+  HalfOpenTable table({.cookies = 100, .in_all = 100, .unproven_per_address = 2, .proven_per_address = 2}, 1);
   const auto first = table.open(kPeer, true);
   EXPECT_EQ(table.judge(kPeer, true), Verdict::kProceed);
   auto second = table.open(kPeer, true);
@@ -118,7 +119,7 @@ TEST(HalfOpen, LimitsEachAddress) {
 
 // Who forges requests in the peer's name never has a cookie.
 TEST(HalfOpen, ForgedRequestsDoNotLockThePeerOut) {
-  HalfOpenTable table({.cookies = 100, .in_all = 100, .per_address = 2}, 1);
+  HalfOpenTable table({.cookies = 100, .in_all = 100, .unproven_per_address = 2, .proven_per_address = 2}, 1);
   const auto forged_1 = table.open(kPeer, false), forged_2 = table.open(kPeer, false);
   EXPECT_EQ(table.judge(kPeer, false), Verdict::kAskForCookie);
   EXPECT_EQ(table.judge(kPeer, true), Verdict::kProceed);
@@ -127,7 +128,7 @@ TEST(HalfOpen, ForgedRequestsDoNotLockThePeerOut) {
 }
 
 TEST(HalfOpen, AnIpv6PeerIsItsNetwork) {
-  HalfOpenTable table({.cookies = 100, .in_all = 100, .per_address = 2}, 1);
+  HalfOpenTable table({.cookies = 100, .in_all = 100, .unproven_per_address = 2, .proven_per_address = 2}, 1);
   const auto first = table.open(v6(0x20010db800000001, 1), true);
   const auto second = table.open(v6(0x20010db800000001, 2), true);
   EXPECT_EQ(table.judge(v6(0x20010db800000001, 3), true), Verdict::kRefuse);
@@ -135,7 +136,8 @@ TEST(HalfOpen, AnIpv6PeerIsItsNetwork) {
 }
 
 TEST(HalfOpen, WhatCameToNothingCountsForATime) {
-  HalfOpenTable table({.cookies = 2, .in_all = 100, .per_address = 100}, 1);
+  HalfOpenTable table({.cookies = 2, .in_all = 100, .unproven_per_address = 100, .proven_per_address = 100},
+                      1);
   table.charge(kPeer, false, kStart + seconds(30));
   table.charge(kOther, false, kStart + seconds(31));
   table.expire(kStart + seconds(29));

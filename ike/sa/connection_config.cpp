@@ -32,6 +32,17 @@ bool same_key(const std::optional<crypto::PublicKey>& a, const std::optional<cry
   return a.has_value() == b.has_value() && (!a || a->to_der() == b->to_der());
 }
 
+// What was agreed on, with a configuration that it was perhaps not made by: the one of an earlier process.
+bool still_fits(const ChildSa& child, const ChildConfig& config) {
+  const auto in = [](const std::vector<TrafficSelector>& agreed, const SelectorSide& side) {
+    return side.prefixes.empty() || within(agreed, to_wire(side));
+  };
+  const bool has_suite = std::ranges::any_of(
+      config.suites, [&](const EspSuite& suite) { return suite.algorithm == child.suite.algorithm; });
+  return has_suite && child.transport == config.transport && in(child.local, config.local) &&
+         in(child.remote, config.remote);
+}
+
 const char* name_of(ConnectionType type) {
   switch (type) {
     case ConnectionType::kInitiate:
@@ -113,7 +124,7 @@ void Connection::adopt_config(IkeSa& sa) {
   engine_.touch(sa);
   for (const auto& child : sa.children) {
     const auto now = child_config(config_, child->config->name);
-    if (now && is_same_child(*now, *child->config)) {
+    if (now && is_same_child(*now, *child->config) && still_fits(*child, *now)) {
       child->config = now;
       continue;
     }

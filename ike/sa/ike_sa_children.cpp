@@ -9,8 +9,8 @@ namespace {
 
 constexpr seconds kDrain{5};
 constexpr seconds kPollUse{1};
-constexpr seconds kSettle{2};
-constexpr seconds kSettlePeers{10};  // of what the peer made: it may delete it itself
+constexpr seconds kSettle{5};        // the first repetition of a lost answer has come then
+constexpr seconds kSettlePeers{15};  // of what the peer made: it may delete it itself
 constexpr seconds kAtOnce{60};
 
 bool are_twins(const ChildSa& a, const ChildSa& b) {

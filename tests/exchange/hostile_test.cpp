@@ -400,6 +400,16 @@ TEST_F(Initiating, ForgedRefusalsDoNotStopIt) {
   EXPECT_TRUE(has_ike_auth(deliver(acceptance(kRawSuite)))) << "the true answer came soon after";
 }
 
+TEST_F(Initiating, ForgedRefusalsDoNotKeepItWaiting) {
+  for (int i = 0; i < 30; ++i) {
+    deliver(answer({notify(NotifyType::kNoProposalChosen)}, 0));
+    now_ += seconds(1);
+    core_->tick(now_);
+    outputs();
+  }
+  EXPECT_FALSE(core_->connections(now_).front().last_failure.empty());
+}
+
 TEST_F(Initiating, NothingIsTakenThatWasNotOffered) {
   IkeSuite other = kRawSuite;
   other.protection.key_bytes = 16;

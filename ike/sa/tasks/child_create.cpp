@@ -22,8 +22,8 @@ void ChildCreate::created(IkeSa& sa, std::unique_ptr<ChildSa> child) {
 
 void ChildCreate::refused(IkeSa& sa, const Refusal& refusal) {
   Connection* connection = sa.engine.connection(sa.facts.connection);
-  const bool busy = refusal.notify == NotifyType::kTemporaryFailure;
-  busy&& connection ? connection->child_busy(child_) : report_refusal(sa, child_, refusal);
+  if (connection && refusal.notify == NotifyType::kTemporaryFailure) return connection->child_busy(child_);
+  report_refusal(sa, child_, refusal);
 }
 
 void answer_child_create(IkeSa& sa, const Message& request) {

@@ -49,6 +49,7 @@ Result<void> derive(IkeSa& sa, ByteView shared) {
 
 std::optional<Request> IkeInit::request(IkeSa& sa) {
   if (sa.phase != IkePhase::kInit || sa.config->suites.empty()) return {};
+  sa.doubt.clear();
   if (group_ == 0) group_ = sa.config->suites.front().group;
   if (!key_ || key_->group() != group_) {
     auto key = crypto::KeyExchange::generate(group_);
@@ -71,11 +72,11 @@ std::optional<Request> IkeInit::request(IkeSa& sa) {
   return request;
 }
 
-// Anybody could have sent this: the response that may be true is waited for a little.
+// Anybody could have sent this: the response that may be true is waited for a little, and once.
 Task::Verdict IkeInit::wait_for_another(IkeSa& sa, const std::string& why) {
   sa.log(LogLevel::kDebug, Subsystem::kIke, "waits for another answer than: {}", why);
-  sa.doubt = why;
-  sa.window.stop_sending(kWaitForAnother, sa.context());
+  const bool first = std::exchange(sa.doubt, why).empty();
+  if (first) sa.window.stop_sending(kWaitForAnother, sa.context());
   return Verdict::kWait;
 }
 

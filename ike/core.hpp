@@ -138,8 +138,9 @@ struct CoreOptions {
   uint32_t half_open_limit = 4096;  // in all; more are dropped and counted
   uint32_t half_open_per_address = 16;  // of those without a cookie
   uint32_t half_open_proven = 256;      // per address, of those with a good one: peers behind one NAT
-  // How long each sending of a request is waited for, the last before the peer is taken for lost. Empty: 4 s,
-  // growing by 1.8, six of them (strongSwan's; 165 s). While an IKE SA begins no wait is longer than 10 s.
+  // How long each sending of a request is waited for, the last before the peer is taken for lost. Empty: half
+  // a second, twice as long each time up to 16 s, twelve of them (127.5 s). While an IKE SA begins no wait is
+  // longer than 10 s.
   std::vector<milliseconds> retransmissions;
 };
 

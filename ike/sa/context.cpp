@@ -6,11 +6,11 @@
 namespace espalier::ike {
 namespace {
 
-// strongSwan's: 4 s growing by 1.8; five retransmissions, lost after 165 s.
+// A lost message costs half a second, as with libreswan; a peer has two minutes for a restart, and is met
+// soon after it.
 std::vector<milliseconds> default_retransmissions() {
-  std::vector<milliseconds> waits;
-  double wait = 4000;
-  for (int i = 0; i < 6; ++i, wait *= 1.8) waits.emplace_back(static_cast<int64_t>(wait));
+  std::vector<milliseconds> waits(12, seconds{16});
+  for (size_t i = 0; i < 5; ++i) waits[i] = milliseconds{500 << i};
   return waits;
 }
 

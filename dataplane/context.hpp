@@ -2,6 +2,8 @@
 // from here; stages read no clocks.
 #pragma once
 
+#include <array>
+
 #include "control/shared/statistics.hpp"
 #include "crypto/esp_transform.hpp"
 #include "dataplane/flow_cache.hpp"
@@ -66,7 +68,9 @@ struct Context {
   nat::Random random;
   uint16_t ip_id = 0;
   IcmpRateLimit icmp_limit;
-  uint64_t acquire_due_ms = 0;  // from when on a packet without an SA may be told to the main lcore again
+  // From when on a packet without an SA may be told to the main lcore again, by policy or vti, some sharing a
+  // place: those of one with much traffic must not hide those of another.
+  std::array<uint64_t, 64> acquire_due_ms{};
   // Packets that enter the pipeline once more, each at its Packet::again: of the gateway itself, or wrapped
   // or unwrapped by it.
   PacketList<kBurst * 16> again;

@@ -199,16 +199,21 @@ class Gateway {
   // gateway_ike.cpp
   struct IkeChange {  // of a round: what is carried out together, and its answers
     explicit IkeChange(size_t most);
+    struct Datagram {
+      message::IkeDatagram head;
+      std::vector<uint8_t> bytes;
+    };
     struct Answer {
       uint64_t request_id;
       std::string error;  // empty: done
     };
     SaStore::Change sas;
+    std::vector<Datagram> datagrams;
     std::vector<Answer> answers;
   };
   uint32_t serve_ike();
   void take_from_ike(const message::Slot& slot, IkeChange& change);
-  void take_part(const message::IkeDatagram& part);
+  void take_part(const message::IkeDatagram& part, IkeChange& change);
   void send_ike(const message::IkeDatagram& head, std::span<const uint8_t> message);
   InterfaceIndex interface_of_link_local(IpAddress own) const;
   void to_ike(rte_mbuf* mbuf);

@@ -190,10 +190,12 @@ void Gateway::carry_out(Plan plan) {
   // tables.
   sas_->sad().assign_policies(plan.tables->spd->policies(), *plan.tables->policy_sas, plan.sas.removed);
   publish(std::move(plan.tables));
+  sas_->sad().reclaim_paths();
   taps_->follow_sas();
   imported_routes_ = std::move(plan.imported);
   if (plan.host) host_path_->carry_out(std::move(*plan.host));
   const SaStore::Retired removed = sas_->remove(plan.sas);
+  sa_watch_.forget(plan.sas.removed);
   rcu_.synchronize();
   sas_->release(plan.sas);
   sas_->release_left_behind(SaStore::Owner::kConfiguration);

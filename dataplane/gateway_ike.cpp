@@ -49,17 +49,19 @@ void Gateway::attach_ike(Channel channel) {
 }
 
 // Of SAs: changes are carried out together when the round's messages were read, or when something depends on
-// them.
+// them. Datagrams do: whom they reach may send by the new SAs at once.
 uint32_t Gateway::serve_ike() {
   if (const auto why = ike_link_.look_after(clock_.now_ms()); !why.empty()) {
     spdlog::error("subsystem=ike the channel to the IKE process is given up: {}", why);
     main_statistics().refused_messages.add(1);
   }
-  IkeChange change(kMessagesPerRound);
   message::Slot slot;
   const crypto::WipeAtExit wipe(slot);
+  if (!ike_link_.receive(slot)) return 0;
+  IkeChange change(kMessagesPerRound);
   uint32_t taken = 0;
-  for (; taken < kMessagesPerRound && ike_link_.receive(slot); ++taken) take_from_ike(slot, change);
+  do take_from_ike(slot, change);
+  while (++taken < kMessagesPerRound && ike_link_.receive(slot));
   finish(change);
   return taken;
 }
@@ -74,7 +76,7 @@ void Gateway::take_from_ike(const message::Slot& slot, IkeChange& change) {
     return;
   }
   if (const auto* send = std::get_if<message::IkeSend>(&*decoded)) {
-    take_part(send->part);
+    take_part(send->part, change);
   } else if (const auto* ask = std::get_if<message::IkeSaAsk>(&*decoded)) {
     finish(change);
     ike_link_.send(use_of(ask->spi), id, generation());
@@ -87,7 +89,7 @@ void Gateway::take_from_ike(const message::Slot& slot, IkeChange& change) {
   if (auto* sa = std::get_if<message::IkeSa>(&*decoded)) crypto::wipe(*sa);
 }
 
-void Gateway::take_part(const message::IkeDatagram& part) {
+void Gateway::take_part(const message::IkeDatagram& part, IkeChange& change) {
   switch (ike_assembly_.add(part)) {
     case IkeAssembly::Outcome::kWaits:
       return;
@@ -95,8 +97,7 @@ void Gateway::take_part(const message::IkeDatagram& part) {
       main_statistics().refused_messages.add(1);
       return;
     case IkeAssembly::Outcome::kWhole:
-      send_ike(ike_assembly_.head(), ike_assembly_.bytes());
-      ike_assembly_.clear();
+      change.datagrams.push_back({ike_assembly_.head(), ike_assembly_.take_bytes()});
   }
 }
 

@@ -39,9 +39,11 @@ Gateway::IkeChange::IkeChange(size_t most) {
   sas.added.reserve(most);  // a vector that grows leaves keys behind in freed memory
 }
 
-// Sends the answers to what is carried out, or was refused, in the order of the requests.
+// Then sends the datagrams, and the answers to what is carried out, or was refused, in the order of the
+// requests.
 void Gateway::finish(IkeChange& change) {
   if (!change.sas.empty()) carry_out(std::exchange(change.sas, IkeChange(change.sas.added.capacity()).sas));
+  for (const auto& [head, bytes] : std::exchange(change.datagrams, {})) send_ike(head, bytes);
   for (const auto& [id, error] : change.answers) {
     message::IkeAck ack{.ok = error.empty(), .text = {}};
     ack.text.assign(std::string_view(error).substr(0, 239));
@@ -126,11 +128,13 @@ void Gateway::carry_out(SaStore::Change change) {
   sas_->sad().intern_chains(tables_->spd->policies());
   for (const SaIndex index : indices) route_sa(*sas_->sad().at(index), *next);
   publish(std::move(next));
+  sas_->sad().reclaim_paths();
   sas_->sad().assign_policies(tables_->spd->policies(), *tables_->policy_sas, change.removed, reqids);
   taps_->follow_sas();
   if (!change.removed.empty()) {
     rcu_.synchronize();
     const SaStore::Retired removed = sas_->remove(change);
+    sa_watch_.forget(change.removed);
     rcu_.synchronize();
     sas_->release(change);
   }

@@ -79,6 +79,7 @@ std::string_view IkeLink::look_after(uint64_t now_ms) {
                                : silent                       ? "it reads nothing"
                                                               : std::string_view{};
   if (!why.empty()) {
+    channel_->give_up();
     channel_.reset();
     waiting_.clear();
   }

@@ -2,8 +2,10 @@
 //
 // Nothing here waits for that process. What the ring has no room for waits in a queue: answers and events in
 // any case, of datagrams only so many that a flood of them leaves room for the rest; further ones are
-// dropped, which IKE is made for (RFC 7296 section 2.1). Who reads nothing for kPatienceMs while something
-// waits, or writes nonsense into the ring, has lost the channel; espalierd brings another one.
+// dropped, which IKE is made for (RFC 7296 section 2.1). Its messages are taken as long as there is room for
+// their answers as well: a flood keeps the queue full, and must not keep the process from its SAs. Who reads
+// nothing for kPatienceMs while something waits, or writes nonsense into the ring, has lost the channel; it
+// finds it broken and asks espalierd for another one.
 //
 // Owner: main lcore.
 #pragma once
@@ -12,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "control/shared/drop_reason.hpp"
@@ -28,7 +31,7 @@ class IkeAssembly {
   enum class Outcome : uint8_t { kWaits, kWhole, kRefused };
   Outcome add(const message::IkeDatagram& part);
   const message::IkeDatagram& head() const { return head_; }  // of the whole: addresses and ports
-  std::span<const uint8_t> bytes() const { return bytes_; }
+  std::vector<uint8_t> take_bytes() { return std::exchange(bytes_, {}); }
   void clear() { bytes_.clear(); }
 
  private:
@@ -40,6 +43,7 @@ class IkeAssembly {
 class IkeLink {
  public:
   static constexpr size_t kMostDatagramSlots = 1024;  // waiting before datagrams are dropped
+  static constexpr size_t kMostUnread = 2048;         // waiting before nothing more is received
   static constexpr size_t kMostSlots = 16384;         // waiting at all
   static constexpr uint64_t kPatienceMs = 10'000;
 
@@ -54,7 +58,7 @@ class IkeLink {
   void send(const Payload& payload, uint64_t request_id, uint64_t generation) {
     if (channel_) queue(message::make(payload, request_id, generation));
   }
-  // The next message. None while something waits to be read by the other side.
+  // The next message. None while the other side has so much to read.
   bool receive(message::Slot& slot);
 
   // Once a round: sends what waits. Why the channel was dropped, or empty.
@@ -66,7 +70,7 @@ class IkeLink {
   int wait_fd() const { return may_receive() ? channel_->wait_fd() : -1; }
 
  private:
-  bool may_receive() const { return channel_ && waiting_.empty(); }
+  bool may_receive() const { return channel_ && waiting_.size() < kMostUnread; }
   void queue(const message::Slot& slot);
   bool flush();
 

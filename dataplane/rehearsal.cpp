@@ -126,7 +126,7 @@ Rehearsal RehearsalRoom::run(Context ctx, MbufSpan packets, Entry entry, size_t 
   ctx.scratch = &props->scratch;
   ctx.random = nat::Random(rte_rdtsc());
   ctx.icmp_limit = {};
-  ctx.acquire_due_ms = 0;
+  ctx.acquire_due_ms = {};
   if (untold != 0) play(ctx, packets.first(untold), entry);
   return play(ctx, packets.subspan(untold), entry);
 }

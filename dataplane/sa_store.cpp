@@ -192,15 +192,18 @@ SaStore::Retired SaStore::remove(const Change& change) {
   return removed;
 }
 
+// What a free cell has forgotten of IKE's key stays known here.
+void SaStore::give_back(SaIndex index) {
+  const SaCell& cell = cells_.cell(index);
+  const SaIdentity& identity = cell.owner.identity;
+  const bool out = identity.direction == Direction::kOut;
+  if (identity.static_key == 0)
+    spent_.note(identity, out ? cell.outbound.next_sequence.load() - 1 : cell.window.top.load());
+  directory_->release(index);
+}
+
 void SaStore::release(const Change& change) {
-  for (const SaIndex index : change.removed) {
-    const SaCell& cell = cells_.cell(index);
-    const SaIdentity& identity = cell.owner.identity;
-    const bool out = identity.direction == Direction::kOut;
-    if (identity.static_key == 0)
-      spent_.note(identity, out ? cell.outbound.next_sequence.load() - 1 : cell.window.top.load());
-    directory_->release(index);
-  }
+  for (const SaIndex index : change.removed) give_back(index);
 }
 
 void SaStore::release_left_behind(Owner owner) {
@@ -210,7 +213,7 @@ void SaStore::release_left_behind(Owner owner) {
     if (!directory_->in_use(index) || installed_.contains(index)) continue;
     if (cells_.cell(index).owner.identity.static_key != is_static) continue;
     (void)vault_.clear(index);  // as in install()
-    directory_->release(index);
+    give_back(index);
   }
 }
 

@@ -119,10 +119,12 @@ class SaStore {
   SaStore(Vault& vault, SaCells& cells, uint16_t workers, crypto::EspEngine engine);
   Result<void> add(const SaRecord& record, const KeyFingerprint& fingerprint, bool by_ike, Change& change);
   Result<void> check_name(const SaRecord& record, std::optional<SaIndex> own, const Change& change) const;
+  bool is_leaving(const SaName& name, const Change& change) const;
   Result<void> change_in_place(const SaRecord& record, Change& change);
   Result<SaRecord> record_with_key(SaIndex index) const;
   Result<void> check_window(const SaRecord& record, SaIndex index) const;
   bool is_installed(const SaRecord& record, const KeyFingerprint& fingerprint, SaIndex index) const;
+  void give_back(SaIndex index);
 
   Vault& vault_;
   SaCells& cells_;

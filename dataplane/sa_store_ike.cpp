@@ -47,10 +47,17 @@ Result<void> SaStore::check_name(const SaRecord& record, std::optional<SaIndex> 
   return {};
 }
 
+// A peer may choose an SPI anew as soon as its SA is gone.
+bool SaStore::is_leaving(const SaName& name, const Change& change) const {
+  const auto found = ike_.find(name);
+  return found != ike_.end() && std::ranges::find(change.removed, found->second) != change.removed.end();
+}
+
 Result<SaStore::Planned> SaStore::plan_ike(const SaRecord& record, Change& change) {
   const KeyFingerprint fingerprint = TRY(fingerprint_of(record));
   const auto known = directory_->find(identity_of(record, fingerprint));
   if (known && change.touches(*known)) return Planned::kTouched;
+  if (is_leaving(SaName::of(record), change)) return Planned::kTouched;
   if (known && is_ike(*known) && is_installed(record, fingerprint, *known)) return Planned::kDone;
   TRY(check_name(record, known, change));
   if (known) TRY(check_window(record, *known));
@@ -86,6 +93,7 @@ Result<SaStore::Planned> SaStore::plan_ike_move(const SaName& name, const Ends& 
   const auto found = ike_.find(name);
   if (found == ike_.end()) return fail("{}: there is none", describe(name));
   if (change.touches(found->second)) return Planned::kTouched;
+  if (is_leaving({name.spi, name.direction, ends.destination}, change)) return Planned::kTouched;
   SaRecord record = TRY(record_with_key(found->second));
   const crypto::WipeAtExit wipe(record);
   record.source = ends.source;

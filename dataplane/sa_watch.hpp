@@ -6,6 +6,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <vector>
 
 #include "dataplane/sa_store.hpp"
@@ -31,13 +32,16 @@ class SaWatch {
   };
   // `now_ms` is the gateway's clock, `now_s` is boot_time_s().
   Findings look(const SaStore& store, uint64_t now_ms, uint32_t now_s);
-  // Of IKE's SAs the limits that were reached are found once more: the process that was told may be no more.
+  // Of IKE's SAs the limits that were reached, and where peers moved to, are found once more: the process
+  // that was told may be no more.
   void tell_again(const SaStore& store);
+  // SAs that were removed: their slots are given to others.
+  void forget(std::span<const SaIndex> removed);
 
  private:
   struct Seen {
-    Spi spi;            // whose this is: slots are given to others
-    uint32_t told = 0;  // limits (Expired) that were reported
+    uint32_t told = 0;       // limits (Expired) that were reported
+    bool tell_peer = false;  // where it is has to be reported once more
     uint64_t packets = 0;
     uint64_t sequence = 0;
     uint64_t sent_ms = 0;  // when it last sent something, packets or keepalives
@@ -45,7 +49,7 @@ class SaWatch {
   static Seen first_sight(const Sa& sa, uint64_t now_ms);
   void look_at_use(const Sa& sa, Seen& seen, uint32_t now_s);
   void look_at_limits(const SaStore& store, const Sa& sa, Seen& seen, uint32_t now_s, Findings& findings);
-  void look_at_peer(const SaStore& store, const Sa& sa, Findings& findings);
+  void look_at_peer(const SaStore& store, const Sa& sa, Seen& seen, Findings& findings);
   void look_at_silence(const Sa& sa, Seen& seen, uint64_t now_ms, Findings& findings);
 
   std::map<SaIndex, Seen> seen_;

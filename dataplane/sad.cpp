@@ -80,8 +80,8 @@ void Sad::prefetch(Spi spi) const {
 }
 
 const PathInfo* Sad::path_info(SecurityPath path) const {
-  if (path.value < kNamedPaths || path.value >= path_count_.load(std::memory_order_acquire)) return nullptr;
-  return &paths_[path.value];
+  const PathSlot& slot = paths_[slot_of(path)];
+  return path.value != 0 && slot.value.load(std::memory_order_acquire) == path.value ? &slot.info : nullptr;
 }
 
 // Chains are rare and few (intern_chains), and so is whoever comes by one.
@@ -92,10 +92,12 @@ SecurityPath Sad::path_after(SecurityPath before, const Sa& sa) const {
   const uint32_t count = path_count_.load(std::memory_order_acquire);
   if (!outer || !inner) return kUnknownPath;
   for (uint32_t i = kNamedPaths; i < count; ++i) {
-    const PathInfo& path = paths_[i];
+    const uint32_t value = paths_[i].value.load(std::memory_order_acquire);
+    if (value == 0) continue;
+    const PathInfo& path = paths_[i].info;
     if (path.count != outer->count + 1 || !(path.layers[outer->count] == inner->layers[0])) continue;
     if (std::equal(path.layers.begin(), path.layers.begin() + outer->count, outer->layers.begin()))
-      return SecurityPath{i};
+      return SecurityPath{value};
   }
   return kUnknownPath;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -188,12 +189,17 @@ class Sad {
   uint32_t capacity() const { return capacity_; }
 
   // Main lcore only. install() replaces what the slot held and returns it for retirement. The path of an SA
-  // is interned: SAs with the same reqid, addresses and selector share it, before and after a rekey.
+  // is interned: SAs with the same reqid, addresses and selector share it, before and after a rekey. It lasts
+  // until reclaim_paths() finds no SA on it.
   std::unique_ptr<const Sa> install(std::unique_ptr<const Sa> sa);
   std::unique_ptr<const Sa> remove(SaIndex i);
   SecurityPath intern_path(const SaRecord& record);
   // Makes the paths of all ways in which packets can come that policies with several templates ask for.
   void intern_chains(std::span<const PolicyRecord> policies);
+  // When every worker was quiescent since the last install(): peers that move for years must not fill the
+  // table with the paths that they came by. Packets and flows that still have such a path have one that no
+  // policy accepts.
+  void reclaim_paths();
 
   // Any thread. The path of a packet that came by `before` and was decrypted by `sa` then.
   SecurityPath path_after(SecurityPath before, const Sa& sa) const;
@@ -212,10 +218,23 @@ class Sad {
 
  private:
   static constexpr uint32_t kMaxPaths = 1u << 16;
+  // What is in its low half, and how often the slot was given to another path in the high half: so the value
+  // of a path that is no more is not that of another.
+  static constexpr uint32_t slot_of(SecurityPath path) { return path.value % kMaxPaths; }
+  struct PathSlot {
+    std::atomic<uint32_t> value{0};  // SecurityPath; 0: none, as long as `info` may change
+    uint32_t next_value = 0;
+    uint32_t sas = 0;  // installed ones that have this path
+    PathInfo info;
+  };
   uint32_t probe_start(Spi spi) const { return (spi.value * 0x9E3779B1u) >> index_shift_; }
   void index_insert(Spi spi, uint32_t slot);
   void index_erase(Spi spi, uint32_t slot);
   SecurityPath intern(const PathInfo& path);
+  void enter_path(SecurityPath path);
+  void leave_path(SecurityPath path);
+  void end_path(uint32_t slot);
+  void end_chains_with(const PathInfo::Layer& layer);
   SaIndex choose(const PolicyRecord& policy, const PolicyTemplate& tmpl,
                  std::span<const uint32_t> slots) const;
 
@@ -226,9 +245,13 @@ class Sad {
   std::unique_ptr<std::atomic<uint64_t>[]> index_;
   uint32_t index_mask_;
   std::vector<uint32_t> order_;  // installed slots, oldest first
-  std::unique_ptr<PathInfo[]> paths_;
+  std::unique_ptr<PathSlot[]> paths_;
   std::unordered_multimap<uint32_t, uint32_t> paths_of_reqid_;  // by the innermost SA's
-  std::atomic<uint32_t> path_count_{kNamedPaths};
+  std::atomic<uint32_t> path_count_{kNamedPaths};               // slots that were ever used
+  uint32_t chains_ = 0;                                         // paths of several layers
+  std::vector<uint32_t> unused_paths_;                          // slots that may be of no SA
+  std::vector<uint32_t> ended_paths_;                           // that were, when workers were last quiescent
+  std::deque<uint32_t> free_paths_;                             // the one that is free longest first
 };
 
 }  // namespace espalier::dataplane

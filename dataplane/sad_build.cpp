@@ -80,7 +80,7 @@ PolicySas::PolicySas(size_t policies)
 Sad::Sad(uint32_t capacity)
     : capacity_(capacity),
       slots_(std::make_unique<std::atomic<const Sa*>[]>(capacity)),
-      paths_(std::make_unique<PathInfo[]>(kMaxPaths)) {
+      paths_(std::make_unique<PathSlot[]>(kMaxPaths)) {
   const uint32_t places = std::bit_ceil(std::max<uint32_t>(capacity, 4) * 4);
   index_ = std::make_unique<std::atomic<uint64_t>[]>(places);
   index_mask_ = places - 1;
@@ -117,7 +117,9 @@ std::unique_ptr<const Sa> Sad::install(std::unique_ptr<const Sa> sa) {
   const uint32_t slot = sa->index().value;
   const Spi spi = sa->spi();
   sa->tell_path_mtu(0);  // what an earlier process or SA learned in this cell
+  enter_path(sa->path());
   std::unique_ptr<const Sa> old(slots_[slot].exchange(sa.release(), std::memory_order_acq_rel));
+  if (old) leave_path(old->path());
   if (old && old->spi() == spi) return old;
   std::erase(order_, slot);
   order_.push_back(slot);
@@ -132,6 +134,7 @@ std::unique_ptr<const Sa> Sad::remove(SaIndex i) {
   index_erase(old->spi(), i.value);
   slots_[i.value].store(nullptr, std::memory_order_release);
   std::erase(order_, i.value);
+  leave_path(old->path());
   return std::unique_ptr<const Sa>(old);
 }
 
@@ -139,14 +142,61 @@ SecurityPath Sad::intern(const PathInfo& wanted) {
   const uint32_t key = wanted.layers[wanted.count - 1].reqid.value;
   const auto [begin, end] = paths_of_reqid_.equal_range(key);
   for (auto known = begin; known != end; ++known)
-    if (paths_[known->second] == wanted) return SecurityPath{known->second};
+    if (paths_[known->second].info == wanted) return SecurityPath{paths_[known->second].value};
   const uint32_t count = path_count_.load(std::memory_order_relaxed);
   // Full: a path that no policy accepts, so the SA's packets are dropped and counted rather than confused.
-  if (count == kMaxPaths) return kUnknownPath;
-  paths_[count] = wanted;
-  paths_of_reqid_.emplace(key, count);
-  path_count_.store(count + 1, std::memory_order_release);
-  return SecurityPath{count};
+  if (free_paths_.empty() && count == kMaxPaths) return kUnknownPath;
+  const uint32_t index = free_paths_.empty() ? count : free_paths_.front();
+  if (free_paths_.empty())
+    path_count_.store(count + 1, std::memory_order_release);
+  else
+    free_paths_.pop_front();
+  PathSlot& slot = paths_[index];
+  slot.info = wanted;
+  slot.next_value = slot.next_value == 0 ? index : slot.next_value;
+  slot.value.store(slot.next_value, std::memory_order_release);
+  paths_of_reqid_.emplace(key, index);
+  wanted.count > 1 ? void(++chains_) : unused_paths_.push_back(index);
+  return SecurityPath{slot.next_value};
+}
+
+void Sad::enter_path(SecurityPath path) {
+  if (path_info(path)) ++paths_[slot_of(path)].sas;
+}
+
+void Sad::leave_path(SecurityPath path) {
+  if (path_info(path) && --paths_[slot_of(path)].sas == 0) unused_paths_.push_back(slot_of(path));
+}
+
+// First nobody finds the path any more; at the next call nobody looks at it any more either.
+void Sad::reclaim_paths() {
+  for (const uint32_t slot : std::exchange(ended_paths_, {})) free_paths_.push_back(slot);
+  for (const uint32_t slot : std::exchange(unused_paths_, {}))
+    if (paths_[slot].sas == 0 && paths_[slot].value != 0) end_path(slot);
+}
+
+void Sad::end_path(uint32_t slot) {
+  PathSlot& ended = paths_[slot];
+  ended.value.store(0, std::memory_order_release);
+  ended.next_value += kMaxPaths;
+  ended_paths_.push_back(slot);
+  const PathInfo& path = ended.info;
+  const auto [begin, end] = paths_of_reqid_.equal_range(path.layers[path.count - 1].reqid.value);
+  paths_of_reqid_.erase(std::find_if(begin, end, [slot](const auto& known) { return known.second == slot; }));
+  if (path.count > 1)
+    --chains_;
+  else if (chains_ != 0)
+    end_chains_with(path.layers[0]);
+}
+
+void Sad::end_chains_with(const PathInfo::Layer& layer) {
+  const uint32_t count = path_count_.load(std::memory_order_relaxed);
+  for (uint32_t i = kNamedPaths; i < count; ++i) {
+    const PathInfo& path = paths_[i].info;
+    if (paths_[i].value == 0 || path.count == 1) continue;
+    const auto* const end = path.layers.data() + path.count;
+    if (std::find(path.layers.data(), end, layer) != end) end_path(i);
+  }
 }
 
 SecurityPath Sad::intern_path(const SaRecord& record) {

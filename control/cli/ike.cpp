@@ -101,11 +101,12 @@ void print_connections(const Json& document) {
     const std::string peer = text_of(row, "peer");
     if (row.contains("reason"))
       std::puts(
-          fmt::format("{} {} is down: {}", peer, text_of(row, "tunnel"), text_of(row, "reason")).c_str());
+          fmt::format("{} {} is down: {}", peer, text_of(row, "tunnel"), printable(text_of(row, "reason")))
+              .c_str());
     if (!row.contains("last_failure") || std::exchange(told, peer) == peer) continue;
     const Json& failure = part_of(row, "last_failure");
     std::puts(fmt::format("{}: last failure {} ago: {}", peer, human_seconds(number_of(failure, "ago_s")),
-                          text_of(failure, "text"))
+                          printable(text_of(failure, "text")))
                   .c_str());
   }
 }

@@ -99,8 +99,8 @@ void print_notes(const Json& sas) {
     const std::string who =
         text_of(sa, "connection") + (direction == "-" ? "" : fmt::format(" ({})", direction));
     if (sa.contains("reason"))
-      std::puts(fmt::format("{} is down: {}", who, text_of(sa, "reason")).c_str());
-    else if (text_of(sa, "expired") == "soft")
+      std::puts(fmt::format("{} is down: {}", who, printable(text_of(sa, "reason"))).c_str());
+    else if (text_of(sa, "expired") == "soft" && !sa.contains("peer"))  // IKE is at it
       std::puts(fmt::format("{} has reached a soft limit: it is time for another key", who).c_str());
     if (sa.contains("learned_peer"))
       std::puts(fmt::format("{} has its peer at {} port {}", who,

@@ -18,11 +18,20 @@ void trim_right(std::string& text) {
 
 }  // namespace
 
+std::string printable(std::string_view text) {
+  std::string plain;
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) >= 0x80)
+      plain += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    else
+      plain += c < 0x20 || c == 0x7f ? '?' : c;
+  }
+  return plain;
+}
+
 void Table::add(std::vector<std::string> cells) {
   cells.resize(columns_.size());
-  for (std::string& cell : cells)
-    for (char& c : cell)
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  for (std::string& cell : cells) cell = printable(cell);
   rows_.push_back(std::move(cells));
 }
 

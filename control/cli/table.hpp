@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace espalier::cli {
@@ -17,7 +18,7 @@ class Table {
   };
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  // As many cells as there are columns. Control characters are shown as "?".
+  // As many cells as there are columns; shown as printable() makes them.
   void add(std::vector<std::string> cells);
   bool empty() const { return rows_.empty(); }
   // Title line, rule, rows; no blanks at the ends of lines.
@@ -27,6 +28,9 @@ class Table {
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;
 };
+
+// What peers had a hand in may steer a terminal: control characters become "?", bytes beyond ASCII "\xc2".
+std::string printable(std::string_view text);
 
 // "1532" bytes as "1.50K", as VyOS does; below 1024 as it is.
 std::string human_bytes(uint64_t bytes);

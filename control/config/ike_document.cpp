@@ -22,17 +22,6 @@ const Group& group_named(const std::vector<Group>& groups, std::string_view name
   return *std::find_if(groups.begin(), groups.end(), [&](const Group& group) { return group.name == name; });
 }
 
-EspAlgorithm algorithm_of(const Proposal& proposal) {
-  EspAlgorithm algorithm;
-  algorithm.cipher = proposal.cipher->cipher;
-  algorithm.key_bytes = proposal.cipher->key_bytes;
-  algorithm.icv_bytes = proposal.cipher->icv_bytes;
-  if (proposal.cipher->aead()) return algorithm;
-  algorithm.integrity = proposal.hash.value->integrity;
-  algorithm.icv_bytes = proposal.hash.value->icv_bytes;
-  return algorithm;
-}
-
 // Without `prf` the hash names it, with an AEAD too.
 uint8_t prf_of(const Proposal& proposal) {
   if (proposal.prf != nullptr) return static_cast<uint8_t>(proposal.prf - kPrfs);
@@ -217,6 +206,17 @@ PolicyRecord policy_of(const IkeConnection& connection, const IkeChild& child, D
 }
 
 }  // namespace
+
+EspAlgorithm algorithm_of(const Proposal& proposal) {
+  EspAlgorithm algorithm;
+  algorithm.cipher = proposal.cipher->cipher;
+  algorithm.key_bytes = proposal.cipher->key_bytes;
+  algorithm.icv_bytes = proposal.cipher->icv_bytes;
+  if (proposal.cipher->aead()) return algorithm;
+  algorithm.integrity = proposal.hash.value->integrity;
+  algorithm.icv_bytes = proposal.hash.value->icv_bytes;
+  return algorithm;
+}
 
 IkeDocument compile_ike(const Model& model) {
   return IkeCompiler(model).run();

@@ -91,6 +91,9 @@ struct IkeDocument {
   friend bool operator==(const IkeDocument&, const IkeDocument&) = default;
 };
 
+// What a proposal without errors protects with.
+EspAlgorithm algorithm_of(const Proposal& proposal);
+
 // Precondition: validate() found no error in `model`. Reqids lie in the upper half of their range and follow
 // from the names of peer and tunnel, so that they stay while others come and go; those that xfrm names are
 // not used.

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <filesystem>
 
 namespace espalier::config {
 namespace {
@@ -68,18 +69,20 @@ void lint_secrets(const Model& model, std::optional<mode_t> mode, Diagnostics& d
     diagnostics.warning(Lint::kSecretsReadable, 0,
                         "holds secrets and is readable by others: chmod o-r {}, or use secret-file",
                         diagnostics.file());
+  // espalierd takes it relative to its configuration file, which this one is or will be.
+  const auto folder = std::filesystem::path(diagnostics.file()).parent_path();
   for (const Psk& psk : model.vpn.psks) {
     struct stat status {};
     if (psk.secret_file.value.empty()) continue;
     const std::string path = fmt::format("vpn.ipsec.authentication.psk.{}.secret-file", psk.name);
-    if (stat(psk.secret_file.value.c_str(), &status) != 0)
+    if (stat((folder / psk.secret_file.value).c_str(), &status) != 0)
       diagnostics.warning(Lint::kSecretFile, psk.secret_file.line,
                           "{}: there is no file {} that can be read here: make it, for root only", path,
-                          quoted(psk.secret_file.value));
+                          config::quoted(psk.secret_file.value));
     else if ((status.st_mode & S_IROTH) != 0)
       diagnostics.warning(Lint::kSecretFile, psk.secret_file.line,
                           "{}: {} is readable by others: take their permission away", path,
-                          quoted(psk.secret_file.value));
+                          config::quoted(psk.secret_file.value));
   }
 }
 

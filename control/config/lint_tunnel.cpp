@@ -2,6 +2,7 @@
 // tunnel's peer that lead into the tunnel.
 #include <algorithm>
 
+#include "control/config/ike_document.hpp"
 #include "control/config/lint.hpp"
 
 namespace espalier::config {
@@ -13,7 +14,7 @@ uint32_t ip_header(const IpAddress& address) {
   return address.is_v4() ? 20 : 40;
 }
 
-// How an SA is laid out on the wire. Without a state: AES-GCM, as IKE will choose.
+// How an SA is laid out on the wire. Without a state: AES-GCM, as IKE will most likely choose.
 struct EspLayout {
   EspAlgorithm algorithm;
   bool encap = false;
@@ -29,6 +30,19 @@ uint32_t esp_payload(uint32_t outer, uint32_t header, const EspLayout& esp) {
   const uint32_t around = header + (esp.encap ? kUdpHeader : 0) + kEspHeader + a.iv_bytes() + a.icv_bytes;
   const uint32_t least = around + a.align_bytes();
   return outer < least ? 0 : (outer - around) / a.align_bytes() * a.align_bytes() - kEspTrailer;
+}
+
+// The largest packet of a peer's VTI: with the widest of its proposals.
+uint32_t esp_payload(uint32_t outer, uint32_t header, const Peer& peer, const Vpn& vpn) {
+  const std::string& own = peer.vti->esp_group.value;
+  const std::string& name = own.empty() ? peer.default_esp_group.value : own;
+  uint32_t least = UINT32_MAX;
+  for (const EspGroup& group : vpn.esp_groups)
+    if (group.name == name)
+      for (const Proposal& proposal : group.proposals)
+        least = std::min(least,
+                         esp_payload(outer, header, {algorithm_of(proposal), peer.force_udp_encapsulation}));
+  return least;
 }
 
 // The largest packet that a policy's templates leave room for: the last is the outermost.
@@ -104,13 +118,17 @@ class TunnelLint {
   // A vti whose SAs IKE will make.
   void check_bound(const Interface& vti) {
     IpAddress local = vti.local_ip.is_unspecified() ? IpAddress(Ipv4Address{}) : vti.local_ip;
-    for (const Peer& peer : model_.vpn.peers) {
-      if (!peer.vti || peer.vti->bind.value != vti.name) continue;
-      if (!peer.local_address.value.is_unspecified()) local = peer.local_address.value;
-      for (const auto& remote : peer.remote_addresses)
-        if (const auto address = parse_address(remote.value)) check_loop(vti, *address);
-    }
-    check_mtu(vti, esp_payload(topology_.mtu_of(local), ip_header(local), {}), topology_.mtu_of(local));
+    const auto peer = std::find_if(model_.vpn.peers.begin(), model_.vpn.peers.end(),
+                                   [&](const Peer& p) { return p.vti && p.vti->bind.value == vti.name; });
+    const bool bound = peer != model_.vpn.peers.end();
+    if (bound && !peer->local_address.value.is_unspecified()) local = peer->local_address.value;
+    const uint32_t path_mtu = topology_.mtu_of(local), header = ip_header(local);
+    check_mtu(vti,
+              bound ? esp_payload(path_mtu, header, *peer, model_.vpn) : esp_payload(path_mtu, header, {}),
+              path_mtu);
+    if (!bound) return;
+    for (const auto& remote : peer->remote_addresses)
+      if (const auto address = parse_address(remote.value)) check_loop(vti, *address);
   }
 
   void check_loop(const Interface& tunnel, const IpAddress& peer) {

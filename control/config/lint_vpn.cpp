@@ -1,8 +1,11 @@
 // Weak or contradictory choices in vpn.ipsec.
 #include <algorithm>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "control/config/lint.hpp"
+#include "control/config/validate.hpp"
 
 namespace espalier::config {
 namespace {
@@ -14,12 +17,62 @@ const Group* find_group(const std::vector<Group>& groups, std::string_view name)
   return found == groups.end() ? nullptr : &*found;
 }
 
+// An id in one spelling, as IKE compares it (ike/identity.cpp): addresses by value, names without case.
+std::string id_key(std::string_view id) {
+  std::string key(id);
+  std::transform(key.begin(), key.end(), key.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
+  if (const auto address = parse_address(id)) return to_text(*address);
+  if (id.starts_with("@@")) return key.substr(2);
+  if (id.starts_with('@') && !id.starts_with("@#") && !parse_address(id.substr(1))) return key.substr(1);
+  return key;
+}
+
+// "*.example.org", "*@example.org"
+bool is_wildcard_of(std::string_view pattern, std::string_view id) {
+  const bool wildcard = pattern.starts_with("*.") || pattern.starts_with("*@");
+  return wildcard && id.size() >= pattern.size() && id.ends_with(pattern.substr(1));
+}
+
+// A pair of prefixes that a peer's tunnel is for.
+struct Pair {
+  const Peer& peer;
+  const Tunnel& tunnel;
+  IpPrefix local, remote;
+
+  uint32_t priority() const { return tunnel.priority.value_or(UINT32_MAX); }  // 1 to 100 come before ours
+  auto key() const {
+    return std::tuple(order_of(local), order_of(remote), tunnel.protocol, tunnel.local.port.value_or(0),
+                      tunnel.remote.port.value_or(0));
+  }
+};
+
+std::vector<Pair> pairs_of(const Vpn& vpn) {
+  std::vector<Pair> pairs;
+  for (const Peer& peer : vpn.peers)
+    for (const Tunnel& tunnel : peer.tunnels) {
+      if (peer.disable || tunnel.disable) continue;
+      for (const auto& local : tunnel.local.prefixes)
+        for (const auto& remote : tunnel.remote.prefixes)
+          if (local.value.family() == remote.value.family())
+            pairs.push_back({peer, tunnel, local.value, remote.value});
+    }
+  return pairs;
+}
+
 class VpnLint {
  public:
   VpnLint(const Model& model, const Topology& topology, Diagnostics& diagnostics)
       : vpn_(model.vpn), topology_(topology), diagnostics_(diagnostics) {
     for (const Psk& psk : vpn_.psks)
-      for (const auto& id : psk.ids) psks_of_id_[id.value].push_back(&psk);
+      for (const auto& id : psk.ids) {
+        const std::string key = id_key(id.value);
+        psks_of_id_[key].push_back(&psk);
+        if (key.starts_with('*')) wildcards_.emplace_back(key, &psk);
+      }
+    for (const auto& name : vpn_.interfaces)
+      for (const auto& address : model.interfaces[*topology.interface(name.value)].addresses)
+        heard_.insert(address.value.address);
   }
 
   void run() {
@@ -31,9 +84,32 @@ class VpnLint {
     for (const IkeGroup& group : vpn_.ike_groups) check_ike_group(group);
     for (const Peer& peer : vpn_.peers)
       if (!peer.disable) check_peer(peer);
+    check_pairs();
   }
 
  private:
+  // The policies of all tunnels are always there, whether or not they have SAs: the first decides.
+  void check_pairs() {
+    const std::vector<Pair> pairs = pairs_of(vpn_);
+    std::set<const Tunnel*> told;
+    for_each_duplicate(
+        pairs, [](const Pair& pair) { return pair.key(); },
+        [&](const Pair& first, const Pair& second) {
+          const bool earlier_wins = first.priority() <= second.priority();
+          const Pair& used = earlier_wins ? first : second;
+          const Pair& unused = earlier_wins ? second : first;
+          if (&used.tunnel == &unused.tunnel || !told.insert(&unused.tunnel).second) return;
+          diagnostics_.warning(Lint::kPolicyNeverUsed, unused.tunnel.line,
+                               "vpn.ipsec.site-to-site.peer.{}.tunnel {}: {} -> {} is never used, because "
+                               "tunnel {} of peer {} "
+                               "(line {}) has the same selector, also while that is down: remove one, or for "
+                               "a second way bind "
+                               "both peers to VTIs",
+                               unused.peer.name, unused.tunnel.number, to_text(unused.local),
+                               to_text(unused.remote), used.tunnel.number, used.peer.name, used.tunnel.line);
+        });
+  }
+
   void check_dh_group(int line, const std::string& path, uint32_t number) {
     const DhGroup* group = find_dh_group(number);
     if (group != nullptr && group->weak)
@@ -86,14 +162,25 @@ class VpnLint {
   void check_peer(const Peer& peer) {
     const std::string path = "vpn.ipsec.site-to-site.peer." + peer.name;
     const IkeGroup* ike = find_group(vpn_.ike_groups, peer.ike_group.value);
-    if (!peer.local_address.value.is_unspecified() && !topology_.is_own(peer.local_address.value))
-      diagnostics_.warning(
-          Lint::kLocalAddress, peer.local_address.line,
-          "{}.local-address: {} is no address of this gateway: give it to an interface, or use \"any\"", path,
-          to_text(peer.local_address.value));
+    check_local_address(peer, path);
     check_initiation(peer, *ike, path);
     check_lifetimes(peer, *ike, path);
     if (peer.authentication.mode == AuthenticationMode::kPreSharedSecret) check_psk(peer, path);
+  }
+
+  void check_local_address(const Peer& peer, const std::string& path) {
+    const IpAddress& local = peer.local_address.value;
+    if (local.is_unspecified()) return;
+    if (!topology_.is_own(local))
+      diagnostics_.warning(
+          Lint::kLocalAddress, peer.local_address.line,
+          "{}.local-address: {} is no address of this gateway: give it to an interface, or use \"any\"", path,
+          to_text(local));
+    else if (!vpn_.interfaces.empty() && !heard_.contains(local))
+      diagnostics_.warning(Lint::kLocalAddress, peer.local_address.line,
+                           "{}.local-address: IKE does not use {}, which is on none of vpn.ipsec.interface: "
+                           "name its interface there",
+                           path, to_text(local));
   }
 
   static bool can_initiate(const Peer& peer) {
@@ -140,40 +227,57 @@ class VpnLint {
     }
   }
 
+  // Who the peer may say that it is; none where only it knows: of any, and of a host name.
+  static std::vector<std::string> remote_ids(const Peer& peer) {
+    const std::string& configured = peer.authentication.remote_id;
+    if (configured == "%any") return {};
+    if (!configured.empty()) return {configured};
+    std::vector<std::string> ids;
+    for (const auto& remote : peer.remote_addresses)
+      if (parse_address(remote.value)) ids.push_back(remote.value);
+    return ids;
+  }
+
   // RFC 7296 section 2.15 leaves the choice to the ids: best is the key that names both.
   void check_psk(const Peer& peer, const std::string& path) {
     const std::string local =
         peer.authentication.local_id.empty() && !peer.local_address.value.is_unspecified()
             ? to_text(peer.local_address.value)
             : peer.authentication.local_id;
-    const std::string remote = peer.authentication.remote_id.empty() && !peer.remote_addresses.empty()
-                                   ? peer.remote_addresses[0].value
-                                   : peer.authentication.remote_id;
-    if (remote == "any") return;  // whoever comes says who it is
-    const std::vector<const Psk*> best = best_psks(local, remote);
-    if (best.empty())
-      diagnostics_.warning(Lint::kPskMissing, peer.authentication.line,
-                           "{}.authentication: no psk has the id {}: add it to one", path, quoted(remote));
-    if (best.size() > 1)
-      diagnostics_.warning(
-          Lint::kPskAmbiguous, peer.authentication.line,
-          "{}.authentication: psk {} (line {}) and {} (line {}) fit its ids equally: make them differ", path,
-          best[0]->name, best[0]->line, best[1]->name, best[1]->line);
+    for (const std::string& remote : remote_ids(peer)) {
+      const std::vector<const Psk*> best = best_psks(id_key(local), id_key(remote));
+      if (best.size() == 1) continue;
+      if (best.empty())
+        diagnostics_.warning(Lint::kPskMissing, peer.authentication.line,
+                             "{}.authentication: no psk has the id {}: add it to one", path, quoted(remote));
+      else
+        diagnostics_.warning(
+            Lint::kPskAmbiguous, peer.authentication.line,
+            "{}.authentication: psk {} (line {}) and {} (line {}) fit its ids equally: make them differ",
+            path, best[0]->name, best[0]->line, best[1]->name, best[1]->line);
+      return;
+    }
   }
 
+  // As find_key() of ike/sa/authentication.cpp ranks them.
   std::vector<const Psk*> best_psks(const std::string& local, const std::string& remote) const {
+    constexpr int kRemote = 8, kWildcard = 4, kLocal = 2, kAny = 1;
     std::map<const Psk*, int> scores;
-    for (const auto& [id, score] : {std::pair<std::string_view, int>{remote, 4}, {local, 2}, {"%any", 1}}) {
+    for (const auto& [id, score] :
+         {std::pair<std::string_view, int>{remote, kRemote}, {local, kLocal}, {"%any", kAny}}) {
       const auto found = psks_of_id_.find(id);
       if (found == psks_of_id_.end()) continue;
       for (const Psk* psk : found->second) scores[psk] |= score;
     }
+    for (const auto& [pattern, psk] : wildcards_)
+      if (is_wildcard_of(pattern, remote)) scores[psk] |= kWildcard;
     std::vector<const Psk*> best;
     int most = 1;
     for (const Psk& psk : vpn_.psks) {
       const auto found = scores.find(&psk);
-      // The local id alone says nothing about this peer.
-      if (found == scores.end() || found->second == 2 || found->second < most) continue;
+      // The local id says something about this peer only where the key names nobody else.
+      if (found == scores.end() || found->second < most || (found->second == kLocal && psk.ids.size() > 1))
+        continue;
       if (found->second > most) best.clear();
       most = found->second;
       best.push_back(&psk);
@@ -184,7 +288,9 @@ class VpnLint {
   const Vpn& vpn_;
   const Topology& topology_;
   Diagnostics& diagnostics_;
-  std::map<std::string_view, std::vector<const Psk*>> psks_of_id_;
+  std::map<std::string, std::vector<const Psk*>, std::less<>> psks_of_id_;  // by id_key()
+  std::vector<std::pair<std::string, const Psk*>> wildcards_;
+  std::set<IpAddress> heard_;  // those of vpn.ipsec.interface
 };
 
 }  // namespace

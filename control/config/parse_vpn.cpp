@@ -43,7 +43,7 @@ std::vector<Proposal> read_proposals(Reader& group, Finish finish) {
       if (other.number == proposal.number) reader.error("number", "stands twice");
     proposals.push_back(proposal);
   });
-  if (proposals.empty() && !group.has("proposal")) group.group_error("needs \"proposal\"");
+  group.require("proposal");
   if (proposals.size() > 64) group.error("proposal", "more than 64 proposals do not fit IKE's messages");
   std::stable_sort(proposals.begin(), proposals.end(),
                    [](const Proposal& a, const Proposal& b) { return a.number < b.number; });
@@ -134,7 +134,7 @@ void read_psk(std::string name, Reader& reader, Vpn& vpn) {
 
 void read_x509(Reader& authentication, Authentication& result) {
   authentication.group("x509", [&](Reader& reader) {
-    reader.require("certificate");
+    for (const char* key : {"certificate", "ca-certificate"}) reader.require(key);
     result.certificate = reader.string("certificate");
     result.x509_key = reader.string("key");
     for (auto& ca : reader.strings("ca-certificate")) result.ca_certificates.push_back(std::move(ca.value));
@@ -164,6 +164,8 @@ Authentication read_authentication(Reader& peer) {
     if (result.use_x509_id && !result.local_id.empty())
       reader.error("use-x509-id", "and local-id exclude each other");
     if (!mode) return;
+    if (result.use_x509_id && mode != AuthenticationMode::kX509)
+      reader.error("use-x509-id", "needs mode \"x509\"");
     if ((mode == AuthenticationMode::kX509) != reader.has("x509"))
       reader.group_error("mode \"x509\" and the group x509 belong together");
     if ((mode == AuthenticationMode::kRsa) != reader.has("rsa"))
@@ -271,7 +273,10 @@ void read_peer(std::string name, Reader& reader, Vpn& vpn) {
   read_peer_addresses(reader, peer);
   reader.groups("tunnel", [&](Reader& tunnel) { read_tunnel(tunnel, reader.path(), peer); });
   peer.vti = read_vti(reader);
-  if (!reader.has("tunnel") && !peer.vti) reader.group_error("needs \"tunnel\" or \"vti\"");
+  if (reader.has("tunnel"))
+    reader.require("tunnel");
+  else if (!peer.vti)
+    reader.group_error("needs \"tunnel\" or \"vti\"");
   vpn.peers.push_back(std::move(peer));
 }
 
@@ -285,9 +290,8 @@ void read_options(Reader& ipsec, Vpn& vpn) {
     reader.reject("virtual-ip", "it is for road warriors");
   });
   ipsec.group("log", [&](Reader& reader) {
-    constexpr Word<int> kSubsystems[] = {{"ike", 0},    {"child", 1}, {"cfg", 2},  {"ring", 3},
-                                         {"crypto", 4}, {"net", 5},   {"nat", 6},  {"spd", 7},
-                                         {"esp", 8},    {"cli", 9},   {"proc", 10}};
+    // Those of espalier-ike: the other programs' have no levels.
+    constexpr Word<int> kSubsystems[] = {{"ike", 0}, {"child", 1}, {"cfg", 2}, {"net", 3}, {"crypto", 4}};
     vpn.log_level = static_cast<uint32_t>(reader.integer("level", 0, 2));
     for (const int index : reader.choices("subsystem", kSubsystems))
       vpn.log_subsystems.emplace_back(kSubsystems[index].name);

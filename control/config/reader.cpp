@@ -72,8 +72,13 @@ int Reader::line_of(const char* key) {
 }
 
 bool Reader::require(const char* key) {
-  if (has(key)) return true;
-  group_error("needs \"{}\"", key);
+  const Node* node = find(key);
+  if (node == nullptr)
+    group_error("needs \"{}\"", key);
+  else if (node->kind == Node::Kind::kList && node->children.empty())
+    error(key, "is empty");
+  else
+    return true;
   return false;
 }
 

@@ -31,8 +31,8 @@ class Reader {
   void set_path(std::string path) { path_ = std::move(path); }
 
   bool has(const char* key) { return find(key) != nullptr; }
-  int line_of(const char* key);  // of the setting, or of the group where it is absent
-  bool require(const char* key);
+  int line_of(const char* key);   // of the setting, or of the group where it is absent
+  bool require(const char* key);  // a list with something in it
   // The number that names this group; without a usable one the group is abandoned.
   std::optional<int64_t> required_integer(const char* key, int64_t low, int64_t high);
   // The rest of the group is not looked at: its keywords do not count as unknown.

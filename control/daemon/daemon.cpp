@@ -42,7 +42,10 @@ Daemon::Daemon(EventLoop& loop, const Options& options, ConfigStore store)
       supervisor_(loop, {options.runtime_dir, options.state_dir},
                   {[this] { applier_.on_ready(); }, [this](const std::string& how) { applier_.on_lost(how); },
                    [this](const message::FromDataplane& event) { events_.take(event); },
-                   [this] { dataplane_needs_channel_ = true; }}),
+                   [this] {
+                     dataplane_needs_channel_ = true;
+                     connect_ike();
+                   }}),
       ike_(loop,
            {options.runtime_dir, options.ike_program, options.ike_user,
             std::filesystem::path(options.config_file).parent_path()},

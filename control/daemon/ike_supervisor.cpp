@@ -3,12 +3,14 @@
 #include <csignal>
 
 #include "control/daemon/log.hpp"
+#include "control/daemon/untrusted_json.hpp"
 #include "control/shared/text.hpp"
 
 namespace espalier::daemon {
 namespace {
 
 constexpr const char* kSocketName = "ike.sock";
+constexpr size_t kMostQuestionBytes = 1024;  // a name of 253 characters
 
 }  // namespace
 
@@ -19,6 +21,7 @@ IkeSupervisor::IkeSupervisor(EventLoop& loop, Places places, std::function<void(
       keeper_(loop, {"espalier-ike", "ike", places_.runtime_dir}, *this) {}
 
 IkeSupervisor::~IkeSupervisor() {
+  loop_.cancel(channel_timer_);
   for (const auto& [id, waiting] : waiting_) loop_.cancel(waiting.timer);
 }
 
@@ -119,7 +122,7 @@ Result<void> IkeSupervisor::take(Letter& letter) {
       resolve(letter);
       return {};
     case Letter::Kind::kWantChannel:
-      on_channel_wanted_();
+      want_channel();
       return {};
     case Letter::Kind::kWelcome:
     case Letter::Kind::kConfigure:
@@ -134,6 +137,7 @@ Result<void> IkeSupervisor::take(Letter& letter) {
 // A process that was running before us brings the memory that it uses.
 Result<void> IkeSupervisor::take_hello(Letter& letter) {
   std::vector<Fd> ours;
+  if (keeper_.running()) return fail("it says hello twice");
   if (letter.fds().size() > 1) return fail("its hello brings {} segments", letter.fds().size());
   if (!letter.fds().empty()) {
     state_ = TRY(ike_state::attach(std::move(letter.fds().front())));
@@ -148,22 +152,40 @@ Result<void> IkeSupervisor::take_hello(Letter& letter) {
   return {};
 }
 
+// Not at once: two processes that cannot use a channel would get them as fast as they can be made.
+void IkeSupervisor::want_channel() {
+  if (channel_timer_ != 0) return;
+  channel_timer_ = loop_.after(kBeforeAnotherChannel, [this] {
+    channel_timer_ = 0;
+    on_channel_wanted_();
+  });
+}
+
 void IkeSupervisor::send_document() {
   const IkeMaterial material = ike_material(*document_, places_.directory);
-  left_out_ = material.left_out;
-  for (const auto& [peer, why] : material.left_out) log::cfg().error("peer {} is left out: {}", peer, why);
-  for (const auto& [key, why] : material.keys_left_out) log::cfg().error("psk {} is left out: {}", key, why);
-  const uint64_t id = ++last_id_;
+  left_out_.clear();
+  leave_out(material.left_out, material.keys_left_out);
+  const uint64_t id = document_id_ = ++last_id_;
   const std::span secrets(reinterpret_cast<const uint8_t*>(material.secrets.data()), material.secrets.size());
   const auto sent = send(Letter::write(Letter::Kind::kConfigure, id, material.text, secrets));
   if (!sent) return log::cfg().error("the configuration does not reach espalier-ike: {}", sent.error().text);
-  expect_answer(id, [this](Result<Json> answer) {
-    last_refusal_ = answer ? "" : answer.error().text;
-    if (answer)
-      log::cfg().info("espalier-ike runs the configuration");
-    else
-      log::cfg().error("espalier-ike does not run the configuration: {}", last_refusal_);
+  expect_answer(id, [this, id](const Result<Json>& answer) {
+    if (id == document_id_) on_document_taken(answer);
   });
+}
+
+// What a file holds is known only to who understands it.
+void IkeSupervisor::on_document_taken(const Result<Json>& answer) {
+  last_refusal_ = answer ? "" : answer.error().text;
+  if (!answer) return log::cfg().error("espalier-ike does not run the configuration: {}", last_refusal_);
+  log::cfg().info("espalier-ike runs the configuration");
+  leave_out(texts_at(*answer, "left_out"), texts_at(*answer, "keys_left_out"));
+}
+
+void IkeSupervisor::leave_out(const Reasons& peers, const Reasons& keys) {
+  for (const auto& [peer, why] : peers) log::cfg().error("peer {} is left out: {}", peer, why);
+  for (const auto& [key, why] : keys) log::cfg().error("psk {} is left out: {}", key, why);
+  left_out_.insert(peers.begin(), peers.end());
 }
 
 void IkeSupervisor::resolve(Letter& letter) {
@@ -172,8 +194,8 @@ void IkeSupervisor::resolve(Letter& letter) {
     if (!created) return log::proc().error("names cannot be resolved: {}", created.error().text);
     resolver_ = std::move(*created);
   }
-  const Json question = Json::parse(letter.text(), nullptr, false);
-  const std::string name = question.is_object() ? question.value("name", "") : "";
+  const bool fits = letter.text().size() <= kMostQuestionBytes;
+  const std::string name = fits ? text_at(parse_untrusted(letter.text()), "name") : "";
   resolver_->resolve(name, [this, id = letter.id(), number = connection_number_](auto found) {
     if (number != connection_number_) return;
     Json answer = Json::object();
@@ -204,16 +226,17 @@ void IkeSupervisor::expect_answer(uint64_t id, Done done) {
 }
 
 void IkeSupervisor::take_answer(Letter& letter) {
-  Json answer = Json::parse(letter.text(), nullptr, false);
-  const bool good = answer.is_object() && answer.value("ok", false);
-  if (good) return finish(letter.id(), std::move(answer));
-  finish(letter.id(), fail("{}", answer.is_object() ? answer.value("error", "espalier-ike refuses")
-                                                    : "espalier-ike's answer is no document"));
+  if (!waiting_.contains(letter.id())) return;  // it comes too late
+  Json answer = parse_untrusted(letter.text());
+  const auto ok = answer.find("ok");
+  if (ok != answer.end() && *ok == true) return finish(letter.id(), std::move(answer));
+  const std::string error = text_at(answer, "error");
+  finish(letter.id(), fail("{}", error.empty() ? "espalier-ike's answer is none" : error));
 }
 
 void IkeSupervisor::finish(uint64_t id, Result<Json> answer) {
   const auto found = waiting_.extract(id);
-  if (found.empty()) return;  // it came too late
+  if (found.empty()) return;
   loop_.cancel(found.mapped().timer);
   found.mapped().done(std::move(answer));
 }

@@ -57,6 +57,7 @@ class IkeSupervisor : private Keeper::Ward {
  private:
   static constexpr milliseconds kPatience{5'000};
   static constexpr milliseconds kHang{5'000};
+  static constexpr milliseconds kBeforeAnotherChannel{100};
   struct Waiting {
     Done done;
     EventLoop::TimerId timer;
@@ -75,7 +76,11 @@ class IkeSupervisor : private Keeper::Ward {
   Result<void> take_hello(Letter& letter);
   void take_answer(Letter& letter);
   void resolve(Letter& letter);
+  void want_channel();
+  using Reasons = std::map<std::string, std::string>;  // by the name of who is left out
   void send_document();
+  void on_document_taken(const Result<Json>& answer);
+  void leave_out(const Reasons& peers, const Reasons& keys);
   void expect_answer(uint64_t id, Done done);
   void finish(uint64_t id, Result<Json> answer);
   Result<void> send(Result<Letter> letter);
@@ -89,9 +94,11 @@ class IkeSupervisor : private Keeper::Ward {
   std::unique_ptr<Post> post_;
   uint64_t connection_number_ = 0;  // answers of the resolver may come after the connection's end
   std::shared_ptr<const config::IkeDocument> document_;
-  std::map<std::string, std::string> left_out_;
+  uint64_t document_id_ = 0;  // of the letter with it
+  Reasons left_out_;
   std::map<uint64_t, Waiting> waiting_;
   uint64_t last_id_ = 0;
+  EventLoop::TimerId channel_timer_ = 0;  // 0: none is wanted
   uint64_t last_beat_ = 0;
   Clock::time_point beat_moved_{};
   std::string last_refusal_;

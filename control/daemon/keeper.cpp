@@ -41,6 +41,7 @@ void Keeper::restart(ProgramCommand command) {
 }
 
 void Keeper::stop(std::function<void()> done) {
+  if (auto found = process_ ? Result<void>() : find_left_behind(); !found) report(found.error());
   if (!process_) {
     enter(Phase::kIdle);
     return done();
@@ -107,26 +108,39 @@ Result<void> Keeper::spawn_if_none_lives() {
 // One that another espalierd started and that does not listen yet: it gets its time, then it is killed.
 Result<void> Keeper::take_over_silent_holder() {
   if (Clock::now() - phase_began_ < kStartLimit) return {};
-  const auto pid = ProcessLock::holder(names_.runtime_dir, names_.lock);
-  if (!pid)
-    return fail("{}/{}.lock is locked by a process that did not write its pid", names_.runtime_dir,
-                names_.lock);
+  TRY(watch_process(TRY(find_holder())));
   log::proc().error("{} (pid {}) that this espalierd did not start does not listen; killing it", names_.title,
-                    *pid);
-  TRY(watch_process(TRY(Process::adopt(*pid))));
+                    process_->pid());
   enter(Phase::kStopping);
   process_->signal(SIGKILL);
   return {};
 }
 
+// One that another espalierd started, and that nobody wants now.
+Result<void> Keeper::find_left_behind() {
+  if (TRY(ProcessLock::take(names_.runtime_dir, names_.lock))) return {};
+  return watch_process(TRY(find_holder()));
+}
+
+Result<Process> Keeper::find_holder() const {
+  if (const auto pid = ProcessLock::holder(names_.runtime_dir, names_.lock)) return Process::adopt(*pid);
+  return fail("{}/{}.lock is locked by a process that did not write its pid", names_.runtime_dir,
+              names_.lock);
+}
+
 // Greeting.
 
+Result<void> Keeper::identify(pid_t pid) {
+  if (!process_) return watch_process(TRY(Process::adopt(pid)));
+  if (process_->pid() == pid) return {};
+  return fail("process {} listens on the socket of {} instead of {}", pid, names_.title, process_->pid());
+}
+
 Result<void> Keeper::greet(pid_t pid) {
-  if (process_ && process_->pid() != pid) {
+  if (auto known = identify(pid); !known) {
     ward_.disconnect();
-    return fail("process {} listens on the socket of {} instead of {}", pid, names_.title, process_->pid());
+    return known;
   }
-  if (!process_) TRY(watch_process(TRY(Process::adopt(pid))));
   enter(Phase::kGreeting);
   look_timer_ = loop_.after(kHelloLimit, [this] {
     log::proc().error("{} (pid {}) does not say hello; stopping it", names_.title, process_->pid());

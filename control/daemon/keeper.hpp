@@ -48,7 +48,8 @@ class Keeper {
   void start(ProgramCommand command);
   // Stops the process and starts one as `command` says.
   void restart(ProgramCommand command);
-  // SIGTERM, after three seconds SIGKILL; `done` when it has ended. start() begins anew.
+  // SIGTERM, after three seconds SIGKILL; `done` when it has ended. One that an earlier espalierd started is
+  // stopped as well. start() begins anew.
   void stop(std::function<void()> done);
 
   bool started() const { return phase_ != Phase::kIdle; }
@@ -74,6 +75,9 @@ class Keeper {
   Result<void> try_to_find();
   Result<void> spawn_if_none_lives();
   Result<void> take_over_silent_holder();
+  Result<void> find_left_behind();
+  Result<Process> find_holder() const;
+  Result<void> identify(pid_t pid);
   Result<void> greet(pid_t pid);
   Result<void> watch_process(Process process);
   void check_heartbeat();

@@ -24,6 +24,7 @@ Options with_absolute_paths(Options options) {
 
 Result<void> run(const Options& options) {
   ::prctl(PR_SET_DUMPABLE, 0);  // keys pass through our memory
+  ::signal(SIGPIPE, SIG_IGN);   // the log's reader may end before we do
   TRY(make_directory(options.runtime_dir,
                      0755));  // the operators' group passes to the socket; files have own modes
   TRY(make_directory(options.state_dir, 0700));

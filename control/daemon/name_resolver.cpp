@@ -22,7 +22,9 @@ std::optional<IpAddress> address_of(const sockaddr& address) {
   return std::bit_cast<IpAddress>(reinterpret_cast<const sockaddr_in6&>(address).sin6_addr);
 }
 
-Result<std::vector<IpAddress>> look_up(const std::string& name) {
+}  // namespace
+
+Result<std::vector<IpAddress>> NameResolver::ask_system(const std::string& name) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_DGRAM;  // each address once
   addrinfo* found = nullptr;
@@ -34,8 +36,6 @@ Result<std::vector<IpAddress>> look_up(const std::string& name) {
     if (const auto address = address_of(*each->ai_addr)) addresses.push_back(*address);
   return addresses;
 }
-
-}  // namespace
 
 struct NameResolver::Shared {
   struct Question {
@@ -55,6 +55,7 @@ struct NameResolver::Shared {
   int threads = 0;
   int idle = 0;
   Fd answered;  // eventfd
+  LookUp look_up;
 
   void work() {
     std::unique_lock lock(mutex);
@@ -75,8 +76,9 @@ struct NameResolver::Shared {
   }
 };
 
-Result<std::unique_ptr<NameResolver>> NameResolver::create(EventLoop& loop) {
+Result<std::unique_ptr<NameResolver>> NameResolver::create(EventLoop& loop, LookUp look_up) {
   auto shared = std::make_shared<Shared>();
+  shared->look_up = std::move(look_up);
   shared->answered = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!shared->answered) return fail("eventfd: {}", errno_text());
   std::unique_ptr<NameResolver> resolver(new NameResolver(loop, std::move(shared)));
@@ -102,7 +104,8 @@ void NameResolver::resolve(std::string name, Done done) {
     return;
   }
   shared_->questions.push_back({std::move(name), std::move(done)});
-  if (shared_->idle == 0 && shared_->threads < kThreads) {
+  // Those that are idle may have been woken for the questions before this one.
+  if (shared_->questions.size() > static_cast<size_t>(shared_->idle) && shared_->threads < kThreads) {
     ++shared_->threads;
     std::thread([shared = shared_] { shared->work(); }).detach();
   }

@@ -18,7 +18,11 @@ class NameResolver {
   // Addresses in the order of the system (RFC 6724), or why there are none.
   using Done = std::function<void(Result<std::vector<IpAddress>>)>;
 
-  static Result<std::unique_ptr<NameResolver>> create(EventLoop& loop);
+  // What blocks; called in the resolver's threads.
+  using LookUp = std::function<Result<std::vector<IpAddress>>(const std::string& name)>;
+  static Result<std::vector<IpAddress>> ask_system(const std::string& name);
+
+  static Result<std::unique_ptr<NameResolver>> create(EventLoop& loop, LookUp look_up = ask_system);
   ~NameResolver();
   NameResolver(const NameResolver&) = delete;
   NameResolver& operator=(const NameResolver&) = delete;

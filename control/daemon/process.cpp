@@ -17,22 +17,24 @@ std::string lock_path(const std::string& runtime_dir, const std::string& name) {
 }
 
 // Everything in the child after fork() is async-signal-safe.
-void write_own_pid(int fd) {
+void write_own_pid(const char* lock_path) {
   char text[16];
   const auto end = std::to_chars(text, text + sizeof text - 1, ::getpid()).ptr;
   *end = '\n';
-  if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, text, static_cast<size_t>(end + 1 - text), 0) < 0)
-    ::_exit(kExecFailed);
+  const int fd = ::open(lock_path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+  if (fd < 0 || ::write(fd, text, static_cast<size_t>(end + 1 - text)) < 0) ::_exit(kExecFailed);
+  ::close(fd);
 }
 
-[[noreturn]] void become_program(const char* program, char* const* arguments, int lock_fd) {
+[[noreturn]] void become_program(const char* program, char* const* arguments, const ProcessLock& lock) {
   ::setsid();  // a Ctrl-C for espalierd is not one for its children
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  write_own_pid(lock_fd);
+  write_own_pid(lock.path().c_str());
   const int null = ::open("/dev/null", O_RDONLY);
-  if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::fcntl(lock_fd, F_SETFD, 0) != 0) ::_exit(kExecFailed);
+  if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::fcntl(lock.fd().get(), F_SETFD, 0) != 0)
+    ::_exit(kExecFailed);
   ::execvp(program, arguments);
   ::_exit(kExecFailed);
 }
@@ -48,10 +50,10 @@ std::vector<char*> argument_vector(const ProgramCommand& command) {
 
 Result<std::optional<ProcessLock>> ProcessLock::take(const std::string& runtime_dir,
                                                      const std::string& name) {
-  const std::string path = lock_path(runtime_dir, name);
-  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  std::string path = lock_path(runtime_dir, name);
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return fail("{}: {}", path, errno_text());
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return ProcessLock(std::move(fd));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return ProcessLock(std::move(path), std::move(fd));
   if (errno == EWOULDBLOCK) return std::nullopt;
   return fail("{}: {}", path, errno_text());
 }
@@ -67,7 +69,7 @@ Result<Process> Process::spawn(const ProgramCommand& command, ProcessLock lock) 
   const auto arguments = argument_vector(command);
   const pid_t pid = ::fork();
   if (pid < 0) return fail("starting {}: {}", command.program, errno_text());
-  if (pid == 0) become_program(command.program.c_str(), arguments.data(), lock.fd().get());
+  if (pid == 0) become_program(command.program.c_str(), arguments.data(), lock);
   return Process(pid, TRY(open_pidfd(pid)), true);
 }
 

@@ -15,7 +15,8 @@
 
 namespace espalier::daemon {
 
-// RUNTIME_DIR/NAME.lock; holds the pid of the process that has it.
+// RUNTIME_DIR/NAME.lock; holds the pid of the process that has it. We kill whom it names, so the descriptor
+// that the process inherits is for reading only: one that was taken over names nobody else.
 class ProcessLock {
  public:
   // std::nullopt while such a process lives (or its memory is still being taken down).
@@ -23,9 +24,11 @@ class ProcessLock {
   // Who has it; std::nullopt when that was never written.
   static std::optional<pid_t> holder(const std::string& runtime_dir, const std::string& name);
   const Fd& fd() const { return fd_; }
+  const std::string& path() const { return path_; }
 
  private:
-  explicit ProcessLock(Fd fd) : fd_(std::move(fd)) {}
+  ProcessLock(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  std::string path_;
   Fd fd_;
 };
 

@@ -126,7 +126,7 @@ inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonTable{{
     {DropReason::kHostFull, "host_full", "local", "the host does not take packets from the host path as fast as they come"},
     {DropReason::kIkeAbsent, "ike_absent", "local", "IKE for the gateway while no IKE process runs"},
     {DropReason::kIkeFull, "ike_full", "local", "the IKE process does not take datagrams as fast as they come"},
-    {DropReason::kIkeMalformed, "ike_malformed", "local", "for IKE's ports and no IKE: shorter than its header, without the non-ESP marker on port 4500, or a wrong UDP checksum"},
+    {DropReason::kIkeMalformed, "ike_malformed", "local", "for IKE's ports and no IKE: shorter than its header, without the non-ESP marker on port 4500, from port 0, or a wrong UDP checksum"},
     {DropReason::kNdInvalid, "nd_invalid", "local", "neighbour discovery that RFC 4861 wants dropped: hop limit below 255, bad options or addresses"},
     {DropReason::kIcmpErrorClear, "icmp_error_clear", "icmp", "an ICMP error about a decrypted packet would have left in clear"},
     {DropReason::kIcmpRateLimited, "icmp_rate_limited", "icmp", "more ICMP errors than icmp.rate allows"},

@@ -12,10 +12,11 @@ Result<Segment> create() {
 }
 
 Result<Segment> attach(Fd fd) {
-  auto segment = TRY(Segment::attach(std::move(fd), sizeof(Layout), Segment::Secrecy::kSecretSparse));
+  auto segment =
+      TRY(Segment::attach(std::move(fd), {sizeof(Layout), sizeof(Layout)}, Segment::Secrecy::kSecretSparse));
   const Layout& layout = of(segment);
-  if (segment.bytes() != sizeof(Layout) || layout.magic.load(std::memory_order_acquire) != kMagic ||
-      layout.layout != kLayout || layout.slots != kSlots)
+  if (layout.magic.load(std::memory_order_acquire) != kMagic || layout.layout != kLayout ||
+      layout.slots != kSlots)
     return fail("IKE state: layout {} there, {} here", layout.layout, kLayout);
   return segment;
 }

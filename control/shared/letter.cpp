@@ -65,8 +65,9 @@ Result<std::optional<Letter>> Letter::receive(const Fd& socket) {
   if (!datagram) return std::nullopt;
   if (datagram->bytes == 0) return fail("{}", kClosed);
   const Header header = TRY(decode(bytes, *datagram));
-  Segment body = TRY(Segment::attach(std::move(datagram->fds.front()), kPadding, Segment::Secrecy::kSecret));
-  if (body.bytes() > kMostBytes + kPadding || header.text_bytes > body.bytes() - kPadding)
+  Segment body = TRY(Segment::attach(std::move(datagram->fds.front()), {kPadding, kMostBytes + kPadding},
+                                     Segment::Secrecy::kSecret));
+  if (header.text_bytes > body.bytes() - kPadding)
     return fail("a letter whose memory of {} bytes does not fit its text of {}", body.bytes(),
                 header.text_bytes);
   datagram->fds.erase(datagram->fds.begin());

@@ -105,21 +105,29 @@ Result<Channel> Channel::attach_as_creator(ChannelFds fds) {
 }
 
 Result<Channel> Channel::attach(Side side, ChannelFds fds) {
-  auto segment = TRY(Segment::attach(std::move(fds.memory), kPositionsBytes, Segment::Secrecy::kSecret));
+  auto segment = TRY(Segment::attach(std::move(fds.memory), {kPositionsBytes, channel_bytes(kMaxSlots)},
+                                     Segment::Secrecy::kSecret));
   const uint64_t slots = slots_in(segment.bytes());
   if (slots == 0) return fail("channel: a memfd of {} bytes is no channel", segment.bytes());
   if (!fds.wake_creator || !fds.wake_attacher) return fail("channel: an eventfd is missing");
   return Channel(side, std::move(segment), std::move(fds.wake_creator), std::move(fds.wake_attacher), slots);
 }
 
+// EAGAIN means that the counter is at its maximum: then the other side's descriptor is readable anyway.
+void Channel::wake_peer() {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(peer_wake().get(), &one, sizeof one);
+}
+
 bool Channel::send(const message::Slot& slot) {
   if (!producer_.send(slot)) return false;
-  if (producer_.must_wake()) {
-    // EAGAIN means that the counter is at its maximum: then the other side's descriptor is readable anyway.
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = ::write(peer_wake().get(), &one, sizeof one);
-  }
+  if (producer_.must_wake()) wake_peer();
   return true;
+}
+
+void Channel::give_up() {
+  producer_.give_up();
+  wake_peer();
 }
 
 bool Channel::prepare_to_wait() {

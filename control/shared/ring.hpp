@@ -36,6 +36,8 @@ class RingProducer {
   // To be called after send(): whether the consumer sleeps and has to be woken.
   bool must_wake();
   bool broken() const { return broken_; }
+  // The consumer finds the ring broken from now on.
+  void give_up() { positions_->head.store(head_ + 2 * count_, std::memory_order_seq_cst); }
 
  private:
   RingPositions* positions_;
@@ -90,7 +92,11 @@ class Channel {
   // To be called before sleeping on wait_fd(): clears it, sets the flag, looks again. False: do not
   // sleep, receive() first. A broken channel always says false, so look at broken() in the loop.
   bool prepare_to_wait();
-  // The other side wrote nonsense into the positions. To be reported, counted and replaced.
+  // Before this side forgets the channel for a reason of its own: the other side wakes and finds it broken,
+  // and does not wait for ever on it.
+  void give_up();
+  // The other side gave the channel up, or wrote nonsense into the positions. To be reported, counted and
+  // replaced.
   bool broken() const { return producer_.broken() || consumer_.broken(); }
   // Descriptors for the other side, still owned by this channel: memory, wake_creator, wake_attacher.
   std::array<int, 3> descriptors() const {
@@ -101,6 +107,7 @@ class Channel {
   enum class Side { kCreator, kAttacher };
   static Result<Channel> attach(Side side, ChannelFds fds);
   Channel(Side side, Segment segment, Fd wake_creator, Fd wake_attacher, uint64_t slots);
+  void wake_peer();
   const Fd& own_wake() const { return side_ == Side::kCreator ? wake_creator_ : wake_attacher_; }
   const Fd& peer_wake() const { return side_ == Side::kCreator ? wake_attacher_ : wake_creator_; }
 

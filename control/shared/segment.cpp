@@ -29,14 +29,16 @@ Result<Segment> Segment::create(const char* name, size_t bytes, Secrecy secrecy)
   return map(std::move(fd), bytes, secrecy);
 }
 
-Result<Segment> Segment::attach(Fd fd, size_t at_least, Secrecy secrecy) {
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return fail("shared segment: {}", errno_text());
+// Seals first: before them the size is not the last word.
+Result<Segment> Segment::attach(Fd fd, Size size, Secrecy secrecy) {
   const int seals = ::fcntl(fd.get(), F_GET_SEALS);
   if (seals < 0 || (seals & kSeals) != kSeals)
     return fail("shared segment: not a memfd that is sealed against resizing");
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return fail("shared segment: {}", errno_text());
   const auto bytes = static_cast<size_t>(status.st_size);
-  if (bytes < at_least) return fail("shared segment: {} bytes, {} needed", bytes, at_least);
+  if (bytes < size.at_least) return fail("shared segment: {} bytes, {} needed", bytes, size.at_least);
+  if (bytes > size.at_most) return fail("shared segment: {} bytes, {} are possible", bytes, size.at_most);
   return map(std::move(fd), bytes, secrecy);
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include "control/shared/fd.hpp"
@@ -23,9 +24,14 @@ class Segment {
 
   // A new zeroed segment. `name` is shown in /proc/PID/maps.
   static Result<Segment> create(const char* name, size_t bytes, Secrecy secrecy = Secrecy::kPublic);
-  // Maps a segment that another process made; refuses one that is not sealed against resizing, or is smaller
-  // than `at_least` bytes. bytes() then says how large it is.
-  static Result<Segment> attach(Fd fd, size_t at_least, Secrecy secrecy = Secrecy::kPublic);
+  struct Size {
+    Size(size_t least, size_t most = SIZE_MAX) : at_least(least), at_most(most) {}
+    size_t at_least, at_most;  // bytes
+  };
+  // Maps a segment that another process made; refuses one that is not sealed against resizing, or has another
+  // size. bytes() then says how large it is. A secret one takes that much memory at once: of a process that
+  // is not trusted none without an upper bound.
+  static Result<Segment> attach(Fd fd, Size size, Secrecy secrecy = Secrecy::kPublic);
 
   std::byte* data() const { return mapping_.get(); }
   size_t bytes() const { return mapping_.get_deleter().bytes; }

@@ -212,13 +212,14 @@ bool may_leave_without_sa(const Context& ctx, rte_mbuf* mbuf) {
 }  // namespace
 
 void ask_for_sa(Context& ctx, rte_mbuf* mbuf, InterfaceIndex out, PolicyIndex policy) {
-  constexpr uint64_t kEveryMs = 10;  // a few packets are enough
+  constexpr uint64_t kEveryMs = 100;  // a few packets are enough
   Packet& p = packet(mbuf);
   const bool by_vti = ctx.is_interface(out) && ctx.tables->tunnels->is_vti(out);
   const bool wants_sa = p.reason == DropReason::kOutNoState || p.reason == DropReason::kVtiDown ||
                         (p.reason == DropReason::kRouteUnreachable && by_vti);
-  if (!wants_sa || ctx.now_ms < ctx.acquire_due_ms) return;
-  ctx.acquire_due_ms = ctx.now_ms + kEveryMs;
+  uint64_t& due_ms = ctx.acquire_due_ms[(by_vti ? out.value : policy.value) % ctx.acquire_due_ms.size()];
+  if (!wants_sa || ctx.now_ms < due_ms) return;
+  due_ms = ctx.now_ms + kEveryMs;
   p.out = out;
   p.policy = policy;
   stop_for_main(mbuf, p.reason);

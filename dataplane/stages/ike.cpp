@@ -40,6 +40,7 @@ bool is_ike(const Context& ctx, rte_mbuf* mbuf, const Tuple& to) {
 
 std::span<const uint8_t> ike_message(rte_mbuf* mbuf) {
   const Tuple& tuple = packet(mbuf).tuple;
+  if (tuple.source_port == be16{}) return {};  // cannot be answered
   const auto udp = udp_datagram(mbuf);
   if (udp.empty() || !has_right_checksum(tuple, udp)) return {};
   auto message = udp.subspan(sizeof(UdpHeader));

@@ -18,7 +18,8 @@ inline constexpr uint32_t kNonEspMarkerBytes = 4;
 bool is_ike(const Context& ctx, rte_mbuf* mbuf, const Tuple& to);
 
 // The IKE message in a packet that is_ike() was true of, without UDP header and marker; empty where there is
-// none: shorter than an IKE header, no marker on port 4500, a length or checksum of UDP that is wrong.
+// none: shorter than an IKE header, no marker on port 4500, from port 0, a length or checksum of UDP that is
+// wrong.
 std::span<const uint8_t> ike_message(rte_mbuf* mbuf);
 
 }  // namespace espalier::dataplane

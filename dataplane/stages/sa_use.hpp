@@ -31,8 +31,10 @@ inline bool count_within_limits(const Context& ctx, const Sa& sa, uint64_t bytes
   return true;
 }
 
+// Without a replay window whoever recorded a packet could say where the peer is (RFC 7296 section 2.23).
 inline void note_peer(const Context& ctx, const Sa& sa, const Packet& p) {
-  if (sa.has(kSaEncap) && !ctx.scratch) sa.peer_watch().see({p.tuple.source, p.tuple.source_port});
+  if (sa.has(kSaEncap) && sa.window().size() != 0 && !ctx.scratch)
+    sa.peer_watch().see({p.tuple.source, p.tuple.source_port});
 }
 
 // Commits what is authentic to the SA's replay window, in one run under its lock; in a rehearsal to its

@@ -55,7 +55,9 @@ void DataplanePort::clear_queue() {
 
 template <class Payload>
 void DataplanePort::enqueue(const Payload& payload, uint64_t id) {
-  queue_.push_back(message::make(payload, id, 0));
+  message::Slot slot = message::make(payload, id, 0);
+  queue_.push_back(slot);
+  ::explicit_bzero(&slot, sizeof slot);
   pump_later(milliseconds(0));
 }
 
@@ -140,7 +142,7 @@ void DataplanePort::move(const MoveSa& move) {
 }
 
 void DataplanePort::ask_use(Spi spi) {
-  if (requests_.size() < limits_.messages) request(message::IkeSaAsk{spi}, AskedUse{spi});
+  if (channel_ && requests_.size() < limits_.messages) request(message::IkeSaAsk{spi}, AskedUse{spi});
 }
 
 void DataplanePort::ask_way(IpAddress remote, OnWay on_way) {
@@ -162,7 +164,7 @@ void DataplanePort::pump() {
   const bool more_to_receive = receive_some();
   if (!channel_) return;  // a callback detached it
   const bool all_sent = send_queue();
-  if (channel_->broken()) return break_off("the dataplane wrote nonsense into the ring");
+  if (channel_->broken()) return break_off("the dataplane gave the ring up, or wrote nonsense into it");
   // Nobody tells us when a full ring has room again.
   if (more_to_receive || !channel_->prepare_to_wait()) return pump_later(milliseconds(0));
   if (!all_sent) pump_later(kRetryWhenFull);

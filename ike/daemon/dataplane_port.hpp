@@ -59,7 +59,7 @@ class DataplanePort {
   void install(InstallSa& install);
   void remove(const RemoveSa& remove);
   void move(const MoveSa& move);
-  void ask_use(Spi spi);
+  void ask_use(Spi spi);  // of no effect without a channel: the core asks again when it wants to know
   void ask_way(IpAddress remote, OnWay on_way);
 
   const Counters& counters() const { return counters_; }

@@ -15,8 +15,13 @@ constexpr const char* kDpdActions[] = {"clear", "trap", "restart"};
 constexpr const char* kCloseActions[] = {"none", "trap", "start"};
 constexpr const char* kAuthKinds[] = {"pre-shared-secret", "rsa", "x509"};
 
-std::string_view text_of(std::span<const uint8_t> bytes) {
+using Blob = std::span<const uint8_t>;
+
+std::string_view text_of(Blob bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+bool is_same_place(Blob a, Blob b) {
+  return a.data() == b.data() && a.size() == b.size();
 }
 
 // The numbers of control/shared/records.hpp. They are those of crypto/esp_suite.hpp:
@@ -43,8 +48,12 @@ class DocumentReader {
     document_.configuration.short_lifetimes = reader.flag("short_lifetimes");
     document_.local_addresses = reader.addresses("local_addresses");
     document_.log_level = static_cast<uint32_t>(reader.number("log_level", 0, 2));
-    for (const std::string& name : reader.texts("log_subsystems"))
-      if (const auto subsystem = subsystem_named(name)) document_.log_subsystems.push_back(*subsystem);
+    for (const std::string& name : reader.texts("log_subsystems")) {
+      if (const auto subsystem = subsystem_named(name))
+        document_.log_subsystems.push_back(*subsystem);
+      else
+        reader.fail_at("log_subsystems", "holds one that is not known");
+    }
     reader.objects("keys", [this](JsonReader& key) { read_key(key); });
     reader.objects("connections", [this](JsonReader& connection) { read_connection(connection); });
     reader.finish();
@@ -52,19 +61,28 @@ class DocumentReader {
   }
 
  private:
-  std::optional<Identity> identity(JsonReader& reader, const char* key, const std::string& text) {
+  // The first reason to leave out the peer or the key that is being read.
+  void leave_out(std::string_view key, std::string_view why) {
+    if (fault_.empty()) fault_ = fmt::format("{}: {}", key, why);
+  }
+
+  std::optional<Identity> identity(const char* key, const std::string& text) {
     auto parsed = parse_identity(text);
-    if (!parsed) reader.fail_at(key, parsed.error().text);
+    if (!parsed) leave_out(key, parsed.error().text);
     return parsed.value_or(std::nullopt);
   }
 
   void read_key(JsonReader& reader) {
     PreSharedKey key;
     key.name = reader.text("name");
-    for (const std::string& id : reader.texts("ids")) key.ids.push_back(identity(reader, "ids", id));
+    fault_.clear();
+    for (const std::string& id : reader.texts("ids")) key.ids.push_back(identity("id", id));
     key.secret = crypto::Secret(reader.blob("secret"));
     if (key.secret.empty()) reader.fail_at("secret", "is empty");
-    document_.configuration.keys.push_back(std::move(key));
+    if (fault_.empty())
+      document_.configuration.keys.push_back(std::move(key));
+    else
+      document_.keys_left_out.emplace(key.name, fault_);
   }
 
   EspAlgorithm read_algorithm(JsonReader& reader) {
@@ -119,6 +137,7 @@ class DocumentReader {
   void read_connection(JsonReader& reader) {
     ConnectionConfig connection;
     connection.name = reader.text("name");
+    fault_.clear();
     connection.type = reader.word<ConnectionType>("type", kTypes);
     connection.local = reader.address("local");
     connection.remotes = reader.texts("remotes");
@@ -136,56 +155,70 @@ class DocumentReader {
     connection.close_action = reader.word<CloseAction>("close_action", kCloseActions);
     connection.force_encapsulation = reader.flag("force_encapsulation");
     reader.objects("children", [&](JsonReader& child) { read_child(child, connection); });
-    document_.configuration.connections.push_back(std::move(connection));
+    if (fault_.empty())
+      document_.configuration.connections.push_back(std::move(connection));
+    else
+      document_.left_out.emplace(connection.name, fault_);
   }
 
   // Nothing configured means the addresses; of a peer that may come from anywhere, any identity that it can
   // prove.
   void read_identities(JsonReader& reader, ConnectionConfig& connection) {
-    connection.local_id = identity(reader, "local_id", reader.text("local_id"));
+    connection.local_id = identity("local-id", reader.text("local_id"));
     const std::string remote_id = reader.text("remote_id");
-    connection.remote_id = identity(reader, "remote_id", remote_id);
+    connection.remote_id = identity("remote-id", remote_id);
     const bool from_anywhere =
         std::find(connection.remotes.begin(), connection.remotes.end(), "any") != connection.remotes.end();
     connection.remote_id_is_address = remote_id.empty() && !from_anywhere;
   }
 
   void read_credential(JsonReader& reader, ConnectionConfig& connection) {
-    LocalCredential credential;
-    auto key = crypto::PrivateKey::parse(reader.blob("private_key"), text_of(reader.blob("passphrase")));
-    if (key)
-      credential.key = std::move(*key);
-    else
-      reader.fail_at("private_key", key.error());
-    if (connection.auth == AuthKind::kRawRsa) {
-      auto remote = crypto::PublicKey::parse(reader.blob("remote_key"));
-      if (remote)
-        connection.remote_key = std::move(*remote);
-      else
-        reader.fail_at("remote_key", remote.error());
-    } else {
-      credential.chain = read_certificates(reader, "certificates", reader.blob("certificates"));
-      check_pair(reader, credential);
-      connection.trust = read_trust(reader);
+    const auto key = reader.blob("private_key"), passphrase = reader.blob("passphrase");
+    const bool x509 = connection.auth == AuthKind::kX509;
+    connection.credential =
+        credential_of(key, passphrase, x509 ? reader.blob("certificates") : std::span<const uint8_t>());
+    if (x509) {
+      if (connection.credential && connection.credential->chain.empty()) leave_out("certificate", "is empty");
+      return void(connection.trust = read_trust(reader));
     }
-    connection.credential = std::make_shared<const LocalCredential>(std::move(credential));
+    auto remote = crypto::PublicKey::parse(reader.blob("remote_key"));
+    if (remote)
+      connection.remote_key = std::move(*remote);
+    else
+      leave_out("remote-key", remote.error());
+  }
+
+  // Most peers are shown the same certificate, and some keys take a second to decrypt. Null, and the peer is
+  // left out, where it cannot be used.
+  std::shared_ptr<const LocalCredential> credential_of(Blob key, Blob passphrase, Blob certificates) {
+    const auto known = std::ranges::find_if(credentials_, [&](const KnownCredential& each) {
+      return is_same_place(each.key, key) && is_same_place(each.certificates, certificates) &&
+             std::ranges::equal(each.passphrase, passphrase);
+    });
+    if (known != credentials_.end()) return known->credential;
+    auto made = std::make_shared<LocalCredential>();
+    auto parsed = crypto::PrivateKey::parse(key, text_of(passphrase));
+    if (!parsed) return leave_out("key", parsed.error()), nullptr;
+    made->key = std::move(*parsed);
+    if (!certificates.empty()) made->chain = read_certificates("certificate", certificates);
+    if (!fault_.empty() || !check_pair(*made)) return nullptr;
+    return credentials_.emplace_back(KnownCredential{key, passphrase, certificates, std::move(made)})
+        .credential;
   }
 
   // Else every peer would refuse what we sign, and nobody would know why.
-  void check_pair(JsonReader& reader, const LocalCredential& credential) {
-    if (!credential.key || credential.chain.empty()) return;
-    const auto certified = credential.chain.front().public_key();
-    if (!certified)
-      reader.fail_at("certificates", certified.error());
-    else if (certified->to_der() != credential.key->public_key().to_der())
-      reader.fail_at("private_key",
-                     "is not the key of the certificate " + credential.chain.front().subject_text());
+  bool check_pair(const LocalCredential& credential) {
+    if (credential.chain.empty()) return true;
+    const crypto::Certificate& own = credential.chain.front();
+    const auto certified = own.public_key();
+    if (!certified) return leave_out("certificate", certified.error()), false;
+    if (certified->to_der() == credential.key->public_key().to_der()) return true;
+    return leave_out("key", "is not the key of the certificate " + own.subject_text()), false;
   }
 
-  std::vector<crypto::Certificate> read_certificates(JsonReader& reader, const char* key,
-                                                     std::span<const uint8_t> bytes) {
+  std::vector<crypto::Certificate> read_certificates(const char* key, Blob bytes) {
     auto parsed = crypto::Certificate::parse_all(bytes);
-    if (!parsed) reader.fail_at(key, parsed.error());
+    if (!parsed) leave_out(key, parsed.error());
     return parsed ? std::move(*parsed) : std::vector<crypto::Certificate>();
   }
 
@@ -193,20 +226,26 @@ class DocumentReader {
   std::shared_ptr<const crypto::TrustStore> read_trust(JsonReader& reader) {
     const auto authorities = reader.blobs("authorities"), revocations = reader.blobs("revocations");
     std::vector<std::pair<const uint8_t*, size_t>> places;
-    for (const auto& blob : authorities) places.emplace_back(blob.data(), blob.size());
+    for (const Blob& blob : authorities) places.emplace_back(blob.data(), blob.size());
     places.emplace_back(nullptr, 0);
-    for (const auto& blob : revocations) places.emplace_back(blob.data(), blob.size());
-    auto& known = trust_stores_[places];
-    if (known) return known;
+    for (const Blob& blob : revocations) places.emplace_back(blob.data(), blob.size());
+    if (const auto known = trust_stores_.find(places); known != trust_stores_.end()) return known->second;
     auto store = std::make_shared<crypto::TrustStore>();
-    for (const auto& blob : authorities)
-      for (auto& certificate : read_certificates(reader, "authorities", blob))
+    for (const Blob& blob : authorities)
+      for (auto& certificate : read_certificates("ca-certificate", blob))
         store->add_authority(std::move(certificate));
-    for (const auto& blob : revocations)
-      if (auto added = store->add_revocation_list(blob); !added) reader.fail_at("revocations", added.error());
-    return known = std::move(store);
+    for (const Blob& blob : revocations)
+      if (auto added = store->add_revocation_list(blob); !added) leave_out("crl", added.error());
+    if (!fault_.empty()) return nullptr;
+    return trust_stores_[places] = std::move(store);
   }
 
+  struct KnownCredential {
+    Blob key, passphrase, certificates;  // where they lie
+    std::shared_ptr<const LocalCredential> credential;
+  };
+  std::string fault_;
+  std::vector<KnownCredential> credentials_;
   JsonReader::Shared& shared_;
   Document document_;
   std::map<std::vector<std::pair<const uint8_t*, size_t>>, std::shared_ptr<const crypto::TrustStore>>

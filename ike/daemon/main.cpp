@@ -56,6 +56,7 @@ CoreOptions core_options() {
 }
 
 Result<Fd> open_signals() {
+  ::signal(SIGPIPE, SIG_IGN);  // the log's reader may end before we do
   sigset_t set;
   ::sigemptyset(&set);
   for (const int signal : {SIGTERM, SIGINT}) ::sigaddset(&set, signal);

@@ -13,7 +13,8 @@ namespace espalier::ike {
 // limited, since not even root may lift the limit here; what exceeds it is not locked.
 Result<bool> drop_privileges(const std::string& user);
 
-// From now on system calls that are not in the list kill the process (SIGSYS), which espalierd reports.
+// From now on system calls that are not in the list kill the process (SIGSYS), which espalierd reports; not
+// in a build with a sanitizer, whose report would be lost with it.
 // Whatever has to be opened is open: crypto::prepare(), the log, sockets.
 Result<void> confine_system_calls();
 

@@ -17,6 +17,14 @@ Json refusal(const Error& error) {
   return {{"ok", false}, {"error", error.text}};
 }
 
+// Absent where nothing was left out.
+Json taken(const Document& document) {
+  Json json{{"ok", true}};
+  if (!document.left_out.empty()) json["left_out"] = document.left_out;
+  if (!document.keys_left_out.empty()) json["keys_left_out"] = document.keys_left_out;
+  return json;
+}
+
 std::string text_of(const Json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -186,7 +194,7 @@ void Shell::configure(Letter& letter) {
   core_.configure(std::move(document->configuration), Clock::now());
   if (!std::exchange(configured_, true)) adopt_states();
   run_outputs();
-  answer(letter.id(), {{"ok", true}});
+  answer(letter.id(), taken(*document));
   if (!early_channel_) return;
   use_channel(std::move(*early_channel_));
   early_channel_.reset();

@@ -12,8 +12,15 @@ std::unexpected<Refusal> refuse(NotifyType notify, std::string why) {
   return std::unexpected(Refusal{notify, {}, std::move(why)});
 }
 
+// A peer can make its list as long as it likes.
+std::string beginning(std::span<const TrafficSelector> selectors) {
+  constexpr size_t kMostTold = 12;
+  if (selectors.size() <= kMostTold) return to_text(selectors);
+  return to_text(selectors.first(kMostTold)) + ", ...";
+}
+
 std::string offered(std::span<const TrafficSelector> local, std::span<const TrafficSelector> remote) {
-  return fmt::format("{} === {}", to_text(local), to_text(remote));
+  return fmt::format("{} === {}", beginning(local), beginning(remote));
 }
 
 // RFC 7296 section 2.23.1: behind a NAT the peer names addresses that are not those of its packets here.
@@ -58,7 +65,9 @@ std::vector<Payload> offer_payloads(const ChildConfig& config, const ChildOffer&
 
 Agreed<ChildTerms> accept_child(const ChildConfig& config, const ChildOffer& given, const Message& response) {
   if (const Notify* error = response.error())
-    return std::unexpected(refusal_of(*error, to_text(config.suites)));
+    return std::unexpected(refusal_of(*error, error->type == NotifyType::kTsUnacceptable
+                                                  ? offered(given.local, given.remote)
+                                                  : to_text(config.suites)));
   const auto* sa = response.find<SecurityAssociation>();
   const auto *local = response.selectors(true), *remote = response.selectors(false);
   if (!sa || !local || !remote)
@@ -97,7 +106,7 @@ Agreed<ChildTerms> choose_child(const IkeSa& sa, const ChildConfig& config, cons
                   fmt::format("proposals: we {}, they {}; {}", to_text(config.suites), to_text(*proposals),
                               first_difference(config.suites, *proposals, with_group)));
   Narrowed narrowed = narrow(sa, config, request);
-  if (narrowed.is_empty()) return refuse(NotifyType::kTsUnacceptable, "selectors do not fit");
+  if (narrowed.is_empty()) return std::unexpected(no_such_child(sa, request));
   const bool asked = request.notify(NotifyType::kUseTransportMode) != nullptr;
   if (config.transport && !asked)
     return refuse(NotifyType::kNoProposalChosen, "mode: we transport, they tunnel");
@@ -142,6 +151,23 @@ std::shared_ptr<const ChildConfig> pick_child(const IkeSa& sa, const Message& re
     if (exact) break;
   }
   return best;
+}
+
+Refusal no_such_child(const IkeSa& sa, const Message& request) {
+  constexpr size_t kMostTold = 8;
+  std::vector<std::string> ours;
+  for (const ChildConfig& child : sa.config->children) {
+    if (ours.size() == kMostTold) {
+      ours.emplace_back("...");
+      break;
+    }
+    ours.push_back(offered(selectors_of(child.local, sa.facts.local.address),
+                           selectors_of(child.remote, sa.facts.remote.address)));
+  }
+  return {NotifyType::kTsUnacceptable,
+          {},
+          fmt::format("selectors: we {}, they {}", fmt::join(ours, "; "),
+                      offered(request.selectors(false)->selectors, request.selectors(true)->selectors))};
 }
 
 std::shared_ptr<const ChildConfig> child_config(const std::shared_ptr<const ConnectionConfig>& connection,

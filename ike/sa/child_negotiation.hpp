@@ -42,6 +42,8 @@ std::vector<Payload> reply_payloads(const ChildTerms& terms, Spi our_spi);
 // The child of the connection that fits the selectors of a request best: exactly, else by what is common.
 // Null: none.
 std::shared_ptr<const ChildConfig> pick_child(const IkeSa& sa, const Message& request);
+// Why there is none: all of ours, and what the peer wants.
+Refusal no_such_child(const IkeSa& sa, const Message& request);
 std::shared_ptr<const ChildConfig> child_config(const std::shared_ptr<const ConnectionConfig>& connection,
                                                 std::string_view name);
 

@@ -2,7 +2,6 @@
 
 #include "ike/sa/engine.hpp"
 #include "ike/sa/tasks/child_create.hpp"
-#include "ike/sa/tasks/child_delete.hpp"
 #include "ike/sa/tasks/child_rekey.hpp"
 #include "ike/sa/tasks/ike_delete.hpp"
 #include "ike/sa/tasks/ike_init.hpp"
@@ -95,7 +94,7 @@ Result<void> Connection::terminate(const std::string& child) {
     for (const auto& each : sa->children) {
       if (each->config->name != child || !each->is_live()) continue;
       found = true;
-      sa->enqueue(std::make_unique<ChildDelete>(each->spi_in, Down::kOperator));
+      sa->retire(*each, Down::kOperator);
     }
   }
   if (!found) return fail("peer {} is down", config_->name);
@@ -193,9 +192,15 @@ void Connection::child_refused(const std::string& child, const std::string& why)
   engine_.touch(*this);
   const auto found = wanted_.find(child);
   if (found == wanted_.end()) return;
-  Wanted& wanted = found->second;
-  if (wanted.goal == Goal::kOnce) wanted.goal = Goal::kNone;
-  wanted.retry_at = engine_.context.now + back_off(wanted.tries++);
+  if (found->second.goal == Goal::kOnce) found->second.goal = Goal::kNone;
+  child_busy(child);
+}
+
+void Connection::child_busy(const std::string& child) {
+  engine_.touch(*this);
+  const auto found = wanted_.find(child);
+  if (found == wanted_.end()) return;
+  found->second.retry_at = engine_.context.now + back_off(found->second.tries++);
 }
 
 void Connection::child_down(IkeSa& sa, const std::string& child, Down why) {
@@ -306,6 +311,7 @@ void Connection::attempt() {
     if (remote == "any") continue;
     const auto address = literal_address(remote);
     if (address && !config_->local.is_unspecified()) return begin({config_->local, *address});
+    resolving_ = remote;
     resolving_until_ = engine_.context.now + kResolvingTakes;
     return engine_.context.emit(Resolve{config_->name, remote});
   }
@@ -313,7 +319,7 @@ void Connection::attempt() {
 }
 
 void Connection::resolved(const Resolved& answer) {
-  if (resolving_until_ == kNever) return;
+  if (resolving_until_ == kNever || answer.name != resolving_) return;  // of an earlier try
   resolving_until_ = kNever;
   engine_.touch(*this);
   for (const auto& way : answer.ways) {

@@ -43,6 +43,8 @@ class Connection {
   void child_up(const std::string& child);
   void child_down(IkeSa& sa, const std::string& child, Down why);
   void child_refused(const std::string& child, const std::string& why);
+  void child_busy(const std::string& child);  // refused for now (section 2.25)
+  bool is_up(const std::string& child) const;
   bool is_alone(const IkeSa& sa) const;  // no other IKE SA with the peer
   std::string first_wanted() const;
   void initial_contact(IkeSa& newer);  // RFC 7296 section 2.4: the peer has no other
@@ -65,7 +67,6 @@ class Connection {
   void want(const std::string& child, Goal goal, milliseconds wait = milliseconds{0});
   bool has_remote() const;  // else it can only be met
   bool wants_any() const;
-  bool is_up(const std::string& child) const;
   IkeSa* usable() const;  // established, and to stay
   bool is_connecting() const;
   void create_children(IkeSa& sa);
@@ -87,6 +88,7 @@ class Connection {
 
   size_t remote_ = 0;  // of config_->remotes: the next to try
   std::vector<Resolved::Way> ways_;
+  std::string resolving_;
   Time resolving_until_ = kNever;  // kNever: not asked
   Time retry_at_{};
   unsigned tries_ = 0;

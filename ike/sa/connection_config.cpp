@@ -5,7 +5,6 @@
 #include "ike/sa/authentication.hpp"
 #include "ike/sa/child_negotiation.hpp"
 #include "ike/sa/engine.hpp"
-#include "ike/sa/tasks/child_delete.hpp"
 #include "ike/sa/tasks/ike_delete.hpp"
 
 namespace espalier::ike {
@@ -31,6 +30,17 @@ bool same_trust(const crypto::TrustStore* a, const crypto::TrustStore* b) {
 
 bool same_key(const std::optional<crypto::PublicKey>& a, const std::optional<crypto::PublicKey>& b) {
   return a.has_value() == b.has_value() && (!a || a->to_der() == b->to_der());
+}
+
+// What was agreed on, with a configuration that it was perhaps not made by: the one of an earlier process.
+bool still_fits(const ChildSa& child, const ChildConfig& config) {
+  const auto in = [](const std::vector<TrafficSelector>& agreed, const SelectorSide& side) {
+    return side.prefixes.empty() || within(agreed, to_wire(side));
+  };
+  const bool has_suite = std::ranges::any_of(
+      config.suites, [&](const EspSuite& suite) { return suite.algorithm == child.suite.algorithm; });
+  return has_suite && child.transport == config.transport && in(child.local, config.local) &&
+         in(child.remote, config.remote);
 }
 
 const char* name_of(ConnectionType type) {
@@ -89,7 +99,9 @@ void Connection::reconfigure(std::shared_ptr<const ConnectionConfig> config) {
   wanted_ = std::move(wanted);
   ways_.clear();
   remote_ = 0;
+  resolving_until_ = kNever;
   if (is_same_peer(*before, *config_)) return update_children(*before);
+  for (auto& [child, wish] : wanted_) wish = {};  // start() says what is wanted now
   for (IkeSa* sa : engine_.sas_of(config_->name))
     sa->is_up() ? sa->enqueue(std::make_unique<IkeDelete>(Down::kReplaced)) : sa->close(Down::kReplaced);
   tries_ = 0;
@@ -112,11 +124,11 @@ void Connection::adopt_config(IkeSa& sa) {
   engine_.touch(sa);
   for (const auto& child : sa.children) {
     const auto now = child_config(config_, child->config->name);
-    if (now && is_same_child(*now, *child->config)) {
+    if (now && is_same_child(*now, *child->config) && still_fits(*child, *now)) {
       child->config = now;
       continue;
     }
-    if (child->is_live()) sa.enqueue(std::make_unique<ChildDelete>(child->spi_in, Down::kReplaced));
+    if (child->is_live()) sa.retire(*child, Down::kReplaced);
     child->rekey_at = kNever;
   }
 }

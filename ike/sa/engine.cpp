@@ -33,7 +33,7 @@ Engine::Engine(CoreOptions options)
     : context(std::move(options)), half_open_(limits_of(context.options), context.random()) {}
 
 Engine::~Engine() {
-  for (auto& [spi, sa] : sas_) sa->opening.reset();  // tickets go before their table
+  for (auto& [spi, sa] : sas_) sa->ticket.reset();  // tickets go before their table
 }
 
 // --- IKE SAs ---
@@ -140,14 +140,21 @@ void Engine::receive(const Endpoint& local, const Endpoint& remote, ByteView dat
   receive_encrypted(*envelope, local, remote, datagram);
 }
 
-// Section 2.5: who speaks another version is told ours; never an answer to an answer.
+// Section 2.5: who speaks another version is told ours, under its own SPIs and message id (section 1.5);
+// never an answer to an answer.
 void Engine::refuse_version(const Endpoint& local, const Endpoint& remote, ByteView datagram) {
-  constexpr size_t kFlags = 19;
+  constexpr size_t kExchange = 18, kFlags = 19, kMessageId = 20;
   constexpr uint8_t kResponse = 0x20;
   if (datagram.size() < kHeaderBytes || (datagram[kFlags] & kResponse) != 0) return;
-  be64 spi;
-  std::memcpy(&spi, datagram.data(), sizeof spi);
-  const Header header{.initiator_spi = spi.host(), .exchange = ExchangeType::kIkeSaInit, .response = true};
+  be64 spis[2];
+  be32 message_id;
+  std::memcpy(spis, datagram.data(), sizeof spis);
+  std::memcpy(&message_id, datagram.data() + kMessageId, sizeof message_id);
+  const Header header{.initiator_spi = spis[0].host(),
+                      .responder_spi = spis[1].host(),
+                      .exchange = static_cast<ExchangeType>(datagram[kExchange]),
+                      .response = true,
+                      .message_id = message_id.host()};
   ++context.counters.sent;
   context.emit(SendDatagram{local, remote,
                             encode_clear({header, {Notify{.type = NotifyType::kInvalidMajorVersion}}})});

@@ -56,7 +56,7 @@ class Engine {
   // order.
   std::vector<Connection*> candidates(const IpAddress& local, const IpAddress& remote);
   // The same for IKE_SA_INIT, which anybody can send: of those with any remote only one for each list of
-  // suites.
+  // suites, or two where only a later one wants certificates.
   std::vector<Connection*> suite_candidates(const IpAddress& local, const IpAddress& remote);
   const std::unordered_map<uint64_t, std::unique_ptr<IkeSa>>& sas() const { return sas_; }
   const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }

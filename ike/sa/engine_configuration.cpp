@@ -61,7 +61,8 @@ void Engine::index_connections() {
     if (any) of_any_remote_.push_back(each);
     const bool seen = std::ranges::any_of(suites_of_any_remote_, [&](const Connection* other) {
       return other->config()->suites == config.suites && other->config()->local == config.local &&
-             other->config()->force_encapsulation == config.force_encapsulation;
+             other->config()->force_encapsulation == config.force_encapsulation &&
+             (other->config()->trust || !config.trust);
     });
     if (any && !seen) suites_of_any_remote_.push_back(each);
     for (const ChildConfig& child : config.children) by_reqid_[child.reqid.value] = {each, child.name};
@@ -113,6 +114,7 @@ bool Engine::adopt_one(const SaveState& saved) {
   added.window.resume(context);
   saved_.insert(saved.id);
   for (const auto& child : added.children) place(*child, added);
+  added.watch_children();
   touch(added);
   return true;
 }

@@ -325,7 +325,7 @@ Time IkeSa::liveness_at() const {
 Time IkeSa::deadline() const {
   if (phase == IkePhase::kClosed) return linger_until_;
   Time at = std::min({window.deadline(), facts.expires_at, liveness_at()});
-  if (phase == IkePhase::kEstablished) at = std::min(at, facts.rekey_at);
+  if (phase == IkePhase::kEstablished) at = std::min({at, facts.rekey_at, settle_at_});
   for (const auto& child : children)
     at = std::min({at, child->rekey_at, child->expires_at, child->drained_at, child->poll_at});
   return at;
@@ -352,6 +352,7 @@ void IkeSa::tick() {
   tick_rekeying();
   for (size_t i = 0; i < children.size() && phase != IkePhase::kClosed; ++i) tick_child(*children[i]);
   std::erase_if(children, [](const auto& child) { return child->spi_in.value == 0; });
+  if (phase == IkePhase::kEstablished) settle_children();
   if (phase != IkePhase::kClosed) tick_liveness();
 }
 
@@ -402,7 +403,8 @@ void IkeSa::fail(const std::string& why) {
   ++context().counters.ike_failed;
   log(LogLevel::kWarning, Subsystem::kIke, "{}", why);
   if (Connection* connection = engine.connection(facts.connection)) connection->failed(*this, why);
-  close(Down::kFailed, !facts.initiator && phase == IkePhase::kAuth);
+  const bool told = is_stranger() && window.next_expected() > 1;  // in an answer that may be asked for again
+  close(Down::kFailed, told);
 }
 
 void IkeSa::close(Down why, bool linger) {

@@ -47,7 +47,6 @@ struct Opening {
   Bytes our_nonce, peer_nonce;
   Bytes our_message, peer_message;  // as they were on the wire (section 2.15)
   Message peer_init;                // decoded
-  HalfOpenTable::Ticket ticket;     // responder
 };
 
 class IkeSa {
@@ -62,21 +61,24 @@ class IkeSa {
   IkePhase phase = IkePhase::kInit;
   std::shared_ptr<const ConnectionConfig> config;  // null: not chosen yet
   std::unique_ptr<Opening> opening;                // until established
+  HalfOpenTable::Ticket ticket;                    // responder: until established, or destroyed
   std::vector<std::unique_ptr<ChildSa>> children;
   Window window;
 
   uint64_t local_spi() const { return facts.initiator ? facts.initiator_spi : facts.responder_spi; }
   Context& context() const;
   bool is_up() const { return phase == IkePhase::kEstablished; }
+  bool is_stranger() const { return phase == IkePhase::kAuth && !facts.initiator; }
   const IkeKeys& keys() const { return keys_; }
   // Errors: OpenSSL's. `counter`: the first IV of ours.
   Result<void> set_keys(IkeKeys keys, uint64_t counter = 1);
   void wipe_auth_keys();  // SK_pi and SK_pr, when nothing is authenticated with them any more
   void set_lifetimes();
   IkeState report_state() const;
-  // Puts `who` and the peer in front.
+  // Who is not authenticated cannot fill the log.
   template <class... Args>
   void log(LogLevel level, Subsystem subsystem, fmt::format_string<Args...> format, Args&&... args) const {
+    if (is_stranger() && !context().may_log_stranger()) return;
     context().log(level, subsystem, facts.connection, "", format, std::forward<Args>(args)...);
   }
 
@@ -112,12 +114,18 @@ class IkeSa {
   ChildSa* find_in(Spi spi_in);
   ChildSa* find_out(Spi spi_out);
   ChildSa* find_replacement(Spi replaced);
+  // Another one for the same traffic, that is to stay; null: none.
+  ChildSa* find_twin(const ChildSa& child);
   ChildSa& add_child(std::unique_ptr<ChildSa> child);
+  // Children came: looks in a while whether there are two for the same traffic, and deletes one of them.
+  void watch_children();
   ChildPath path() const;
   void install(ChildSa& child, Direction direction);
   void activate(ChildSa& child);  // outbound of a responder's
-  // Its outbound SA goes at once, its inbound one when what is on its way has come, if it was replaced; then
-  // the connection is told, unless it was replaced.
+  // It is not wanted any more: it carries traffic until it is deleted, but is neither rekeyed nor replaced.
+  void retire(ChildSa& child, Down why);
+  // Its outbound SA goes at once, its inbound one when what is on its way has come, if another takes over; if
+  // none does, the connection is told.
   void drop_child(ChildSa& child, Down why);
   void move_to(const Endpoint& local, const Endpoint& remote);
   void child_use(const SaUse& use);
@@ -149,6 +157,7 @@ class IkeSa {
   void send(const std::vector<Bytes>& datagrams, const Endpoint& local, const Endpoint& remote);
   Header header(ExchangeType exchange, bool response, uint32_t message_id) const;
   void tick_child(ChildSa& child);
+  void settle_children();
   void tick_rekeying();
   void tick_liveness();
   void ask_for_use();
@@ -165,6 +174,7 @@ class IkeSa {
   Endpoint reply_local_, reply_remote_;  // of the datagram being worked on
   Time asked_use_ = kNever;              // liveness: the dataplane was asked
   Time linger_until_ = kNever;
+  Time settle_at_ = kNever;  // of watch_children()
 };
 
 }  // namespace espalier::ike

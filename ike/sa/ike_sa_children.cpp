@@ -1,4 +1,5 @@
 // An IKE SA's child SAs and the dataplane.
+#include "ike/sa/child_negotiation.hpp"
 #include "ike/sa/engine.hpp"
 #include "ike/sa/tasks/child_delete.hpp"
 #include "ike/sa/tasks/child_rekey.hpp"
@@ -8,6 +9,22 @@ namespace {
 
 constexpr seconds kDrain{5};
 constexpr seconds kPollUse{1};
+constexpr seconds kSettle{5};        // the first repetition of a lost answer has come then
+constexpr seconds kSettlePeers{15};  // of what the peer made: it may delete it itself
+constexpr seconds kAtOnce{60};
+
+bool are_twins(const ChildSa& a, const ChildSa& b) {
+  const auto stays = [](const ChildSa& child) { return child.is_live() && !child.redundant; };
+  return &a != &b && stays(b) && a.config->name == b.config->name && same(a.local, b.local) &&
+         same(a.remote, b.remote);
+}
+
+// Of two for the same traffic the one to keep. Made at about the same time, what both sides see alike
+// decides, as with rekeyings (section 2.8.1). Else the newer: who asked for it may have lost the older.
+bool is_better(const ChildSa& a, const ChildSa& b) {
+  if (std::chrono::abs(a.created - b.created) < kAtOnce) return is_lower(b.lowest_nonce, a.lowest_nonce);
+  return a.created > b.created;
+}
 
 }  // namespace
 
@@ -23,15 +40,47 @@ ChildSa* IkeSa::find_out(Spi spi_out) {
 
 // The one that took over from a child; losers of a collision do not count.
 ChildSa* IkeSa::find_replacement(Spi replaced) {
-  const auto found = std::ranges::find_if(
-      children, [&](const auto& child) { return child->replaces == replaced && !child->redundant; });
+  const auto found = std::ranges::find_if(children, [&](const auto& child) {
+    return child->replaces == replaced && !child->redundant && child->drained_at == kNever;
+  });
+  return found == children.end() ? nullptr : found->get();
+}
+
+ChildSa* IkeSa::find_twin(const ChildSa& child) {
+  const auto found =
+      std::ranges::find_if(children, [&](const auto& other) { return are_twins(child, *other); });
   return found == children.end() ? nullptr : found->get();
 }
 
 ChildSa& IkeSa::add_child(std::unique_ptr<ChildSa> child) {
   engine.place(*child, *this);
   engine.touch(*this);
+  watch_children();
   return *children.emplace_back(std::move(child));
+}
+
+void IkeSa::watch_children() {
+  if (settle_at_ == kNever) settle_at_ = context().now + kSettle;
+}
+
+// Both sides asked for the same, or the peer asked again for what it lost. Both children carry traffic, so
+// there is no hurry: who asked for the worse one deletes it, the other side only when that does not happen.
+void IkeSa::settle_children() {
+  const Time now = context().now;
+  if (now < settle_at_) return;
+  settle_at_ = kNever;
+  for (const auto& child : children) {
+    const auto better = std::ranges::find_if(children, [&](const auto& other) {
+      return are_twins(*child, *other) && are_twins(*other, *child) && is_better(*other, *child);
+    });
+    if (better == children.end()) continue;
+    settle_at_ = now + kSettle;
+    const bool overdue = now - std::max(child->created, (*better)->created) > kSettlePeers;
+    if (child->state != ChildState::kInstalled || !(child->created_by_us || overdue)) continue;
+    context().log(LogLevel::kInfo, Subsystem::kChild, facts.connection, child->config->name,
+                  "duplicate child SA {:08x} deleted", child->spi_in.value);
+    retire(*child, Down::kReplaced);
+  }
 }
 
 ChildPath IkeSa::path() const {
@@ -65,6 +114,12 @@ void IkeSa::activate(ChildSa& child) {
   engine.touch(*this);
 }
 
+void IkeSa::retire(ChildSa& child, Down why) {
+  child.state = ChildState::kDeleting;
+  child.rekey_at = kNever;
+  enqueue(std::make_unique<ChildDelete>(child.spi_in, why));
+}
+
 void IkeSa::drop_child(ChildSa& child, Down why) {
   if (child.drained_at != kNever || child.spi_in.value == 0) return;
   engine.touch(*this);
@@ -73,12 +128,13 @@ void IkeSa::drop_child(ChildSa& child, Down why) {
     activate(*replacement);
     replacement->replaces = Spi{};
   }
+  const bool replaced = replacement || find_twin(child);
   if (child.outbound == ChildSa::Outbound::kInstalled) withdraw(child, Direction::kOut);
   child.outbound = ChildSa::Outbound::kRemoved;
   child.rekey_at = child.expires_at = child.poll_at = kNever;
   child.state = ChildState::kDeleting;
-  child.drained_at = context().now + (replacement ? kDrain : seconds{0});
-  if (replacement || child.redundant) return;
+  child.drained_at = context().now + (replaced ? kDrain : seconds{0});
+  if (replaced || child.redundant) return;
   context().log(LogLevel::kInfo, Subsystem::kChild, facts.connection, child.config->name,
                 "child SA {:08x} closed", child.spi_in.value);
   if (Connection* connection = engine.connection(facts.connection))

@@ -131,6 +131,22 @@ TEST_F(AdoptOnce, DamagedStatesAreForgottenAndTheTunnelComesBack) {
   expect_settled();
 }
 
+// The configuration changed while no process was there to see it.
+TEST_F(AdoptOnce, AChildThatIsConfiguredOtherwiseIsDeleted) {
+  left_config.children = right_config.children = 2;
+  configure();
+  bring_up();
+  left_config.change = [](ConnectionConfig& c) {
+    c.children[0].local.prefixes = {IpPrefix::of(Ipv4Address::from_host(0x0a630000), 24)};
+  };
+  left.restart();
+  settle(seconds{60});
+  EXPECT_EQ(left.live_children().size(), 1u) << story();
+  EXPECT_EQ(right.live_children().size(), 1u) << story();
+  EXPECT_TRUE(left.outbound(reqid_of(0)).empty());
+  EXPECT_TRUE(carries(left, right, 1) && carries(right, left, 1));
+}
+
 TEST_F(AdoptOnce, StateOfAPeerThatIsNotConfiguredAnyMore) {
   configure();
   bring_up();

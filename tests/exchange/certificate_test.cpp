@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "ike/identity.hpp"
+#include "ike/wire/codec.hpp"
 #include "tests/exchange/lab.hpp"
 
 namespace espalier::ike::exchange {
@@ -59,6 +60,31 @@ TEST_P(Certificates, ComeUp) {
 INSTANTIATE_TEST_SUITE_P(Kinds, Certificates,
                          ::testing::Combine(::testing::Values("gw-rsa", "gw-ecdsa", "gw-ed25519"),
                                             ::testing::Values("gw-rsa", "gw-ecdsa", "gw-ed25519")));
+
+// Peers from anywhere, one of them by pre-shared key: which of them it is shows only after the answer that
+// asks for a certificate.
+TEST_F(Certificates, AreAskedForBesideAPreSharedKey) {
+  use("gw-rsa", "gw-ecdsa");
+  right_config.change = [change = right_config.change](ConnectionConfig& c) {
+    change(c);
+    c.remotes = {"any"};
+  };
+  configure();
+  Configuration both = configuration_of(right_config);
+  ConnectionConfig first = both.connections[0];
+  first.name = "by-key";
+  first.auth = AuthKind::kPreSharedKey;
+  first.trust = nullptr;
+  first.credential = nullptr;
+  both.connections.insert(both.connections.begin(), first);
+  right.configure(std::move(both));
+  bring_up();
+  const auto envelope = parse_envelope(net.sent.at(1).bytes);
+  ASSERT_TRUE(envelope);
+  const auto payloads = parse_payloads(envelope->first_payload, envelope->body);
+  ASSERT_TRUE(payloads);
+  EXPECT_NE((Message{envelope->header, *payloads}.find<CertificateRequest>()), nullptr);
+}
 
 TEST_F(Certificates, RevokedInitiatorIsRefused) {
   use("revoked", "gw-ecdsa");

@@ -122,6 +122,27 @@ TEST_F(Establish, ChildFailsAndIkeSaStays) {
       << last_failure(right, net.now);
 }
 
+// Both sides say what both wanted: in IKE_AUTH, and in CREATE_CHILD_SA where the IKE SA stays for the next
+// try.
+TEST_F(Establish, SelectorsThatDoNotFitAreToldByBothSides) {
+  right_config.change = [](ConnectionConfig& c) {
+    c.children[0].local.prefixes = {IpPrefix::of(Ipv4Address::from_host(0x0a630000), 16)};
+  };
+  configure();
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(left.command(Initiate{"right", ""}));
+    settle();
+    ASSERT_EQ(left.established().size(), 1u) << story();
+    EXPECT_NE(last_failure(left, net.now).find("TS_UNACCEPTABLE; we offered 10.1.0.0/24 === 10.2.0.0/24"),
+              std::string::npos)
+        << last_failure(left, net.now);
+    EXPECT_NE(last_failure(right, net.now)
+                  .find("selectors: we 10.99.0.0/16 === 10.1.0.0/24, they 10.2.0.0/24 === 10.1.0.0/24"),
+              std::string::npos)
+        << last_failure(right, net.now);
+  }
+}
+
 TEST_F(Establish, SelectorsAreNarrowed) {
   right_config.change = [](ConnectionConfig& c) {
     c.children[0].local.prefixes = {IpPrefix::of(Ipv4Address::from_host(0x0a020080), 25)};

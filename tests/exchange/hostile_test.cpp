@@ -287,6 +287,7 @@ TEST_F(Hostile, MessagesFromElsewhereMoveNothing) {
 TEST_F(Hostile, AnotherVersionIsToldOurs) {
   Bytes request = peer_->init_bytes();
   request[17] = 0x30;
+  for (uint8_t i = 0; i < 4; ++i) request[20 + i] = 1 + i, request[8 + i] = 5 + i;
   const Effects effects = deliver(request);
   ASSERT_EQ(effects.sent.size(), 1u);
   const auto envelope = parse_envelope(effects.sent[0].bytes);
@@ -294,6 +295,8 @@ TEST_F(Hostile, AnotherVersionIsToldOurs) {
   const auto payloads = parse_payloads(envelope->first_payload, envelope->body);
   ASSERT_TRUE(payloads);
   EXPECT_TRUE(envelope->header.response);
+  EXPECT_EQ(envelope->header.message_id, 0x01020304u);
+  EXPECT_EQ(envelope->header.responder_spi, 0x0506070800000000u);
   EXPECT_NE((Message{envelope->header, *payloads}.notify(NotifyType::kInvalidMajorVersion)), nullptr);
   EXPECT_TRUE(core_->ike_sas(now_).empty());
   request[19] |= 0x20;
@@ -395,6 +398,16 @@ TEST_F(Initiating, ForgedRefusalsDoNotStopIt) {
   core_->tick(now_);
   outputs();
   EXPECT_TRUE(has_ike_auth(deliver(acceptance(kRawSuite)))) << "the true answer came soon after";
+}
+
+TEST_F(Initiating, ForgedRefusalsDoNotKeepItWaiting) {
+  for (int i = 0; i < 30; ++i) {
+    deliver(answer({notify(NotifyType::kNoProposalChosen)}, 0));
+    now_ += seconds(1);
+    core_->tick(now_);
+    outputs();
+  }
+  EXPECT_FALSE(core_->connections(now_).front().last_failure.empty());
 }
 
 TEST_F(Initiating, NothingIsTakenThatWasNotOffered) {
@@ -592,6 +605,45 @@ TEST_F(Flood, OfInitsIsBoundedByCookiesAndTheTruePeerComesThrough) {
   core_->tick(now_);
   outputs();
   EXPECT_LE(core_->ike_sas(now_).size(), 1u) << "half-open ones end";
+}
+
+// A wrong key costs a key exchange and more; who tries again and again is a half-open peer for a while each
+// time, however soon it failed, and does not fill the log.
+TEST_F(Flood, OfWrongKeysIsBounded) {
+  size_t refused = 0, lines = 0;
+  for (int i = 0; i < 200; ++i) {
+    peer_.emplace(random_() | 1, "gw.example.org", "guessed");
+    const Effects effects = deliver(peer_->init_bytes());
+    ASSERT_EQ(effects.sent.size(), 1u);
+    if (effects.sent[0].bytes.size() < 150) continue;  // a cookie is asked for
+    peer_->take_init_response(effects.sent[0].bytes);
+    refused += deliver(peer_->auth_request()).sent.size();
+    lines += core_->take_log().size();
+  }
+  EXPECT_GE(refused, 4u);
+  EXPECT_LE(refused, 16u);
+  EXPECT_LE(lines, 21u);
+  EXPECT_GE(core_->counters().cookies_asked, 180u);
+  now_ += std::chrono::minutes(2);
+  core_->tick(now_);
+  outputs();
+  peer_.emplace(random_() | 1, "gw.example.org", kKey);
+  establish();
+}
+
+// The log is for the operator.
+TEST_F(Flood, OfFailuresDoesNotFillTheLog) {
+  size_t lines = 0;
+  for (uint32_t i = 0; i < 30; ++i) {
+    peer_.emplace(random_() | 1, "gw.example.org", "guessed");
+    const Endpoint from = at(0x0a000000 + i);
+    peer_->take_init_response(deliver(peer_->init_bytes(), from).sent.at(0).bytes);
+    for (uint32_t id = 1; id < 20; ++id)
+      deliver(peer_->request_of(ExchangeType::kIkeAuth, 200, from_hex("00800008deadbeef"), id), from);
+    lines += core_->take_log().size();
+  }
+  EXPECT_GE(lines, 10u);
+  EXPECT_LE(lines, 21u);
 }
 
 // A key that is no point of the curve: the exchange fails, but has cost one. Without a limit nobody needs a

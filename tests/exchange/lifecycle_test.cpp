@@ -30,6 +30,33 @@ TEST_F(Lifecycle, TerminateByTheResponder) {
   expect_down();
 }
 
+// What is being replaced while the operator ends it does not come back as its replacement.
+TEST_F(Lifecycle, TerminateWhileItIsRekeyed) {
+  left_config.children = right_config.children = 2;
+  configure();
+  bring_up();
+  ASSERT_TRUE(left.command(Rekey{"right", "tunnel-1"}));
+  ASSERT_TRUE(left.command(Terminate{"right", "tunnel-1"}));
+  settle(seconds{100});
+  EXPECT_EQ(left.live_children().size(), 1u) << story();
+  EXPECT_EQ(right.live_children().size(), 1u) << story();
+  expect_pairs();
+  expect_no_orphans();
+}
+
+// An operator's wish outlives that the peer is busy.
+TEST_F(Lifecycle, InitiateMeetsAnIkeRekeying) {
+  left_config.children = right_config.children = 2;
+  configure();
+  ASSERT_TRUE(left.command(Initiate{"right", "tunnel-0"}));
+  settle();
+  net.conditions.delay = milliseconds{20};
+  ASSERT_TRUE(right.command(Rekey{"left", ""}));
+  ASSERT_TRUE(left.command(Initiate{"right", "tunnel-1"}));
+  settle(seconds{100});
+  expect_settled(2);
+}
+
 TEST_F(Lifecycle, BothTerminateAtOnce) {
   configure();
   bring_up();
@@ -224,6 +251,35 @@ TEST_F(Lifecycle, ChangedChildAloneIsMadeAnew) {
   EXPECT_TRUE(std::ranges::any_of(after, [&](const auto& c) { return c.spi_in == before[0].spi_in; }))
       << story();
   EXPECT_FALSE(std::ranges::any_of(after, [&](const auto& c) { return c.spi_in == before[1].spi_in; }));
+}
+
+// The tunnel that IKE_AUTH was about to make is not configured any more when the answer comes.
+TEST_F(Lifecycle, ChildRemovedWhileThePeerAuthenticates) {
+  configure();
+  net.filter = [&](Side& from, Datagram& datagram) {
+    return &from != &right || datagram.bytes.at(18) != static_cast<uint8_t>(ExchangeType::kIkeAuth);
+  };
+  ASSERT_TRUE(left.command(Initiate{"right", ""}));
+  settle(seconds{1});
+  left_config.change = [](ConnectionConfig& c) { c.children[0].name = "another"; };
+  left.configure(left.make_configuration());
+  net.filter = {};
+  settle(seconds{60});
+  EXPECT_EQ(left.established().size(), 1u) << story();
+  EXPECT_TRUE(left.sas().empty() && right.sas().empty()) << story();
+}
+
+TEST_F(Lifecycle, NoLongerInitiates) {
+  configure(ConnectionType::kInitiate, ConnectionType::kNone);
+  cut();
+  settle(seconds{30});
+  left_config.type = ConnectionType::kRespond;
+  left.configure(left.make_configuration());
+  const size_t before = net.sent.size();
+  mend();
+  settle(seconds{300});
+  EXPECT_EQ(net.sent.size(), before);
+  expect_down();
 }
 
 TEST_F(Lifecycle, RemovedConnectionIsDeleted) {

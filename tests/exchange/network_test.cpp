@@ -154,6 +154,29 @@ TEST_F(Network, HostNamesAreResolvedAtEveryTry) {
   EXPECT_EQ(asked, 2);
 }
 
+// The answer for the name that was configured before must not be taken for that of the new one.
+TEST_F(Network, LateAnswerForAnotherName) {
+  left_config.change = [](ConnectionConfig& c) { c.remotes = {"old.example"}; };
+  std::vector<Resolve> asked;
+  left.resolve = [&](const Resolve& question) {
+    asked.push_back(question);
+    return Resolved{"nobody", question.name, {}, ""};
+  };
+  configure(ConnectionType::kInitiate, ConnectionType::kNone);
+  settle(seconds{1});
+  left_config.change = [](ConnectionConfig& c) { c.remotes = {"new.example"}; };
+  left.configure(left.make_configuration());
+  settle(seconds{1});
+  ASSERT_EQ(asked.size(), 2u);
+  EXPECT_EQ(asked[1].name, "new.example");
+  left.event(Resolved{"right", "old.example", {{kLeft, kRight}}, ""});
+  settle(seconds{1});
+  EXPECT_TRUE(net.sent.empty());
+  left.event(Resolved{"right", "new.example", {{kLeft, kRight}}, ""});
+  settle();
+  expect_settled();
+}
+
 TEST_F(Network, NextRemoteIsTried) {
   left_config.change = [](ConnectionConfig& c) { c.remotes = {"192.0.2.77", "198.51.100.2"}; };
   configure(ConnectionType::kInitiate, ConnectionType::kNone);

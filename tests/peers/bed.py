@@ -231,10 +231,6 @@ class Bed:
         if answered != 3:
             raise LabError(f"{host.name} to {address}: {answered} of 3 pings were answered")
 
-    def does_not_reach(self, host, address):
-        if " bytes from " in host.run("ping", "-n", "-c", 2, "-i", 0.2, "-W", 1, address, check=False).stdout:
-            raise LabError(f"{host.name} reaches {address}, which no SA is for")
-
     def rules(self, **rules):
         """The row's path with further rules."""
         self.lab.path(**(self.row.path | rules))

@@ -1,4 +1,7 @@
 """Every IKEv2 example against every peer that has its configuration, in both roles."""
+import time
+
+from labs.network import LabError
 from peers.bed import PeerOptions
 from peers.row import Row, with_role
 
@@ -27,11 +30,16 @@ def tunnel(bed):
 
 def comes_up_by_itself(bed):
     bed.agree(timeout=30)
+    if bed.us.role() != bed.row.role:
+        raise LabError(f"our side is the {bed.us.role()}")
     bed.traffic()
     return ""
 
 
 def traffic_brings_it_up(bed):
+    time.sleep(1)
+    if bed.us.sas() or bed.peer.sas():
+        raise LabError("there are SAs before anybody sent something")
     host, address = (bed.lab.us_host, "10.0.0.10") if bed.row.role == "initiator" else (bed.lab.gw_host, "192.168.0.10")
     bed.reaches(host, address, 20)
     bed.agree()

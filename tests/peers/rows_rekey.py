@@ -50,6 +50,8 @@ def rekeys(make, by):
         for _ in range(2):
             make(bed, bed.us if by == "us" else bed.peer)
             time.sleep(BETWEEN_S)
+        if stream.process.poll() is not None:
+            raise LabError("the pings ended before the rekeys did")
         sent, answered = stream.finish()
         if sent != answered:
             raise LabError(f"{sent - answered} of {sent} pings were lost")

@@ -178,6 +178,10 @@ class StrongSwan:
     def rekey_ike(self):
         self._swanctl("--rekey", "--ike", "site")
 
+    def list_sas(self):
+        """For people."""
+        return self._swanctl("--list-sas").stdout.rstrip()
+
     def sas(self):
         return sas.of_swanctl(self._swanctl("--list-sas", "--raw").stdout)
 

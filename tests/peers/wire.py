@@ -15,10 +15,10 @@ ERRORS = (3, 11)             # ICMP types that routers send; they quote no more 
 
 
 class Wire:
-    """Captures one port of the router from now to stop()."""
+    """Captures one port of the router from now to stop(); `expression`: of tcpdump, what of it."""
 
-    def __init__(self, machine, interface, file):
-        self.capture = Capture(machine, interface, file, snap_length=128)
+    def __init__(self, machine, interface, file, expression=""):
+        self.capture = Capture(machine, interface, file, expression, snap_length=128)
 
     def stop(self):
         self.capture.stop_only()

@@ -1,16 +1,10 @@
 // What is decided for a first packet in the whole gateway, and whether cached flows keep to it when an apply
 // changes their SA.
-#include <gtest/gtest.h>
-
-#include "tests/support/ip_view.hpp"
-#include "tests/support/packet_builder.hpp"
-#include "tests/support/testbed.hpp"
+#include "tests/stage/gateway_fixture.hpp"
 
 namespace espalier::test {
 namespace {
 
-const MacAddress kLanMac = parse_mac("02:00:00:00:01:01"), kWanMac = parse_mac("02:00:00:00:02:01"),
-                 kHostMac = parse_mac("02:00:00:00:ff:01");
 constexpr size_t kSourceAt = 12;
 
 // Two networks on each side; the hosts and routers that are named have static neighbour entries.
@@ -42,32 +36,17 @@ constexpr std::string_view kAnySa = R"(spi = 0x2001; key = "0x212121212121212121
 constexpr std::string_view kTcpSa = R"(spi = 0x2002; key = "0x2222222222222222222222222222222222222222";
      selector = { src = "0.0.0.0/0"; dst = "0.0.0.0/0"; protocol = "tcp"; };)";
 
-constexpr std::string_view kMasquerade =
-    R"(source = ( { rule = 10; outbound-interface = "wan0"; translation = { address = "masquerade"; }; } );)";
-
-class DecisionTest : public testing::Test {
+class DecisionTest : public GatewayBed {
  protected:
   void SetUp() override {
-    TestbedOptions options;
-    options.macs = {{"lan0", kLanMac}, {"wan0", kWanMac}};
-    auto made = make_testbed(options);
-    ASSERT_TRUE(made) << made.error().text;
-    bed_ = *std::move(made);
+    GatewayBed::SetUp();
     apply(kAnySa);
   }
-  void apply(std::string_view out_state, std::string_view nat = {}) {
-    const auto done = bed_->apply(config(out_state, nat));
-    ASSERT_TRUE(done) << done.error().text;
-  }
+  void apply(std::string_view out_state, std::string_view nat = {}) { apply_text(config(out_state, nat)); }
   // The IP packets that leave by `out` when lan0 gets `packet`.
   std::vector<Bytes> sent(std::string_view out, const Bytes& packet) {
-    bed_->inject("lan0", 0, ethernet(kLanMac, kHostMac, packet));
-    bed_->run_until_idle();
-    std::vector<Bytes> packets;
-    for (const Bytes& frame : bed_->take_sent(out))
-      if (get16(frame, 12) == kEtherTypeIpv4)
-        packets.emplace_back(frame.begin() + kEthernetBytes, frame.end());
-    return packets;
+    inject("lan0", packet);
+    return taken(out);
   }
   // The source address of the one packet that leaves by `out`.
   Ipv4Address source_of_sent(std::string_view out, const Bytes& packet) {
@@ -76,9 +55,6 @@ class DecisionTest : public testing::Test {
     return Ipv4Address::from_host(static_cast<uint32_t>(get16(packets[0], kSourceAt)) << 16 |
                                   get16(packets[0], kSourceAt + 2));
   }
-  uint64_t drops(DropReason reason) const { return bed_->drops()[static_cast<size_t>(reason)]; }
-
-  std::unique_ptr<Testbed> bed_;
 };
 
 TEST_F(DecisionTest, ACachedFlowIsNotGivenToAnSaThatDoesNotCoverIt) {

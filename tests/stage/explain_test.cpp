@@ -8,13 +8,8 @@
 namespace espalier::test {
 namespace {
 
-constexpr Outer kPlain{Layer::kIpv4, false}, kInUdp{Layer::kIpv4, true};
 constexpr std::string_view kInSa = "SA state 0x3001 SPI 0x3001 203.0.113.2 > 203.0.113.1 reqid 1";
 constexpr std::string_view kOutSa = "SA state 0x2001 SPI 0x2001 203.0.113.1 > 203.0.113.2 reqid 1";
-
-const Suite& gcm() {
-  return suites()[kGcm128];
-}
 
 // The texts of a stage, in order.
 std::vector<std::string> said(const Rehearsed& rehearsed, std::string_view stage) {

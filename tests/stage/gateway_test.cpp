@@ -1,18 +1,12 @@
 // Packets that wait for a next hop, and what `apply` may not change, in the whole gateway with its main
 // lcore.
-#include <gtest/gtest.h>
-
-#include "tests/support/ip_view.hpp"
-#include "tests/support/packet_builder.hpp"
-#include "tests/support/testbed.hpp"
+#include "tests/stage/gateway_fixture.hpp"
 
 namespace espalier::test {
 namespace {
 
-const MacAddress kLanMac = parse_mac("02:00:00:00:01:01"), kWanMac = parse_mac("02:00:00:00:02:01"),
-                 kHostMac = parse_mac("02:00:00:00:ff:01");
 const EspKey kOutKey{.spi = 0x2001, .key = Bytes(20, 0x21)}, kInKey{.spi = 0x3001, .key = Bytes(20, 0x31)};
-constexpr size_t kIpBytes = 20, kErrorBytes = 28;
+constexpr size_t kErrorBytes = 28;
 
 struct Settings {
   std::string nat = {};
@@ -53,30 +47,14 @@ xfrm = {{ state = (
       s.nat, s.icmp_rate, s.replay_window, s.policies);
 }
 
-constexpr std::string_view kMasquerade =
-    R"(source = ( { rule = 10; outbound-interface = "wan0"; translation = { address = "masquerade"; }; } );)";
 constexpr std::string_view kPortForward =
     R"(destination = ( { rule = 10; inbound-interface = "wan0"; protocol = "udp";
          destination = { address = "203.0.113.1"; port = "8080"; };
          translation = { address = "192.168.10.99"; port = "80"; }; } );)";
 
-class GatewayTest : public testing::Test {
+class GatewayTest : public GatewayBed {
  protected:
-  void SetUp() override {
-    TestbedOptions options;
-    options.macs = {{"lan0", kLanMac}, {"wan0", kWanMac}};
-    auto made = make_testbed(options);
-    ASSERT_TRUE(made) << made.error().text;
-    bed_ = *std::move(made);
-  }
-  void apply(const Settings& settings) {
-    const auto done = bed_->apply(config(settings));
-    ASSERT_TRUE(done) << done.error().text;
-  }
-  void inject(std::string_view interface, const Bytes& packet) {
-    bed_->inject(interface, 0, ethernet(interface == "lan0" ? kLanMac : kWanMac, kHostMac, packet));
-    bed_->run_until_idle();
-  }
+  void apply(const Settings& settings) { apply_text(config(settings)); }
   void wait_in_vain() {
     for (int i = 0; i < 45; ++i) bed_->advance_time(std::chrono::milliseconds(100));
   }
@@ -88,17 +66,7 @@ class GatewayTest : public testing::Test {
                  ethernet(mac, kHostMac, arp(2, kHostMac, parse_address(host), mac, own), kEtherTypeArp));
     bed_->run_until_idle();
   }
-  // The IP packets that left, ARP apart.
-  std::vector<Bytes> sent(std::string_view interface) {
-    std::vector<Bytes> packets;
-    for (const Bytes& frame : bed_->take_sent(interface))
-      if (get16(frame, 12) == kEtherTypeIpv4)
-        packets.emplace_back(frame.begin() + kEthernetBytes, frame.end());
-    return packets;
-  }
-  uint64_t drops(DropReason reason) const { return bed_->drops()[static_cast<size_t>(reason)]; }
-
-  std::unique_ptr<Testbed> bed_;
+  std::vector<Bytes> sent(std::string_view interface) { return taken(interface); }
 };
 
 // RFC 792: type 3 code 1 with the packet as its sender knows it, but for the TTL.

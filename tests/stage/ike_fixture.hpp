@@ -81,7 +81,7 @@ class IkeTest : public TunnelTest {
 
   // An SA as IKE makes it, with AES-128-GCM; the key is suites()'s of that SPI and seed.
   static message::IkeSa sa(uint32_t spi, Direction direction, uint8_t seed) {
-    const EspKey key = suites()[kGcm128].key(spi, seed);
+    const EspKey key = gcm().key(spi, seed);
     SaRecord r;
     r.spi = Spi(spi);
     r.direction = direction;
@@ -96,7 +96,7 @@ class IkeTest : public TunnelTest {
     r.name.assign("child");
     return {r};
   }
-  static EspKey key(uint32_t spi, uint8_t seed) { return suites()[kGcm128].key(spi, seed); }
+  static EspKey key(uint32_t spi, uint8_t seed) { return gcm().key(spi, seed); }
   static IpAddress address(const char* text) {
     return std::string_view(text).find(':') == std::string_view::npos ? IpAddress(parse_address(text))
                                                                       : address6(text);

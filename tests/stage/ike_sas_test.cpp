@@ -4,8 +4,6 @@
 namespace espalier::test {
 namespace {
 
-constexpr Outer kPlain{Layer::kIpv4, false};
-
 class IkeSasTest : public IkeTest {
  protected:
   // One packet each way by the SAs with these SPIs; which must arrive.
@@ -101,6 +99,21 @@ TEST_F(IkeSasTest, AKeyThatComesBackGoesOnBehindItsNumbers) {
   expect_traffic(out_key(1), 3, in_key(1), 8);
 }
 
+// The peer chooses the SPI of what we send, and may choose the one that has just become free.
+TEST_F(IkeSasTest, AnSpiIsUsedAgainAtOnce) {
+  apply(policies());
+  install_pair(1);
+  const uint64_t removed = post(removal(sa(0x2001, Direction::kOut, 2)));
+  const uint64_t installed = post(sa(0x2001, Direction::kOut, 9));
+  run();
+  for (const auto& [id, each] : take()) {
+    const auto& ack = std::get<message::IkeAck>(each);
+    EXPECT_TRUE(ack.ok) << ack.text.view();
+    EXPECT_TRUE(id == removed || id == installed);
+  }
+  expect_traffic(key(0x2001, 9), 1, in_key(1), 1);
+}
+
 TEST_F(IkeSasTest, AConfigurationLeavesThemAlone) {
   apply(policies());
   install_pair(1);
@@ -117,7 +130,7 @@ TEST_F(IkeSasTest, AConfigurationLeavesThemAlone) {
 }
 
 TEST_F(IkeSasTest, StatesOfTheConfigurationAreNotTheirs) {
-  apply(tunnel(suites()[kGcm128], kPlain));
+  apply(tunnel(gcm(), kPlain));
   message::IkeSaRemove remove{
       .spi = Spi(0x2001), .direction = Direction::kOut, .destination = address("203.0.113.2")};
   expect_done(remove);
@@ -167,6 +180,20 @@ TEST_F(IkeSasTest, APacketWithoutAnSaIsTold) {
   EXPECT_EQ(take_all<message::IkeAcquire>().size(), 0u) << "once a second";
 }
 
+// A tunnel that is down and has much traffic must not keep another one from coming up.
+TEST_F(IkeSasTest, WantsOfEveryTunnelAreTold) {
+  Configured parts = policies();
+  parts.policies = list({parts.policies, policy("out", "192.168.10.0/24", "10.20.20.0/24",
+                                                tmpl("203.0.113.1", "203.0.113.2", kReqid + 1))});
+  apply(parts);
+  from_lan(outbound(Layer::kIpv4, 80));
+  from_lan(udp("192.168.10.45:1000", "10.20.20.1:9").payload(Bytes(20, 0)).bytes());
+  from_lan(outbound(Layer::kIpv4, 80));
+  const auto wants = take_all<message::IkeAcquire>();
+  ASSERT_EQ(wants.size(), 2u);
+  EXPECT_EQ(wants[1].reqid, Reqid(kReqid + 1));
+}
+
 TEST_F(IkeSasTest, LimitsAreToldAndNotToEspalierd) {
   apply(policies());
   message::IkeSa limited = sa(0x2001, Direction::kOut, 2);
@@ -193,6 +220,38 @@ TEST_F(IkeSasTest, LimitsAreToldAndNotToEspalierd) {
   run();
   bed_->advance_time(std::chrono::milliseconds(200));
   EXPECT_EQ(take_all<message::IkeExpire>().size(), 2u);
+}
+
+TEST_F(IkeSasTest, TheLimitsOfAnSpisNextSaAreToldAsWell) {
+  apply(policies());
+  for (const uint8_t seed : {2, 9}) {
+    message::IkeSa limited = sa(0x2001, Direction::kOut, seed);
+    limited.record.limits.soft_packets = 1;
+    expect_done(limited);
+    from_lan(outbound(Layer::kIpv4, 80));
+    bed_->advance_time(std::chrono::milliseconds(200));
+    EXPECT_EQ(take_all<message::IkeExpire>().size(), 1u);
+    expect_done(removal(limited));
+  }
+}
+
+// RFC 4303 section 3.3.3.
+TEST_F(IkeSasTest, NumbersThatRunShortAreALimit) {
+  apply(policies());
+  message::IkeSa used = sa(0x2001, Direction::kOut, 2);
+  used.record.last_sequence = 0xe666'6000;
+  expect_done(used);
+  bed_->advance_time(std::chrono::milliseconds(200));
+  EXPECT_EQ(take_all<message::IkeExpire>().size(), 0u);
+  expect_done(removal(used));
+  used.record.last_sequence = 0xe800'0000;
+  expect_done(used);
+  bed_->advance_time(std::chrono::milliseconds(200));
+  const auto expired = take_all<message::IkeExpire>();
+  ASSERT_EQ(expired.size(), 1u);
+  EXPECT_EQ(expired[0].hard, 0);
+  from_lan(outbound(Layer::kIpv4, 80));
+  EXPECT_EQ(to_wan().size(), 1u);
 }
 
 TEST_F(IkeSasTest, AnsweredWhenItWasUsedLast) {
@@ -321,20 +380,78 @@ TEST_F(IkeVtiTest, AnOldSaThatMovesDoesNotBecomeTheNewest) {
   expect_traffic(out_key(2), 1, in_key(1), 1);
 }
 
-TEST_F(IkeVtiTest, AnotherPortOfThePeerIsTold) {
+// Whom a datagram reaches may send by the SAs that came before it: here it needs one of them itself.
+TEST_F(IkeVtiTest, ADatagramDoesNotOvertakeTheSasBeforeIt) {
   apply(vtis({1}));
-  message::IkeSa in = by_vti(2, Direction::kIn, 3);
-  in.record.flags = kSaEncap | kSaMapping;
-  in.record.encap_source_port = in.record.encap_destination_port = 4500;
-  expect_done(in);
-  const Bytes esp = seal_esp(in_key(1), 1, inbound(Layer::kIpv4, 80));
-  from_wan(ip(kProtoUdp, "203.0.113.77", "203.0.113.1", udp_of(1030, 4500, esp)).bytes());
+  post(by_vti(2, Direction::kIn, 3));
+  post(by_vti(2, Direction::kOut, 2));
+  message::IkeSend send;
+  send.part.local = address("203.0.113.1");
+  send.part.remote = address("10.10.10.55");
+  send.part.local_port = send.part.remote_port = 500;
+  send.part.total_bytes = send.part.part_bytes = 100;
+  post(send);
+  for (uint32_t i = 0; i < 50; ++i) post(sa(0x4000 + i, Direction::kIn, 5));  // takes its time
+  bed_->run_main_beside_workers();
+  run();
+  EXPECT_EQ(to_wan().size(), 1u);
+}
+
+class IkeMappingTest : public IkeVtiTest {
+ protected:
+  static message::IkeSa behind_nat() {
+    message::IkeSa in = by_vti(2, Direction::kIn, 3);
+    in.record.flags = kSaEncap | kSaMapping;
+    in.record.encap_source_port = in.record.encap_destination_port = 4500;
+    return in;
+  }
+  void from_another_place(uint64_t number) {
+    const Bytes esp = seal_esp(in_key(1), number, inbound(Layer::kIpv4, 80));
+    from_wan(ip(kProtoUdp, "203.0.113.77", "203.0.113.1", udp_of(1030, 4500, esp)).bytes());
+    EXPECT_EQ(to_lan().size(), 1u);
+    bed_->advance_time(std::chrono::milliseconds(200));
+  }
+  void expect_told() {
+    const auto moved = take_all<message::IkeMapping>();
+    ASSERT_EQ(moved.size(), 1u);
+    EXPECT_EQ(moved[0].spi, Spi(0x3001));
+    EXPECT_EQ(moved[0].port, 1030);
+    EXPECT_EQ(moved[0].address, address("203.0.113.77"));
+  }
+};
+
+// The process that was told may have died before it did something about it.
+TEST_F(IkeMappingTest, ANewProcessIsToldAgain) {
+  apply(vtis({1}));
+  expect_done(behind_nat());
+  from_another_place(1);
+  connect();
+  post(message::IkeBegin{});
+  post(behind_nat());
+  expect_done(message::IkeCommit{.sas = 1});
   bed_->advance_time(std::chrono::milliseconds(200));
-  const auto moved = take_all<message::IkeMapping>();
-  ASSERT_EQ(moved.size(), 1u);
-  EXPECT_EQ(moved[0].spi, Spi(0x3001));
-  EXPECT_EQ(moved[0].port, 1030);
-  EXPECT_EQ(moved[0].address, address("203.0.113.77"));
+  expect_told();
+  bed_->advance_time(std::chrono::milliseconds(200));
+  EXPECT_EQ(take().size(), 0u) << "once";
+}
+
+// RFC 7296 section 2.23: only with replay protection.
+TEST_F(IkeMappingTest, WithoutAReplayWindowNobodyMoves) {
+  apply(vtis({1}));
+  message::IkeSa in = behind_nat();
+  in.record.replay_window = 0;
+  expect_done(in);
+  from_another_place(1);
+  from_another_place(1);
+  EXPECT_EQ(take().size(), 0u);
+}
+
+TEST_F(IkeMappingTest, AnotherPortOfThePeerIsTold) {
+  apply(vtis({1}));
+  message::IkeSa in = behind_nat();
+  expect_done(in);
+  from_another_place(1);
+  expect_told();
   in.record.spi = Spi(0x3002);
   in.record.encap_destination_port = 4501;
   expect_refused(in, "own port");

@@ -1,11 +1,11 @@
 // IKE datagrams through the whole gateway, and what no policy may keep from them and nobody else may use.
+#include "dataplane/ike_link.hpp"
 #include "tests/stage/ike_fixture.hpp"
 
 namespace espalier::test {
 namespace {
 
 constexpr uint16_t kPort = 500, kNatPort = 4500;
-constexpr Layer kLayers[] = {Layer::kIpv4, Layer::kIpv6};
 
 Bytes message_of(size_t bytes) {
   Bytes made = counting_bytes(bytes);
@@ -150,6 +150,8 @@ TEST_F(IkeDatagramTest, KeepalivesAndWhatIsNoIkeEndHere) {
     expect_drop(DropReason::kIkeMalformed, give(kPort, message_of(27)));
     expect_drop(DropReason::kIkeMalformed, give(kNatPort, marked(message_of(27))));
     expect_drop(DropReason::kIkeMalformed, give(kPort, {}));
+    expect_drop(DropReason::kIkeMalformed,
+                [&] { from_wan(from_peer_udp(Layer::kIpv4, 0, kPort, message_of(60))); });
     expect_drop(DropReason::kEspNoState, give(kNatPort, message_of(60)));
   }
   expect_drop(DropReason::kIkeMalformed, [&] {
@@ -266,6 +268,27 @@ TEST_F(IkeDatagramTest, AFloodDoesNotStarveArp) {
   EXPECT_TRUE(std::ranges::any_of(sent, [](const Bytes& frame) {
     return get16(frame, 12) == 0x0806 && get16(frame, kEthernetBytes + 6) == 2;  // an answer
   }));
+}
+
+TEST_F(IkeDatagramTest, AFloodDoesNotKeepTheProcessFromItsSas) {
+  apply(policies());
+  for (int i = 0; i < 1200; ++i) from_wan(from_peer_udp(Layer::kIpv4, kPort, kPort, message_of(60)));
+  post(sa(0x2001, Direction::kOut, 2));
+  run();
+  from_lan(outbound(Layer::kIpv4, 80));
+  EXPECT_EQ(to_wan().size(), 1u) << "though the process has not read all that came";
+}
+
+TEST_F(IkeDatagramTest, AProcessThatReadsNothingIsNotReadForEver) {
+  apply({});
+  const message::IkeWay question{.remote = address("198.51.100.9")};
+  uint64_t taken = 0;
+  while (taken < 10'000 && channel_->send(message::make(question, taken + 1, 1))) {
+    ++taken;
+    run();
+  }
+  EXPECT_GT(taken, kRingSlots + dataplane::IkeLink::kMostUnread);
+  EXPECT_LT(taken, 3 * kRingSlots + dataplane::IkeLink::kMostUnread);
 }
 
 // --- The hole in the policies ---

@@ -1,22 +1,16 @@
 // What an attacker, or the loss of an SA, could make leave or enter in clear: in the whole gateway, with a
 // vti, gre interfaces and policies. The tunnels' other ends are OpenSSL (tests/support/esp_codec).
-#include <gtest/gtest.h>
-
-#include "tests/support/ip_view.hpp"
-#include "tests/support/packet_builder.hpp"
-#include "tests/support/testbed.hpp"
+#include "tests/stage/gateway_fixture.hpp"
 
 namespace espalier::test {
 namespace {
 
-const MacAddress kLanMac = parse_mac("02:00:00:00:01:01"), kWanMac = parse_mac("02:00:00:00:02:01"),
-                 kHostMac = parse_mac("02:00:00:00:ff:01");
 const EspKey kVtiKey{.spi = 0x3001, .key = Bytes(20, 0x31)}, kGreKey{.spi = 0x3002, .key = Bytes(20, 0x32)};
-constexpr size_t kIpBytes = 20, kProtocolAt = 9;
+constexpr size_t kProtocolAt = 9;
 constexpr uint8_t kIpip = 4, kUdp = 17, kGre = 47, kEsp = 50;
 constexpr std::string_view kOwn = "203.0.113.1", kVtiPeer = "203.0.113.2", kGrePeer = "203.0.113.9";
 
-struct Settings {
+struct LeakSettings {
   bool vti = true;
   bool vti_sas = true;
   std::string vti_selector = {};  // of the SA that packets come by
@@ -42,7 +36,7 @@ std::string state(const EspKey& in, uint32_t out_spi, std::string_view peer, std
          one(in.spi, peer, kOwn, "in", in.key[0], in_more);
 }
 
-std::string states(const Settings& s) {
+std::string states(const LeakSettings& s) {
   std::vector<std::string> all;
   if (s.vti && s.vti_sas)
     all.push_back(state(kVtiKey, 0x2041, kVtiPeer, "tunnel", R"(reqid = 1; vti = "vti1";)", s.vti_selector));
@@ -56,7 +50,7 @@ constexpr std::string_view kVti = R"(vti1 = { type = "vti"; address = [ "10.255.
 constexpr std::string_view kVtiRoute =
     R"({ prefix = "10.10.10.0/24"; interface = "vti1"; via = "10.255.1.2"; },)";
 
-std::string config(const Settings& s) {
+std::string leak_config(const LeakSettings& s) {
   return fmt::format(R"(dataplane = {{ host-path = {}; }};
 interfaces = {{
   lan0 = {{ device = "net_testbed-lan0"; address = [ "192.168.10.1/24" ]; }};
@@ -97,34 +91,21 @@ Bytes gre(std::string_view source, std::string_view destination, const Bytes& in
   return ip(kGre, source, destination, payload).bytes();
 }
 
-class LeakTest : public testing::Test {
+class LeakTest : public GatewayBed {
  protected:
-  void SetUp() override {
-    TestbedOptions options;
-    options.macs = {{"lan0", kLanMac}, {"wan0", kWanMac}};
-    auto made = make_testbed(options);
-    ASSERT_TRUE(made) << made.error().text;
-    bed_ = *std::move(made);
-  }
-  void apply(const Settings& settings) {
-    const auto done = bed_->apply(config(settings));
-    ASSERT_TRUE(done) << done.error().text;
+  void apply(const LeakSettings& settings) {
+    apply_text(leak_config(settings));
     bed_->advance_time(std::chrono::milliseconds(200));  // the main lcore sees which vti has SAs
   }
   // The protocols of the IP packets that leave by `out` when `in` gets `packet`.
   std::vector<uint8_t> sent(std::string_view out, std::string_view in, const Bytes& packet) {
     bed_->take_sent(out);
-    bed_->inject(in, 0, ethernet(in == "lan0" ? kLanMac : kWanMac, kHostMac, packet));
-    bed_->run_until_idle();
+    inject(in, packet);
     std::vector<uint8_t> protocols;
-    for (const Bytes& frame : bed_->take_sent(out))
-      if (get16(frame, 12) == kEtherTypeIpv4) protocols.push_back(frame[kEthernetBytes + kProtocolAt]);
+    for (const Bytes& each : taken(out)) protocols.push_back(each[kProtocolAt]);
     return protocols;
   }
   Bytes by_vti(const Bytes& inner) { return esp_tunnel(kVtiKey, ++sequence_, kVtiPeer, kOwn, inner).bytes(); }
-  uint64_t drops(DropReason reason) const { return bed_->drops()[static_cast<size_t>(reason)]; }
-
-  std::unique_ptr<Testbed> bed_;
   uint64_t sequence_ = 0;
 };
 
@@ -157,7 +138,7 @@ TEST_F(LeakTest, TheSelectorOfAVtisSaIsAsked) {
 }
 
 TEST_F(LeakTest, AClearFlowEndsWhenItsSourceComesToLieBehindATunnel) {
-  Settings settings{.vti = false, .gre_protect = true, .policies = gre_policies("required")};
+  LeakSettings settings{.vti = false, .gre_protect = true, .policies = gre_policies("required")};
   apply(settings);
   const Bytes packet = udp("10.20.0.5:4000", "192.168.10.45:5000").bytes();
   EXPECT_EQ(sent("lan0", "wan0", packet), Protocols{kUdp});
@@ -168,7 +149,7 @@ TEST_F(LeakTest, AClearFlowEndsWhenItsSourceComesToLieBehindATunnel) {
 }
 
 TEST_F(LeakTest, ProtectedGreStaysProtectedWhenAnOptionalSaGoes) {
-  Settings settings{
+  LeakSettings settings{
       .vti = false, .gre_protect = true, .gre_sas = true, .gre_limit = 2, .policies = gre_policies("use")};
   apply(settings);
   const Bytes packet = udp("192.168.10.45:4000", "10.10.20.5:5000").bytes();
@@ -181,7 +162,7 @@ TEST_F(LeakTest, ProtectedGreStaysProtectedWhenAnOptionalSaGoes) {
 }
 
 TEST_F(LeakTest, AnOptionalSaIsUsedAsSoonAsItIsThere) {
-  Settings settings{.vti = false, .policies = gre_policies("use")};
+  LeakSettings settings{.vti = false, .policies = gre_policies("use")};
   apply(settings);
   const Bytes packet = udp("192.168.10.45:4000", "10.10.20.5:5000").bytes();
   EXPECT_EQ(sent("wan0", "lan0", packet), Protocols{kGre}) << "as the policy says";
@@ -210,7 +191,7 @@ TEST_F(LeakTest, ClearFragmentsDoNotPassAPolicyThatProtectsPorts) {
 
 // A host that is the gateway's own asks the same policies.
 TEST_F(LeakTest, TheHostsPacketsDoNotLeaveWithoutAnSa) {
-  Settings settings{
+  LeakSettings settings{
       .policies = R"({ direction = "out"; src = "203.0.113.1/32"; dst = "10.50.0.0/24"; action = "protect";
     template = { src = "203.0.113.1"; dst = "203.0.113.2"; mode = "tunnel"; reqid = 3; }; })",
       .host_path = true};
@@ -233,7 +214,8 @@ TEST_F(LeakTest, AVtiWhosePeerIsBehindItselfEndsAsALoop) {
 }
 
 TEST_F(LeakTest, FlowsOfAVtiDoNotMoveToANextHopInClear) {
-  Settings settings{.routes = R"({ prefix = "10.40.0.0/24"; via = [ "203.0.113.254", "10.255.1.2" ]; },)"};
+  LeakSettings settings{.routes =
+                            R"({ prefix = "10.40.0.0/24"; via = [ "203.0.113.254", "10.255.1.2" ]; },)"};
   apply(settings);
   std::vector<Bytes> protected_flows;
   for (int port = 1000; port < 1032; ++port) {

@@ -113,7 +113,7 @@ TEST_F(Policies, EveryPacketIsAHitOrAMiss) {
 TEST_F(Policies, AProtectedFlowThatLostItsSaIsNotLetPass) {
   pass("10.10.10.55");
   forget_policy_sas();
-  ctx.acquire_due_ms = UINT64_MAX;  // what the main lcore is shown it counts itself, and here is none
+  ctx.acquire_due_ms.fill(UINT64_MAX);  // what the main lcore is shown it counts itself, and here is none
   pass("10.10.10.55");
   EXPECT_EQ(ctx.stats->flow_hits.get(), 1u);
   EXPECT_EQ(drops(DropReason::kOutNoState), 1u);

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 
 namespace espalier::dataplane {
 namespace {
@@ -101,6 +102,7 @@ TEST_F(SaStoreTest, AfterADeathIkesSasGoOnWhereTheyWere) {
   install_ike(forgotten);
   const SaIndex index = store_->find_ike(SaName::of(kept))->index();
   EXPECT_EQ(cells_->cell(index).outbound.take(10).first, 1u);
+  EXPECT_EQ(cells_->cell(store_->find_ike(SaName::of(forgotten))->index()).outbound.take(5).first, 1u);
   const auto used = [&] {
     size_t count = 0;
     for (uint32_t i = 0; i < vault_->capacity(); ++i) count += vault_->read(SaIndex{i}).value().has_value();
@@ -114,6 +116,33 @@ TEST_F(SaStoreTest, AfterADeathIkesSasGoOnWhereTheyWere) {
   store_->release_left_behind(SaStore::Owner::kIke);
   EXPECT_EQ(used(), 2u) << "the state of the configuration and what IKE named";
   EXPECT_EQ(cells_->cell(store_->find_ike(SaName::of(kept))->index()).outbound.take(1).first, 11u);
+  install_ike(forgotten);  // was refused when it was named, and comes once more
+  EXPECT_EQ(cells_->cell(store_->find_ike(SaName::of(forgotten))->index()).outbound.take(1).first, 6u)
+      << "a nonce is never used twice";
+}
+
+// A peer that gets another address every day, for as many days as one likes.
+TEST_F(SaStoreTest, PathsAreUsedAgain) {
+  ASSERT_TRUE(install(32, 0));
+  Sad& sad = store_->sad();
+  const SecurityPath own = sad.find(Spi{0x3001}, {})->path();
+  SaRecord moving = record(32, 0);
+  moving.reqid = Reqid{7};
+  std::set<SecurityPath> seen{own};
+  SecurityPath before = kUnknownPath;
+  for (uint32_t i = 1; i <= 70'000; ++i) {
+    moving.source = Ipv4Address::from_host(i);
+    const SecurityPath path = sad.intern_path(moving);
+    ASSERT_NE(path, kUnknownPath) << i;
+    ASSERT_TRUE(sad.path_info(path));
+    ASSERT_EQ(sad.path_info(path)->layers[0].source, moving.source);
+    ASSERT_FALSE(sad.path_info(before)) << "packets that came by it are nobody's";
+    ASSERT_TRUE(seen.insert(path).second) << "flows of the earlier one would be taken for this one's";
+    before = path;
+    sad.reclaim_paths();
+  }
+  EXPECT_EQ(sad.intern_path(record(32, 0)), own) << "is that of an SA that is there";
+  EXPECT_TRUE(sad.path_info(own));
 }
 
 // Workers may be at work with it.

@@ -6,7 +6,6 @@
 namespace espalier::test {
 namespace {
 
-constexpr Layer kLayers[] = {Layer::kIpv4, Layer::kIpv6};
 constexpr Outer kOuters[] = {
     {Layer::kIpv4, false}, {Layer::kIpv4, true}, {Layer::kIpv6, false}, {Layer::kIpv6, true}};
 

@@ -14,12 +14,7 @@ using message::TapLink;
 using message::TapPoint;
 using message::TapStart;
 
-constexpr Outer kPlain{Layer::kIpv4, false}, kInUdp{Layer::kIpv4, true};
 constexpr uint8_t kAll = 15;
-
-const Suite& gcm() {
-  return suites()[kGcm128];
-}
 
 // `tcpdump -ddd -y RAW icmp` and `-y EN10MB icmp`, version 4.99.3 with libpcap 1.10.3; numbers in decimal.
 const Testbed::TapFilters kIcmp{

@@ -18,6 +18,7 @@
 namespace espalier::test {
 
 enum class Layer : uint8_t { kIpv4, kIpv6 };  // the family of a header
+inline constexpr Layer kLayers[] = {Layer::kIpv4, Layer::kIpv6};
 
 // An ESP suite by its keywords, and what RFC 4303 and the suite's own RFC say about its shape.
 struct Suite {
@@ -40,6 +41,9 @@ struct Suite {
 };
 const std::vector<Suite>& suites();
 inline constexpr size_t kGcm128 = 0;  // AES-128-GCM with 16 bytes of ICV in suites()
+inline const Suite& gcm() {
+  return suites()[kGcm128];
+}
 
 // Where something is in a configuration; empty parts are left out.
 struct Configured {
@@ -108,6 +112,7 @@ struct Outer {
   Layer layer = Layer::kIpv4;
   bool encapsulated = false;  // in UDP, port 4500 to 4500
 };
+inline constexpr Outer kPlain{Layer::kIpv4, false}, kInUdp{Layer::kIpv4, true};
 size_t outer_bytes(const Outer& outer);
 size_t header_bytes(Layer layer);
 

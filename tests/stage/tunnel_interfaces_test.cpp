@@ -10,10 +10,6 @@ namespace {
 constexpr Outer kIpv4{Layer::kIpv4, false};
 constexpr uint16_t kChecksum = 0x8000, kKey = 0x2000, kSequence = 0x1000;
 
-const Suite& gcm() {
-  return suites()[kGcm128];
-}
-
 uint16_t ether_type(Layer inner) {
   return inner == Layer::kIpv4 ? 0x0800 : 0x86dd;
 }

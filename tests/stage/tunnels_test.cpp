@@ -7,12 +7,6 @@
 namespace espalier::test {
 namespace {
 
-constexpr Outer kPlain{Layer::kIpv4, false}, kInUdp{Layer::kIpv4, true};
-
-const Suite& gcm() {
-  return suites()[kGcm128];
-}
-
 // A tunnel of its own: `n` tells its SPIs, keys and reqid from others'.
 std::string states_of(uint32_t n, const char* gateway, const char* peer) {
   const std::string more = fmt::format(R"(reqid = {}; mode = "tunnel";)", n);

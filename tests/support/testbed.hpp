@@ -3,7 +3,7 @@
 //
 // The interface knows nothing of DPDK, so that the comparator can be tested with a bed that replays a
 // recording. make_testbed() gives the real dataplane with ring-backed ports. All calls come from one thread;
-// the gateway's workers run only inside of run_until_idle(), advance_time() and apply().
+// the gateway's workers run only inside of run_until_idle() and others that say so.
 #pragma once
 
 #include <array>
@@ -72,6 +72,8 @@ class Testbed {
   virtual void run_until_idle() = 0;
   // One round of every worker; what they have for the main lcore waits.
   virtual void run_workers() { throw std::logic_error("this bed has no workers"); }
+  // One round of the main lcore while the workers run on threads of their own.
+  virtual void run_main_beside_workers() { throw std::logic_error("this bed has no workers"); }
   // The frames that left by this interface since the last call, in order.
   virtual std::vector<Bytes> take_sent(std::string_view interface) = 0;
   // Hands over an IP packet that the gateway's own host sends (the host path). Throws std::logic_error if

@@ -4,18 +4,14 @@
 
 #include "control/daemon/commands/page.hpp"
 #include "control/daemon/text.hpp"
+#include "control/daemon/untrusted_json.hpp"
 
 namespace espalier::daemon::commands {
 namespace {
 
 using Name = std::pair<std::string, std::string>;  // peer, tunnel
 
-std::string text_at(const Json& row, const char* key) {
-  const auto found = row.find(key);
-  return found != row.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-std::map<Name, Json> by_name(Json& rows) {
+std::map<Name, Json> by_name(Json rows) {
   std::map<Name, Json> result;
   for (Json& row : rows) result.emplace(Name(text_at(row, "peer"), text_at(row, "tunnel")), std::move(row));
   return result;
@@ -65,15 +61,19 @@ void pass(Context& context, const Json& request, const Reply& reply) {
   });
 }
 
+Result<const config::IkeConnection*> peer_named(const Context& context, std::string_view name) {
+  const auto& peers = context.applier.running().ike.connections;
+  const auto found = std::ranges::find(peers, name, &config::IkeConnection::name);
+  if (found == peers.end()) return fail("there is no peer {}, or it is disabled", config::quoted(name));
+  return &*found;
+}
+
 // A peer that is configured, and of its tunnels one, or all where none is named.
 Result<void> command_of_peer(const char* name, Context& context, Request& request, const Reply& reply) {
   const std::string peer(TRY(request.required_text("peer")));
   const std::string tunnel(TRY(request.text("tunnel")).value_or(""));
   TRY(request.no_others());
-  const auto& peers = context.applier.running().ike.connections;
-  const auto found =
-      std::find_if(peers.begin(), peers.end(), [&](const auto& each) { return each.name == peer; });
-  if (found == peers.end()) return fail("there is no peer {}, or it is disabled", config::quoted(peer));
+  const auto* found = TRY(peer_named(context, peer));
   const bool has_tunnel =
       tunnel.empty() || std::any_of(found->children.begin(), found->children.end(),
                                     [&](const auto& each) { return each.name == tunnel; });
@@ -87,7 +87,7 @@ Result<void> command_of_peer(const char* name, Context& context, Request& reques
 void ask_connections(Context& context, std::function<void(std::vector<Json> rows)> done) {
   context.ike.request({{"request", "connections"}}, [&context, done = std::move(done)](Result<Json> answer) {
     std::map<Name, Json> known;
-    if (answer && answer->contains("connections")) known = by_name((*answer)["connections"]);
+    if (answer) known = by_name(rows_at(*answer, "connections"));
     done(completed(context, std::move(known), answer ? "" : answer.error().text));
   });
 }
@@ -117,9 +117,9 @@ Result<void> show_ike_sa(Context& context, Request& request, const Reply& reply)
   const Page page = TRY(Page::from(request));
   TRY(request.no_others());
   if (!context.ike.wanted()) return reply(ok_reply({{"sas", Json::array()}, {"cursor", 0}})), Result<void>();
-  context.ike.request({{"request", "ike_sas"}}, [page, reply](const Result<Json>& answer) {
+  context.ike.request({{"request", "ike_sas"}}, [page, reply](Result<Json> answer) {
     if (!answer) return reply(error_reply(answer.error()));
-    const Json sas = answer->value("sas", Json::array());
+    const Json sas = rows_at(*answer, "sas");
     reply(ok_reply(page_of("sas", sas, page, [](const Json& row) { return row; })));
   });
   return {};
@@ -140,6 +140,7 @@ Result<void> set_log(Context& context, Request& request, const Reply& reply) {
   for (const char* key : {"subsystem", "peer"})
     if (const auto value = TRY(request.text(key))) wanted[key] = *value;
   TRY(request.no_others());
+  if (wanted.contains("peer")) TRY(peer_named(context, wanted["peer"].get_ref<const std::string&>()));
   pass(context, wanted, reply);
   return {};
 }

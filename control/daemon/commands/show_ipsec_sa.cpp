@@ -6,6 +6,7 @@
 #include "control/daemon/commands/page.hpp"
 #include "control/daemon/commands/sa_list.hpp"
 #include "control/daemon/text.hpp"
+#include "control/daemon/untrusted_json.hpp"
 
 namespace espalier::daemon::commands {
 namespace {
@@ -156,7 +157,9 @@ Json tunnel_down_row(const Json& row) {
   add_tunnel(json, row);
   for (const char* key : {"reqid", "local_address", "remote_address", "last_failure"})
     if (row.contains(key)) json[key] = row[key];
-  json["reason"] = row.value("reason", "it has no SA; the dataplane or espalier-ike has just been started");
+  const std::string reason = text_at(row, "reason");
+  json["reason"] =
+      reason.empty() ? "it has no SA; the dataplane or espalier-ike has just been started" : reason;
   return json;
 }
 

@@ -9,6 +9,7 @@ namespace espalier::ike {
 namespace {
 
 constexpr uint16_t kMaxGroupTries = 4;
+constexpr size_t kMaxDeleted = 16;  // a peer may delete any number of what was never there
 
 void refuse_request(IkeSa& sa, const Message& request, NotifyType notify) {
   sa.respond(request, {Notify{.type = notify}});
@@ -71,7 +72,7 @@ void ChildExchange::visit_exchange(Archive& archive) {
   visit(archive, offer_.remote);
   visit(archive, nonce_);
   visit_key(archive, key_);
-  archive(rival_);
+  visit(archive, deleted_);
 }
 template void ChildExchange::visit_exchange(Writer&);
 template void ChildExchange::visit_exchange(Reader&);
@@ -148,7 +149,10 @@ Task::Verdict ChildExchange::response(IkeSa& sa, const Message& message) {
   if (config) child = make(sa, config, message);
   key_.reset();
   if (child) {
+    const Spi spi_out = (*child)->spi_out;
     created(sa, std::move(*child));
+    const bool deleted = std::ranges::find(deleted_, spi_out) != deleted_.end();
+    if (ChildSa* made = deleted ? sa.find_out(spi_out) : nullptr) sa.drop_child(*made, Down::kPeerDeleted);
     return Verdict::kDone;
   }
   // What the peer made has to go, where it made something that we cannot take.
@@ -157,12 +161,9 @@ Task::Verdict ChildExchange::response(IkeSa& sa, const Message& message) {
   return Verdict::kDone;
 }
 
-void ChildExchange::discard(IkeSa& sa, std::unique_ptr<ChildSa> child) {
-  child->redundant = true;
-  child->outbound = ChildSa::Outbound::kRemoved;
-  child->rekey_at = kNever;
-  sa.enqueue(std::make_unique<ChildDelete>(child->spi_in, Down::kReplaced));
-  sa.add_child(std::move(child));
+void ChildExchange::note_deleted(Spi spi_out) {
+  if (deleted_.size() == kMaxDeleted) deleted_.erase(deleted_.begin());
+  deleted_.push_back(spi_out);
 }
 
 ChildSa* answer_child(IkeSa& sa, const Message& request, const std::shared_ptr<const ChildConfig>& config,

@@ -1,6 +1,5 @@
 // What creating and rekeying a child SA have in common: CREATE_CHILD_SA with an offer, a nonce, and a key
-// exchange for PFS (RFC 7296 sections 1.3.1 and 1.3.3). The peer may have begun the same at the same time:
-// its child is then the `rival`, and the lowest of the four nonces decides (section 2.8.1).
+// exchange for PFS (RFC 7296 sections 1.3.1 and 1.3.3).
 #pragma once
 
 #include "crypto/key_exchange.hpp"
@@ -17,7 +16,8 @@ class ChildExchange : public Task {
   void archive(Reader& reader) override { visit_exchange(reader); }
 
   const std::string& child() const { return child_; }
-  void set_rival(Spi spi_in) { rival_ = spi_in; }
+  // The peer deleted a child that we do not know: it may be the one that the response will tell of.
+  void note_deleted(Spi spi_out);
 
  protected:
   // The payloads that both have. Nothing: the child is not configured any more, or OpenSSL failed.
@@ -25,10 +25,6 @@ class ChildExchange : public Task {
   // The child is made and not installed yet.
   virtual void created(IkeSa& sa, std::unique_ptr<ChildSa> child) = 0;
   virtual void refused(IkeSa& sa, const Refusal& refusal) = 0;
-  // The peer's child of the same purpose; null: none, or gone.
-  ChildSa* rival(IkeSa& sa) const { return rival_.value == 0 ? nullptr : sa.find_in(rival_); }
-  // A child of ours that lost, or that we cannot use: it is only deleted.
-  static void discard(IkeSa& sa, std::unique_ptr<ChildSa> child);
 
   std::string child_;
 
@@ -45,7 +41,7 @@ class ChildExchange : public Task {
   ChildOffer offer_;
   Bytes nonce_;
   std::optional<crypto::KeyExchange> key_;
-  Spi rival_;
+  std::vector<Spi> deleted_;  // of note_deleted()
 };
 
 // The answer to such a request of the peer: the new child, already installed as far as it may be; null after

@@ -36,16 +36,32 @@ milliseconds retry_delay(const ChildSa& child, Context& context) {
   return share + context.spread(share);
 }
 
+// A child of ours that lost, or that nobody wants any more: it is only deleted.
+void discard(IkeSa& sa, std::unique_ptr<ChildSa> child) {
+  child->redundant = true;
+  child->outbound = ChildSa::Outbound::kRemoved;
+  child->rekey_at = kNever;
+  sa.enqueue(std::make_unique<ChildDelete>(child->spi_in, Down::kReplaced));
+  sa.add_child(std::move(child));
+}
+
 }  // namespace
 
 void ChildRekey::archive(Writer& writer) {
   ChildExchange::archive(writer);
   writer(old_);
+  writer(rival_);
 }
 
 void ChildRekey::archive(Reader& reader) {
   ChildExchange::archive(reader);
   reader(old_);
+  reader(rival_);
+}
+
+ChildSa* ChildRekey::rival(IkeSa& sa) const {
+  ChildSa* found = rival_.value == 0 ? nullptr : sa.find_in(rival_);
+  return found && found->drained_at == kNever ? found : nullptr;
 }
 
 std::optional<Request> ChildRekey::request(IkeSa& sa) {
@@ -70,6 +86,8 @@ std::optional<Request> ChildRekey::request(IkeSa& sa) {
 void ChildRekey::created(IkeSa& sa, std::unique_ptr<ChildSa> child) {
   ChildSa* old = sa.find_in(old_);
   ChildSa* other = rival(sa);
+  const bool unwanted = old && old->state == ChildState::kDeleting && old->drained_at == kNever;
+  if (unwanted) return discard(sa, std::move(child));
   if (old && old->drained_at == kNever) old->state = ChildState::kRekeyed;
   if (other && is_lower(child->lowest_nonce, other->lowest_nonce)) return discard(sa, std::move(child));
   if (other) {
@@ -89,7 +107,7 @@ void ChildRekey::created(IkeSa& sa, std::unique_ptr<ChildSa> child) {
 
 void ChildRekey::refused(IkeSa& sa, const Refusal& refusal) {
   ChildSa* old = sa.find_in(old_);
-  if (!old || old->drained_at != kNever) return;
+  if (!old || old->state == ChildState::kDeleting) return;
   if (rival(sa)) {
     old->state = ChildState::kRekeyed;  // the peer deletes it
     return;

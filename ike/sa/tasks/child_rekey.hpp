@@ -1,5 +1,6 @@
-// Rekeying a child SA (RFC 7296 section 1.3.3): the new one is made, then the old one deleted. Collisions of
-// section 2.8.1 and 2.25.1: see child_rekey.cpp.
+// Rekeying a child SA (RFC 7296 section 1.3.3): the new one is made, then the old one deleted. The peer may
+// have begun the same at the same time: its child is then the `rival`. Collisions of section 2.8.1
+// and 2.25.1: see child_rekey.cpp.
 #pragma once
 
 #include "ike/sa/tasks/child_exchange.hpp"
@@ -14,13 +15,16 @@ class ChildRekey final : public ChildExchange {
   void archive(Writer& writer) override;
   void archive(Reader& reader) override;
   Spi old_spi_in() const { return old_; }
+  void set_rival(Spi spi_in) { rival_ = spi_in; }
 
  protected:
   void created(IkeSa& sa, std::unique_ptr<ChildSa> child) override;
   void refused(IkeSa& sa, const Refusal& refusal) override;
 
  private:
-  Spi old_;
+  // Null: none, or gone.
+  ChildSa* rival(IkeSa& sa) const;
+  Spi old_, rival_;
 };
 
 }  // namespace espalier::ike

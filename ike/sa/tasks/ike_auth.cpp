@@ -38,6 +38,7 @@ Result<void> check_peer(const IkeSa& sa, const Message& message) {
 
 void establish(IkeSa& sa) {
   sa.opening.reset();
+  sa.ticket.reset();
   sa.wipe_auth_keys();
   sa.phase = IkePhase::kEstablished;
   sa.facts.expires_at = kNever;
@@ -114,7 +115,9 @@ Task::Verdict IkeAuth::response(IkeSa& sa, const Message& message) {
 
 void IkeAuth::finish_child(IkeSa& sa, const Message& message, ByteView our_nonce, ByteView peer_nonce) {
   const auto config = child_config(sa.config, child_);
-  Agreed<ChildTerms> terms = accept_child(*config, offer_, message);
+  Agreed<ChildTerms> terms =
+      std::unexpected(Refusal{NotifyType::kNoProposalChosen, {}, "is not configured any more"});
+  if (config) terms = accept_child(*config, offer_, message);
   if (!terms) {
     if (!message.error()) sa.enqueue(std::make_unique<ChildDelete>(offer_.spi, Down::kFailed));
     return report_refusal(sa, child_, terms.error());
@@ -176,7 +179,8 @@ FirstChild first_child(IkeSa& sa, const Message& request) {
   const bool has_selectors = request.selectors(true) && request.selectors(false);
   const auto config = has_selectors ? pick_child(sa, request) : nullptr;
   Agreed<ChildTerms> terms = std::unexpected(
-      Refusal{NotifyType::kTsUnacceptable, {}, "selectors: no child of ours has what the peer wants"});
+      has_selectors ? no_such_child(sa, request)
+                    : Refusal{NotifyType::kTsUnacceptable, {}, "the peer's IKE_AUTH lacks TS"});
   if (config) terms = choose_child(sa, *config, request, false);
   const Spi spi = sa.engine.new_child_spi();
   Result<std::unique_ptr<ChildSa>> child = std::unexpected(Error{});

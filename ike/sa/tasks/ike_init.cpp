@@ -49,6 +49,7 @@ Result<void> derive(IkeSa& sa, ByteView shared) {
 
 std::optional<Request> IkeInit::request(IkeSa& sa) {
   if (sa.phase != IkePhase::kInit || sa.config->suites.empty()) return {};
+  sa.doubt.clear();
   if (group_ == 0) group_ = sa.config->suites.front().group;
   if (!key_ || key_->group() != group_) {
     auto key = crypto::KeyExchange::generate(group_);
@@ -71,11 +72,11 @@ std::optional<Request> IkeInit::request(IkeSa& sa) {
   return request;
 }
 
-// Anybody could have sent this: the response that may be true is waited for a little.
+// Anybody could have sent this: the response that may be true is waited for a little, and once.
 Task::Verdict IkeInit::wait_for_another(IkeSa& sa, const std::string& why) {
   sa.log(LogLevel::kDebug, Subsystem::kIke, "waits for another answer than: {}", why);
-  sa.doubt = why;
-  sa.window.stop_sending(kWaitForAnother, sa.context());
+  const bool first = std::exchange(sa.doubt, why).empty();
+  if (first) sa.window.stop_sending(kWaitForAnother, sa.context());
   return Verdict::kWait;
 }
 
@@ -221,6 +222,15 @@ std::unique_ptr<IkeSa> make_responder(Engine& engine, const Message& request, By
   return sa;
 }
 
+// Which connection it is shows only in IKE_AUTH. A peer that is not asked for its certificate may send none,
+// so it is asked for if any that fits the addresses wants one.
+const crypto::TrustStore* wanted_trust(const IkeSa& sa) {
+  if (sa.config->trust) return sa.config->trust.get();
+  for (const Connection* each : sa.engine.suite_candidates(sa.facts.local.address, sa.facts.remote.address))
+    if (each->config()->trust) return each->config()->trust.get();
+  return nullptr;
+}
+
 // The key exchange and what the response says; an error is ours (OpenSSL) or the peer's key.
 Result<std::vector<Payload>> open_sa(IkeSa& sa, const Message& request, const Choice& choice) {
   const auto* theirs = request.find<KeyExchangeData>();
@@ -239,7 +249,7 @@ Result<std::vector<Payload>> open_sa(IkeSa& sa, const Message& request, const Ch
       Nonce{sa.opening->our_nonce}};
   if (auto added = add_announcements(payloads, sa.facts, *sa.config); !added)
     return std::unexpected(added.error());
-  if (sa.config->trust) payloads.emplace_back(certificate_request(*sa.config->trust));
+  if (const auto* trust = wanted_trust(sa)) payloads.emplace_back(certificate_request(*trust));
   return payloads;
 }
 
@@ -274,7 +284,7 @@ void answer_ike_init(Engine& engine, const Message& request, ByteView datagram, 
     return engine.context.log_stranger(LogLevel::kWarning, Subsystem::kIke, "IKE_SA_INIT of {} refused: {}",
                                        to_text(remote.address), payloads.error().text);
   }
-  sa->opening->ticket = engine.half_open().open(remote.address, proven);
+  sa->ticket = engine.half_open().open(remote.address, proven);
   engine.add(std::move(sa)).respond_in_clear(request, std::move(*payloads));
 }
 

@@ -84,6 +84,7 @@ void inherit(IkeSa& old, IkeSa& successor) {
     successor.children.push_back(std::move(child));
   }
   old.children.clear();
+  successor.watch_children();
   for (auto& task : old.take_queue())
     if (task->kind() != TaskKind::kIkeRekey && task->kind() != TaskKind::kLiveness)
       successor.enqueue(std::move(task));

@@ -3,6 +3,7 @@
 #include "ike/sa/engine.hpp"
 #include "ike/sa/tasks/answers.hpp"
 #include "ike/sa/tasks/child_delete.hpp"
+#include "ike/sa/tasks/child_exchange.hpp"
 #include "ike/sa/tasks/ike_delete.hpp"
 #include "ike/sa/tasks/ike_rekey.hpp"
 #include "ike/sa/tasks/liveness.hpp"
@@ -17,12 +18,19 @@ std::optional<Down> deleting(const IkeSa& sa, const ChildSa& child) {
   return task->spi_in() == child.spi_in ? std::optional(task->why()) : std::nullopt;
 }
 
+// A child that is not there yet: the response that tells of it is still on its way, and comes after this.
+void note_early_delete(IkeSa& sa, Spi spi_out) {
+  if (sa.is_running(TaskKind::kChildCreate) || sa.is_running(TaskKind::kChildRekey))
+    static_cast<ChildExchange*>(sa.current())->note_deleted(spi_out);
+}
+
 // The peer deletes its inbound halves; the answer names ours of the same pairs, but not of those that we are
 // deleting ourselves (section 1.4.1, 2.25.1).
 std::vector<Spi> delete_children(IkeSa& sa, const Delete& payload) {
   std::vector<Spi> ours;
   for (const Spi spi : payload.spis) {
     ChildSa* child = sa.find_out(spi);
+    if (!child) note_early_delete(sa, spi);
     if (!child || child->drained_at != kNever) continue;
     const std::optional<Down> our_reason = deleting(sa, *child);
     if (!our_reason) ours.push_back(child->spi_in);

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "control/config/config.hpp"
 #include "dataplane/eal.hpp"
@@ -122,6 +123,7 @@ class DataplaneTestbed : public Testbed {
   void run_workers() override {
     for (uint16_t w = 0; w < gateway_->worker_count(); ++w) gateway_->worker(WorkerId(w)).poll();
   }
+  void run_main_beside_workers() override;
   std::vector<Bytes> take_sent(std::string_view interface) override { return port(interface).pop(); }
   void inject_from_host(ByteView packet) override { gateway_->from_host(packet, kNoInterface); }
   std::vector<Bytes> take_to_host() override { return std::exchange(to_host_, {}); }
@@ -240,6 +242,14 @@ void DataplaneTestbed::run_until_idle() {
     handled += gateway_->poll_main();
     if (handled != 0) idle = -1;
   }
+}
+
+void DataplaneTestbed::run_main_beside_workers() {
+  std::vector<std::jthread> threads;
+  for (uint16_t w = 0; w < gateway_->worker_count(); ++w)
+    threads.emplace_back([this, w] { gateway_->worker(WorkerId(w)).run(); });
+  gateway_->poll_main();
+  for (uint16_t w = 0; w < gateway_->worker_count(); ++w) gateway_->worker(WorkerId(w)).stop();
 }
 
 void DataplaneTestbed::advance_time(std::chrono::milliseconds step) {

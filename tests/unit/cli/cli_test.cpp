@@ -357,6 +357,23 @@ TEST(ShowIpsecSa, WhatHasToBeKnownStandsBelow) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
 }
 
+// Whoever sends a certificate has a hand in why it was refused: here a terminal's control sequence, in one
+// byte and in the two of UTF-8.
+TEST(ShowConnections, WhatPeersSayDoesNotSteerTheTerminal) {
+  const Json row{{"peer", "B"},
+                 {"tunnel", "tunnel-0"},
+                 {"state", "down"},
+                 {"reason", "waits for the peer"},
+                 {"last_failure", {{"text", "CN=\033[2J \xc2\x9b[2J"}, {"ago_s", 75}}}};
+  const Printed printed =
+      run({"show", "connections"}, {{{"ok", true}, {"connections", Json::array({row, row})}, {"cursor", 0}}});
+  EXPECT_NE(printed.out.find("B tunnel-0 is down: waits for the peer\n"
+                             "B: last failure 1m15s ago: CN=?[2J \\xc2\\x9b[2J\n"
+                             "B tunnel-0 is down: waits for the peer\n"),
+            std::string::npos)
+      << printed.out;
+}
+
 TEST(ShowPolicy, TemplatesInTheirOrder) {
   const Json first{{"source", "192.0.2.1"},
                    {"destination", "192.0.2.2"},

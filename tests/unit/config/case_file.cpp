@@ -61,6 +61,11 @@ std::string prelude(std::string_view name) {
   throw std::runtime_error(fmt::format("no prelude \"{}\"", name));
 }
 
+std::vector<std::string>& case_files() {
+  static std::vector<std::string> files;
+  return files;
+}
+
 std::vector<Case> read_cases(const std::string& path) {
   std::ifstream file(path);
   std::vector<Case> cases;

@@ -24,6 +24,9 @@ struct Case {
 // Throws std::runtime_error if the file is not readable or malformed.
 std::vector<Case> read_cases(const std::string& path);
 
+// The files that the program was started with (diagnostics_test.cpp).
+std::vector<std::string>& case_files();
+
 // A prelude by its name: "interfaces", "interfaces and vti", "routes", "tunnel".
 std::string prelude(std::string_view name);
 

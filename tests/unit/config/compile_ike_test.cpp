@@ -3,10 +3,8 @@
 
 #include <set>
 
-#include "control/config/config.hpp"
-#include "control/shared/record_check.hpp"
 #include "control/shared/text.hpp"
-#include "tests/unit/config/case_file.hpp"
+#include "tests/unit/config/tables_of.hpp"
 
 namespace espalier::config::testing {
 namespace {
@@ -37,15 +35,6 @@ vpn = {{ ipsec = {{
 }}; }};
 {})",
                      interfaces, secret, peers, rest);
-}
-
-Tables tables_of(const std::string& text) {
-  CompileOutcome outcome = load(Source{"test.conf", Secret(std::string_view(text)), std::nullopt});
-  EXPECT_TRUE(outcome.tables) << render_diagnostics(outcome.diagnostics);
-  if (!outcome.tables) return {};
-  for (const PolicyRecord& policy : outcome.tables->policies)
-    EXPECT_EQ(record_check::check(policy), std::nullopt);
-  return std::move(*outcome.tables);
 }
 
 // "out 10.1.0.0/24 > 10.2.0.0/24 375423 tunnel", sorted as they stand.

@@ -1,9 +1,7 @@
 // From text to records, and what an `apply` would change.
 #include <gtest/gtest.h>
 
-#include "control/config/config.hpp"
-#include "control/shared/record_check.hpp"
-#include "tests/unit/config/case_file.hpp"
+#include "tests/unit/config/tables_of.hpp"
 
 namespace espalier::config::testing {
 namespace {
@@ -60,16 +58,6 @@ xfrm = {
   );
 };
 )";
-
-CompileOutcome load_text(std::string_view text) {
-  return load(Source{"test.conf", Secret(text), std::nullopt});
-}
-
-Tables tables_of(std::string_view text) {
-  CompileOutcome outcome = load_text(text);
-  EXPECT_TRUE(outcome.tables) << render_diagnostics(outcome.diagnostics);
-  return outcome.tables ? std::move(*outcome.tables) : Tables();
-}
 
 std::string replaced(std::string_view text, std::string_view from, std::string_view to) {
   std::string result(text);

@@ -210,6 +210,27 @@ TEST(Text, MoreStatesThanThereAreCellsOrRoomForTheirWindows) {
             "the states before it: make some windows smaller"});
 }
 
+// RFC 7296 section 3.13: a payload counts its traffic selectors in one byte.
+TEST(Text, MorePrefixesOfAVtiThanAMessageTakes) {
+  const auto errors = [](unsigned prefixes) {
+    std::vector<std::string> texts;
+    for (const Diagnostic& d :
+         check_text(prelude("interfaces and vti") + R"(
+vpn = { ipsec = {
+  esp-group = { G = { proposal = { number = 1; encryption = "aes256gcm128"; }; }; };
+  ike-group = { G = { proposal = { number = 1; encryption = "aes256gcm128"; prf = "prfsha256"; dh-group = 19; }; }; };
+  site-to-site = { peer = { A = { authentication = { mode = "pre-shared-secret"; }; ike-group = "G"; default-esp-group = "G";
+    local-address = "any"; remote-address = "any"; vti = { bind = "vti1"; traffic-selector = { remote = { prefix = [ )" +
+                    elements(R"("10.{1}.{2}.0/24")", prefixes) + "]; }; }; }; }; }; }; }; };"))
+      if (d.severity == Severity::kError) texts.push_back(d.text);
+    return texts;
+  };
+  EXPECT_EQ(errors(255), std::vector<std::string>{});
+  EXPECT_EQ(errors(256), std::vector<std::string>{
+                             "vpn.ipsec.site-to-site.peer.A.vti.traffic-selector: 256 prefixes on one side; "
+                             "IKE's messages take 255: make two tunnels"});
+}
+
 std::string many_elements() {
   std::string text = prelude("interfaces") + "routes = (\n";
   for (unsigned i = 0; i < 50000; ++i)

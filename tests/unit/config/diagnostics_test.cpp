@@ -7,7 +7,7 @@
 namespace espalier::config::testing {
 namespace {
 
-std::vector<std::string> lines_of(const std::vector<Diagnostic>& diagnostics) {
+std::vector<std::string> diagnostic_lines(const std::vector<Diagnostic>& diagnostics) {
   std::vector<std::string> lines;
   for (const Diagnostic& d : diagnostics) {
     EXPECT_EQ(d.file, "case.conf");
@@ -24,7 +24,7 @@ class DiagnosticsTest : public ::testing::Test {
 
   void TestBody() override {
     const Source source{"case.conf", Secret(std::string_view(data_.text)), data_.mode};
-    const auto found = lines_of(apply_ ? load(source).diagnostics : check(source));
+    const auto found = diagnostic_lines(apply_ ? load(source).diagnostics : check(source));
     EXPECT_EQ(fmt::format("{}", fmt::join(found, "\n")), fmt::format("{}", fmt::join(data_.expected, "\n")));
   }
 
@@ -40,8 +40,8 @@ int main(int argc, char** argv) {
   using namespace espalier::config::testing;
   ::testing::InitGoogleTest(&argc, argv);
   // The files of cases follow gtest's own arguments.
-  for (int i = 1; i < argc; ++i) {
-    const std::string path = argv[i];
+  case_files().assign(argv + 1, argv + argc);
+  for (const std::string& path : case_files()) {
     const std::string folder = "/cases/";
     const std::string file = path.substr(path.rfind(folder) + folder.size());
     for (const Case& one : read_cases(path))

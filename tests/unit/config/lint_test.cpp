@@ -15,7 +15,17 @@
 namespace espalier::config::testing {
 namespace {
 
-std::vector<Case> cases;  // of all files that were named
+// Of all files of lints that the program was started with.
+std::vector<Case> read_lint_cases() {
+  std::vector<Case> all;
+  for (const std::string& path : case_files())
+    if (path.find("/cases/lints/") != path.npos) std::ranges::move(read_cases(path), std::back_inserter(all));
+  return all;
+}
+const std::vector<Case>& lint_cases() {
+  static const std::vector<Case> all = read_lint_cases();
+  return all;
+}
 
 // "nat-swallows-tunnel" of "nat-swallows-tunnel: masquerade ..." and of "nat-swallows-tunnel, not: ...".
 std::string lint_of(const Case& one) {
@@ -43,7 +53,7 @@ std::vector<std::string> lints() {
 TEST(Lints, EachHasAConfigurationOnWhichItSpeaksAndANearMiss) {
   for (const std::string& lint : lints()) {
     const auto count = [&](bool near_miss) {
-      return std::count_if(cases.begin(), cases.end(), [&](const Case& one) {
+      return std::ranges::count_if(lint_cases(), [&](const Case& one) {
         return is_of_a_lint(one) && lint_of(one) == lint && is_near_miss(one) == near_miss;
       });
     };
@@ -54,7 +64,7 @@ TEST(Lints, EachHasAConfigurationOnWhichItSpeaksAndANearMiss) {
 
 TEST(Lints, CasesAreOfLintsThatThereAreAndDoWhatTheirTitlesSay) {
   const std::vector<std::string> known = lints();
-  for (const Case& one : cases) {
+  for (const Case& one : lint_cases()) {
     if (!is_of_a_lint(one)) continue;
     EXPECT_NE(std::find(known.begin(), known.end(), lint_of(one)), known.end()) << one.name;
     EXPECT_EQ(speaks(one, lint_of(one)), !is_near_miss(one)) << one.name;
@@ -103,12 +113,3 @@ TEST(Lints, NamesAreWordsOfSmallLettersAndNoneStandsTwice) {
 
 }  // namespace
 }  // namespace espalier::config::testing
-
-int main(int argc, char** argv) {
-  using namespace espalier::config::testing;
-  ::testing::InitGoogleTest(&argc, argv);
-  // The files of cases follow gtest's own arguments.
-  for (int i = 1; i < argc; ++i)
-    for (Case& one : read_cases(argv[i])) cases.push_back(std::move(one));
-  return RUN_ALL_TESTS();
-}

@@ -11,21 +11,12 @@ namespace espalier::crypto {
 namespace {
 
 using test::Bytes;
+using test::joined;
 using test::Sa;
+using test::slice;
 
 std::string data_file(const char* name) {
   return std::string(VECTOR_DIR) + "/" + name;
-}
-
-Bytes slice(const Bytes& bytes, size_t begin, size_t count) {
-  return {bytes.begin() + static_cast<ptrdiff_t>(begin),
-          bytes.begin() + static_cast<ptrdiff_t>(begin + count)};
-}
-
-Bytes joined(std::initializer_list<Bytes> parts) {
-  Bytes all;
-  for (const Bytes& part : parts) all.insert(all.end(), part.begin(), part.end());
-  return all;
 }
 
 // Big-endian.

@@ -10,17 +10,8 @@ namespace espalier::crypto {
 namespace {
 
 using test::Bytes;
-
-Bytes joined(std::initializer_list<Bytes> parts) {
-  Bytes all;
-  for (const Bytes& part : parts) all.insert(all.end(), part.begin(), part.end());
-  return all;
-}
-
-Bytes slice(const Bytes& bytes, size_t begin, size_t count) {
-  return {bytes.begin() + static_cast<ptrdiff_t>(begin),
-          bytes.begin() + static_cast<ptrdiff_t>(begin + count)};
-}
+using test::joined;
+using test::slice;
 
 uint64_t number(const Bytes& bytes) {
   uint64_t value = 0;

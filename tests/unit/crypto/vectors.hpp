@@ -3,12 +3,23 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
 namespace espalier::crypto::test {
 
 using Bytes = std::vector<uint8_t>;
+
+inline Bytes slice(const Bytes& bytes, size_t begin, size_t count) {
+  return {bytes.begin() + static_cast<ptrdiff_t>(begin),
+          bytes.begin() + static_cast<ptrdiff_t>(begin + count)};
+}
+inline Bytes joined(std::initializer_list<Bytes> parts) {
+  Bytes all;
+  for (const Bytes& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
 
 struct GcmVector {
   std::string name;

@@ -80,7 +80,7 @@ TEST_F(ApplierTest, WhatTheDataplaneAcknowledgedRunsAndSurvives) {
   EXPECT_NE(chosen_text().find("10.0.0.0/8"), std::string::npos);
 }
 
-std::string with_peer(const std::string& secret, const std::string& type = "respond") {
+std::string base_with_peer(const std::string& secret, const std::string& type = "respond") {
   return std::string(kBase) + fmt::format(R"(vpn = {{ ipsec = {{
     authentication = {{ psk = {{ A = {{ id = "%any"; secret = "{}"; }}; }}; }};
     esp-group = {{ E = {{ proposal = {{ number = 1; encryption = "aes256gcm128"; }}; }}; }};
@@ -96,12 +96,12 @@ std::string with_peer(const std::string& secret, const std::string& type = "resp
 // The dataplane would refuse whatever reaches it.
 TEST_F(ApplierTest, WhatIsForIkeAloneDoesNotReachTheDataplane) {
   start();
-  EXPECT_EQ(apply(with_peer("one")), "");
+  EXPECT_EQ(apply(base_with_peer("one")), "");
   EXPECT_EQ(acknowledged_.back(), applier_->running_tables());
   const size_t before = acknowledged_.size();
   ::kill(*supervisor_->dataplane_pid(), SIGSTOP);
-  EXPECT_EQ(apply(with_peer("two")), "");
-  EXPECT_EQ(apply(with_peer("two", "initiate")), "");
+  EXPECT_EQ(apply(base_with_peer("two")), "");
+  EXPECT_EQ(apply(base_with_peer("two", "initiate")), "");
   ::kill(*supervisor_->dataplane_pid(), SIGCONT);
   EXPECT_EQ(acknowledged_.size(), before + 2);
   EXPECT_EQ(applier_->running().ike.psks.at(0).secret.text(), "two");
@@ -112,7 +112,7 @@ TEST_F(ApplierTest, WhatIsForIkeAloneDoesNotReachTheDataplane) {
 TEST_F(ApplierTest, WhatTheCheckRefusesChangesNothing) {
   start();
   check_ = fail("b.pem: No such file or directory");
-  EXPECT_EQ(apply(with_peer("one")), "b.pem: No such file or directory");
+  EXPECT_EQ(apply(base_with_peer("one")), "b.pem: No such file or directory");
   EXPECT_FALSE(applier_->running().ike.wanted());
   EXPECT_EQ(acknowledged_.size(), 1u);
 }

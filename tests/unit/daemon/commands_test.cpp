@@ -284,6 +284,8 @@ TEST_F(CommandsTest, TunnelsThatAreConfiguredAreListedWhateverIkeDoes) {
   EXPECT_EQ(ask({{"command", "rekey"}, {"peer", "B"}, {"tunnel", "vti"}})["error"],
             "peer \"B\" has no tunnel \"vti\"");
   EXPECT_EQ(ask({{"command", "terminate"}})["error"], "\"peer\" is missing");
+  EXPECT_EQ(ask({{"command", "log"}, {"level", "debug"}, {"peer", "C"}})["error"],
+            "there is no peer \"C\", or it is disabled");
   ike_.configure(document);
 }
 

@@ -97,6 +97,16 @@ TEST_F(SupervisorTest, ADataplaneThatDoesNotListenYetIsWaitedFor) {
   EXPECT_EQ(pid(), late.pid());
 }
 
+// We kill whom it names: whoever has inherited it must not be able to write another.
+TEST_F(SupervisorTest, TheLockThatIsInheritedCannotBeWritten) {
+  auto lock = must(ProcessLock::take(runtime_dir(), "dataplane"));
+  ASSERT_TRUE(lock);
+  const int fd = lock->fd().get();
+  EXPECT_EQ(::fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+  EXPECT_LT(::write(fd, "1", 1), 0);
+  EXPECT_LT(::ftruncate(fd, 0), 0);
+}
+
 TEST_F(SupervisorTest, OtherStartOptionsNeedAnotherProcess) {
   start();
   ASSERT_TRUE(wait_ready(1));

@@ -28,7 +28,7 @@ Bytes without_flow_label(Bytes packet) {
   return packet;
 }
 
-Bytes slice(const Bytes& bytes, size_t count) {  // its end is the heap's
+Bytes first_bytes(const Bytes& bytes, size_t count) {  // its end is the heap's
   return {bytes.begin(), bytes.begin() + static_cast<long>(count)};
 }
 
@@ -358,7 +358,7 @@ TEST_F(IcmpTest, OnlyGoodIcmpv6EchoRequestsAreAnswered) {
   EXPECT_FALSE(answers(kProtoFragment, test::joined({test::fragment_header(kProtoIcmpv6, 0, true), echo()})));
   EXPECT_FALSE(answers(kProtoRouting, test::joined({test::routing_header(kProtoIcmpv6, 4, 1), echo()})));
   EXPECT_TRUE(answers(kProtoRouting, test::joined({test::routing_header(kProtoIcmpv6, 4, 0), echo()})));
-  EXPECT_FALSE(answers(kProtoIcmpv6, slice(echo(), 7)));
+  EXPECT_FALSE(answers(kProtoIcmpv6, first_bytes(echo(), 7)));
   Bytes cut_off =
       test::ipv6(kProtoIcmpv6, test::icmpv6(128, 0, 0, Bytes(16, 0), test::kHost6, test::kGateway6),
                  {.destination = test::kGateway6});
@@ -454,7 +454,7 @@ TEST_F(IcmpTest, ShortAndForeignIpv6QuotesAreRefused) {
                                   test::joined({test::options_header(kProtoUdp, 16), test::udp6(16)}));
   Quote quote;
   for (size_t length = 0; length <= 65; ++length)
-    EXPECT_EQ(parse_quote(slice(packet, length), quote), length >= 40 + 16 + 8) << length;
+    EXPECT_EQ(parse_quote(first_bytes(packet, length), quote), length >= 40 + 16 + 8) << length;
   EXPECT_FALSE(parse_quote(
       test::ipv6(kProtoRouting, test::joined({test::routing_header(kProtoUdp, 0, 1), test::udp6(16)})),
       quote));

@@ -24,21 +24,21 @@ using test::joined;
 using test::options_header;
 using Outcome = Reassembler::Outcome;
 const std::string kRecording = std::string(ORACLE_GOLDEN) + "/41-ipv6-fragments";
-constexpr uint32_t kId = 0x1f20f2b4;
+constexpr uint32_t kId6 = 0x1f20f2b4;
 
 Bytes slice(const Bytes& bytes, size_t from, size_t count) {
   return test::copy(test::ByteView(bytes).subspan(from, std::min(count, bytes.size() - from)));
 }
 
 // A fragment of our own making.
-struct Piece {
+struct Piece6 {
   uint32_t offset = 0;
   Bytes payload;
   bool more = true;
   uint32_t id = 7;
   uint8_t next_header = kProtoUdp;
 };
-Bytes build(const Piece& piece, const Ipv6Fields& fields = {}) {
+Bytes build6(const Piece6& piece, const Ipv6Fields& fields = {}) {
   return ipv6(kProtoFragment,
               joined({fragment_header(piece.next_header, piece.offset, piece.more, piece.id), piece.payload}),
               fields);
@@ -52,7 +52,7 @@ std::vector<Bytes> naive_fragments(const Bytes& packet, size_t limit, size_t hea
   for (size_t at = header_bytes; at < packet.size(); at += step) {
     const auto offset = static_cast<uint32_t>(at - header_bytes);
     Bytes one = joined({slice(packet, 0, header_bytes),
-                        fragment_header(packet[name], offset, at + step < packet.size(), kId),
+                        fragment_header(packet[name], offset, at + step < packet.size(), kId6),
                         slice(packet, at, step)});
     one[name] = kProtoFragment;
     test::put16(one, 4, static_cast<uint16_t>(one.size() - 40));
@@ -88,7 +88,7 @@ class Ipv6FragmentsTest : public testing::Test {
     rte_pktmbuf_free(whole);
     return result;
   }
-  Result add(const Piece& piece) { return add(build(piece)); }
+  Result add(const Piece6& piece) { return add(build6(piece)); }
 
   // The packet without its fragment header, or nothing when it is no atomic fragment.
   std::optional<Bytes> unwrap(const Bytes& bytes, dataplane::Packet* record = nullptr) {
@@ -103,7 +103,7 @@ class Ipv6FragmentsTest : public testing::Test {
     return result;
   }
 
-  std::vector<Bytes> cut(const Bytes& packet, uint16_t limit, uint32_t id = kId) {
+  std::vector<Bytes> cut(const Bytes& packet, uint16_t limit, uint32_t id = kId6) {
     rte_mbuf* whole = jumbo_.make(packet, SecurityPath(3));
     const uint16_t l4_offset = dataplane::packet(whole).l4_offset;
     rte_mbuf* out[kMaxFragments];
@@ -211,21 +211,22 @@ TEST_F(Ipv6FragmentsTest, TheWholeHasTheFirstFragmentsHeaders) {
 }
 
 TEST_F(Ipv6FragmentsTest, OnlyTheSameDatagramOfTheSamePathMeets) {
-  const Piece last{.offset = 8, .payload = Bytes(8, 2), .more = false, .id = 0x10007};
-  ASSERT_EQ(add(build({.payload = Bytes(8, 1), .id = 0x10007}), SecurityPath(5)).outcome, Outcome::kWaiting);
-  EXPECT_EQ(add(build(last)).outcome, Outcome::kWaiting) << "a clear fragment completed a decrypted datagram";
-  EXPECT_EQ(add(build(last, {.source = test::kPeer6}), SecurityPath(5)).outcome, Outcome::kWaiting);
-  Piece other_id = last;
+  const Piece6 last{.offset = 8, .payload = Bytes(8, 2), .more = false, .id = 0x10007};
+  ASSERT_EQ(add(build6({.payload = Bytes(8, 1), .id = 0x10007}), SecurityPath(5)).outcome, Outcome::kWaiting);
+  EXPECT_EQ(add(build6(last)).outcome, Outcome::kWaiting)
+      << "a clear fragment completed a decrypted datagram";
+  EXPECT_EQ(add(build6(last, {.source = test::kPeer6}), SecurityPath(5)).outcome, Outcome::kWaiting);
+  Piece6 other_id = last;
   other_id.id = 7;
-  EXPECT_EQ(add(build(other_id), SecurityPath(5)).outcome, Outcome::kWaiting)
+  EXPECT_EQ(add(build6(other_id), SecurityPath(5)).outcome, Outcome::kWaiting)
       << "16 bits of the identification";
-  EXPECT_EQ(add(build(last), SecurityPath(5)).outcome, Outcome::kComplete);
+  EXPECT_EQ(add(build6(last), SecurityPath(5)).outcome, Outcome::kComplete);
 }
 
 TEST_F(Ipv6FragmentsTest, LinkLocalSourcesAreOfOneLinkEach) {
   const Ipv6Fields fields{.source = "fe80::1", .destination = "fe80::2"};
-  const Bytes first = build({.payload = Bytes(8, 1)}, fields);
-  const Bytes last = build({.offset = 8, .payload = Bytes(8, 2), .more = false}, fields);
+  const Bytes first = build6({.payload = Bytes(8, 1)}, fields);
+  const Bytes last = build6({.offset = 8, .payload = Bytes(8, 2), .more = false}, fields);
   ASSERT_EQ(add(first, kClear, InterfaceIndex(1)).outcome, Outcome::kWaiting);
   EXPECT_EQ(add(last, kClear, InterfaceIndex(2)).outcome, Outcome::kWaiting);
   EXPECT_EQ(add(last, kClear, InterfaceIndex(1)).outcome, Outcome::kComplete);
@@ -234,10 +235,10 @@ TEST_F(Ipv6FragmentsTest, LinkLocalSourcesAreOfOneLinkEach) {
 TEST_F(Ipv6FragmentsTest, BothFamiliesShareOneReassembler) {
   const auto parts = test::fragments(test::udp("10.0.0.1:1", "10.0.0.2:2").payload(1000).bytes(), 600);
   ASSERT_EQ(parts.size(), 2u);
-  ASSERT_EQ(add(build({.payload = Bytes(8, 1)})).outcome, Outcome::kWaiting);
+  ASSERT_EQ(add(build6({.payload = Bytes(8, 1)})).outcome, Outcome::kWaiting);
   ASSERT_EQ(add(parts[0]).outcome, Outcome::kWaiting);
   EXPECT_EQ(reassembler_.waiting(), 2u);
-  EXPECT_EQ(add(build({.offset = 8, .payload = Bytes(8, 2), .more = false})).outcome, Outcome::kComplete);
+  EXPECT_EQ(add(build6({.offset = 8, .payload = Bytes(8, 2), .more = false})).outcome, Outcome::kComplete);
   EXPECT_EQ(add(parts[1]).outcome, Outcome::kComplete);
 }
 
@@ -261,7 +262,7 @@ TEST_F(Ipv6FragmentsTest, TheLongestDatagramHas65535Bytes) {
 }
 
 TEST_F(Ipv6FragmentsTest, OverlapsEndTheContext) {
-  const std::vector<std::vector<Piece>> attacks = {
+  const std::vector<std::vector<Piece6>> attacks = {
       {{.payload = Bytes(16, 1)}, {.offset = 8, .payload = Bytes(16, 2)}},
       {{.payload = Bytes(16, 1)}, {.offset = 8, .payload = Bytes(8, 1)}},  // adds nothing: RFC 5722 section 4
       {{.payload = Bytes(16, 1)}, {.payload = Bytes(16, 2)}},
@@ -278,20 +279,20 @@ TEST_F(Ipv6FragmentsTest, OverlapsEndTheContext) {
 }
 
 TEST_F(Ipv6FragmentsTest, ImpossibleFragmentsDropAloneAndHarmNoContext) {
-  ASSERT_EQ(add(build({.payload = test::counting_bytes(16)})).outcome, Outcome::kWaiting);
+  ASSERT_EQ(add(build6({.payload = test::counting_bytes(16)})).outcome, Outcome::kWaiting);
   const auto refused = [&](const Bytes& bytes) {
     const Result result = add(bytes);
     return result.outcome == Outcome::kDropped && result.reason == DropReason::kFragmentMalformed &&
            !result.gave_up;
   };
-  EXPECT_TRUE(refused(build({.offset = 16, .payload = test::counting_bytes(7)})));  // no multiple of 8
-  EXPECT_TRUE(refused(build({.offset = 16, .payload = {}, .more = false})));
-  EXPECT_TRUE(refused(build({.offset = 65488, .payload = test::counting_bytes(8)})));  // beyond 65535
-  EXPECT_TRUE(refused(build({.payload = test::counting_bytes(16), .more = false})));   // atomic
-  Bytes liar = build({.offset = 16, .payload = test::counting_bytes(8)});
+  EXPECT_TRUE(refused(build6({.offset = 16, .payload = test::counting_bytes(7)})));  // no multiple of 8
+  EXPECT_TRUE(refused(build6({.offset = 16, .payload = {}, .more = false})));
+  EXPECT_TRUE(refused(build6({.offset = 65488, .payload = test::counting_bytes(8)})));  // beyond 65535
+  EXPECT_TRUE(refused(build6({.payload = test::counting_bytes(16), .more = false})));   // atomic
+  Bytes liar = build6({.offset = 16, .payload = test::counting_bytes(8)});
   test::put16(liar, 4, 100);
   EXPECT_TRUE(refused(liar));
-  liar = build({.offset = 16, .payload = test::counting_bytes(8)});
+  liar = build6({.offset = 16, .payload = test::counting_bytes(8)});
   test::put16(liar, 4, 7);  // ends within the fragment header
   EXPECT_TRUE(refused(liar));
   EXPECT_TRUE(refused(Bytes(39, 0x60)));
@@ -317,10 +318,10 @@ TEST_F(Ipv6FragmentsTest, HashIsTheSameForAllFragmentsAndSpreads) {
     return value;
   };
   for (uint32_t id = 0; id < 1000; ++id) {
-    const uint32_t first = hash(build({.payload = Bytes(8, 1), .id = id << 16}));
+    const uint32_t first = hash(build6({.payload = Bytes(8, 1), .id = id << 16}));
     // The next header of later fragments may be another (RFC 8200 section 4.5).
-    const Piece last{.offset = 8, .payload = Bytes(4, 1), .more = false, .id = id << 16, .next_header = 99};
-    EXPECT_EQ(first, hash(build(last)));
+    const Piece6 last{.offset = 8, .payload = Bytes(4, 1), .more = false, .id = id << 16, .next_header = 99};
+    EXPECT_EQ(first, hash(build6(last)));
     hashes.insert(first);
   }
   EXPECT_EQ(hashes.size(), 1000u);
@@ -329,8 +330,8 @@ TEST_F(Ipv6FragmentsTest, HashIsTheSameForAllFragmentsAndSpreads) {
 // --- Atomic fragments ---
 
 TEST_F(Ipv6FragmentsTest, AtomicFragmentsHaveNothingToDoWithWhatWaits) {
-  ASSERT_EQ(add(build({.payload = Bytes(16, 1)})).outcome, Outcome::kWaiting);
-  const Bytes atomic = build({.payload = test::udp6(100), .more = false});  // the same identification
+  ASSERT_EQ(add(build6({.payload = Bytes(16, 1)})).outcome, Outcome::kWaiting);
+  const Bytes atomic = build6({.payload = test::udp6(100), .more = false});  // the same identification
   EXPECT_EQ(unwrap(atomic), ipv6(kProtoUdp, test::udp6(100)));
   EXPECT_EQ(add({.offset = 16, .payload = Bytes(8, 1), .more = false}).outcome, Outcome::kComplete);
 }
@@ -349,8 +350,8 @@ TEST_F(Ipv6FragmentsTest, OnlyTheFragmentHeaderIsTakenOff) {
 }
 
 TEST_F(Ipv6FragmentsTest, WhatIsNotAtomicStaysAsItIs) {
-  EXPECT_FALSE(unwrap(build({.payload = Bytes(8, 1)})));
-  EXPECT_FALSE(unwrap(build({.offset = 8, .payload = Bytes(8, 1), .more = false})));
+  EXPECT_FALSE(unwrap(build6({.payload = Bytes(8, 1)})));
+  EXPECT_FALSE(unwrap(build6({.offset = 8, .payload = Bytes(8, 1), .more = false})));
   EXPECT_FALSE(unwrap(ipv6(kProtoUdp, test::udp6(16))));
   EXPECT_FALSE(unwrap(test::fragments(test::udp("10.0.0.1:1", "10.0.0.2:2").payload(1000).bytes(), 600)[1]));
 }
@@ -381,9 +382,9 @@ TEST_F(Ipv6FragmentsTest, WhatFitsIsCopied) {
 }
 
 TEST_F(Ipv6FragmentsTest, FragmentsOfOthersAreNotCut) {
-  EXPECT_TRUE(cut(build({.payload = Bytes(1400, 1)}), 1280).empty());
+  EXPECT_TRUE(cut(build6({.payload = Bytes(1400, 1)}), 1280).empty());
   EXPECT_EQ(reason_, DropReason::kTooBig);
-  EXPECT_TRUE(cut(build({.payload = Bytes(1400, 1), .more = false}), 1280).empty());
+  EXPECT_TRUE(cut(build6({.payload = Bytes(1400, 1), .more = false}), 1280).empty());
   EXPECT_EQ(reason_, DropReason::kTooBig);
 }
 

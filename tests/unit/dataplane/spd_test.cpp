@@ -12,7 +12,7 @@
 namespace espalier::dataplane {
 namespace {
 
-constexpr InterfaceIndex kWan(0), kWan2(1), kVti(2), kVti2(3);
+constexpr InterfaceIndex kEgress1(0), kEgress2(1), kVti1(2), kVti2(3);
 
 struct Question {
   Direction direction = Direction::kOut;
@@ -35,7 +35,7 @@ const PolicyRecord* naive_lookup(std::span<const PolicyRecord> policies, const Q
   return best;
 }
 
-struct Random {
+struct RandomPolicies {
   std::mt19937 engine;
   uint32_t below(uint32_t n) { return std::uniform_int_distribution<uint32_t>(0, n - 1)(engine); }
   // Bits that differ in every part of an address.
@@ -55,8 +55,8 @@ struct Random {
     return {low, static_cast<uint16_t>(low + below(3))};
   }
   Direction direction() { return static_cast<Direction>(below(3)); }
-  InterfaceIndex egress() { return std::array{kNoInterface, kWan, kWan2}[below(3)]; }
-  InterfaceIndex vti() { return std::array{kNoInterface, kNoInterface, kVti, kVti2}[below(4)]; }
+  InterfaceIndex egress() { return std::array{kNoInterface, kEgress1, kEgress2}[below(3)]; }
+  InterfaceIndex vti() { return std::array{kNoInterface, kNoInterface, kVti1, kVti2}[below(4)]; }
   IpPrefix prefix(Family family) {  // with host bits at times
     const uint8_t length = family == Family::kIpv4
                                ? std::array<uint8_t, 6>{0, 8, 16, 24, 31, 32}[below(6)]
@@ -82,7 +82,7 @@ struct Random {
 };
 
 TEST(Spd, AgreesWithTheModelOnRandomPolicies) {
-  Random random{std::mt19937(11)};
+  RandomPolicies random{std::mt19937(11)};
   int found = 0, none = 0;
   for (int table = 0; table < 100; ++table) {
     std::vector<PolicyRecord> policies;
@@ -116,8 +116,8 @@ PolicyRecord any(uint32_t index, uint32_t priority) {
   return policy(index, priority, "0.0.0.0/0", "0.0.0.0/0");
 }
 
-const IpAddress kLan = ip("192.168.10.45"), kFar = ip("10.10.10.55");
-const Tuple kTcp{kLan, kFar, be16::from_host(1000), be16::from_host(443), kProtoTcp};
+const IpAddress kLanHost = ip("192.168.10.45"), kFar = ip("10.10.10.55");
+const Tuple kTcp{kLanHost, kFar, be16::from_host(1000), be16::from_host(443), kProtoTcp};
 const Tuple kTcp6{ip("2001:db8:a::45"), ip("2001:db8:b::55"), be16::from_host(1000), be16::from_host(443),
                   kProtoTcp};
 
@@ -153,23 +153,24 @@ TEST(Spd, DirectionsAreApart) {
 
 TEST(Spd, AVtiHasAListOfItsOwn) {
   std::array policies{any(0, 0), any(1, 7)};
-  policies[1].vti = kVti;
+  policies[1].vti = kVti1;
   const Spd spd(policies);
   EXPECT_EQ(spd.lookup(Direction::kOut, kTcp)->index, PolicyIndex{0});
-  EXPECT_EQ(spd.lookup(Direction::kOut, kTcp, kWan, kVti)->index, PolicyIndex{1});
-  EXPECT_EQ(spd.lookup(Direction::kOut, kTcp, kWan, kVti2), nullptr) << "the caller knows what that means";
-  EXPECT_FALSE(spd.empty(Direction::kOut, kVti));
+  EXPECT_EQ(spd.lookup(Direction::kOut, kTcp, kEgress1, kVti1)->index, PolicyIndex{1});
+  EXPECT_EQ(spd.lookup(Direction::kOut, kTcp, kEgress1, kVti2), nullptr)
+      << "the caller knows what that means";
+  EXPECT_FALSE(spd.empty(Direction::kOut, kVti1));
   EXPECT_TRUE(spd.empty(Direction::kOut, kVti2));
-  EXPECT_TRUE(spd.empty(Direction::kIn, kVti));
+  EXPECT_TRUE(spd.empty(Direction::kIn, kVti1));
 }
 
 // packet-order: "dev in a selector of an out policy is the OUTPUT interface".
 TEST(Spd, APolicyMayNameItsEgress) {
   std::array policies{any(0, 0), any(1, 7)};
-  policies[0].interface = kWan;
+  policies[0].interface = kEgress1;
   const Spd spd(policies);
-  EXPECT_EQ(spd.lookup(Direction::kOut, kTcp, kWan)->index, PolicyIndex{0});
-  EXPECT_EQ(spd.lookup(Direction::kOut, kTcp, kWan2)->index, PolicyIndex{1});
+  EXPECT_EQ(spd.lookup(Direction::kOut, kTcp, kEgress1)->index, PolicyIndex{0});
+  EXPECT_EQ(spd.lookup(Direction::kOut, kTcp, kEgress2)->index, PolicyIndex{1});
   EXPECT_EQ(spd.lookup(Direction::kOut, kTcp)->index, PolicyIndex{1});
 }
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "dataplane/ike_link.hpp"
+
 namespace espalier::ike {
 namespace {
 
@@ -337,6 +339,30 @@ TEST_F(DataplanePortTest, NonsenseInTheRingIsNoticed) {
   for (int turn = 0; turn < 5; ++turn) loop_.run_once(milliseconds(1));
   EXPECT_EQ(broken_, 1);
   EXPECT_FALSE(port_.attached());
+}
+
+// Else it would wait for ever for datagrams and answers, and nobody would make another channel.
+TEST_F(DataplanePortTest, ADataplaneThatGivesTheChannelUpIsNoticed) {
+  connect(16);
+  loop_.run_once(milliseconds(1));
+  const auto fds = dataplane_->descriptors();
+  dataplane::IkeLink link;
+  link.attach(must(Channel::attach_as_creator({Fd(::dup(fds[0])), Fd(::dup(fds[1])), Fd(::dup(fds[2]))})));
+  for (size_t n = 0; n < dataplane::IkeLink::kMostSlots + 17; ++n) link.send(message::IkeWayIs{}, 1, 0);
+  EXPECT_EQ(link.look_after(1), "too much waits for it");
+  EXPECT_FALSE(link.connected());
+  for (int turn = 0; turn < 5; ++turn) loop_.run_once(milliseconds(1));
+  EXPECT_EQ(broken_, 1);
+  EXPECT_FALSE(port_.attached());
+}
+
+// It asks for use every few seconds, and a dataplane may be away for long.
+TEST_F(DataplanePortTest, WithoutAChannelUseIsNotAskedFor) {
+  for (int n = 0; n < 10; ++n) port_.ask_use(Spi(0x1001));
+  connect();
+  port_.begin();
+  port_.commit();
+  EXPECT_TRUE(received<message::IkeSaAsk>(receive()).empty());
 }
 
 // Another dataplane: SAs are named anew by the core, questions are asked again.

@@ -53,7 +53,7 @@ std::string with_peer(const std::string& peer, const std::string& options = "") 
   return std::string(kInterfaces) + R"(
 vpn = { ipsec = {
   interface = [ "eth0" ];
-  log = { level = 2; subsystem = [ "ike", "esp" ]; };
+  log = { level = 2; subsystem = [ "ike", "net" ]; };
   )" + options +
          R"(
   authentication = { psk = {
@@ -180,7 +180,7 @@ TEST_F(DocumentTest, WhatIsOfTheWhole) {
   const Document document = read(with_peer(kPeer), directory_);
   EXPECT_FALSE(document.configuration.short_lifetimes);
   EXPECT_EQ(document.log_level, 2u);
-  EXPECT_EQ(document.log_subsystems, std::vector<Subsystem>{Subsystem::kIke});
+  EXPECT_EQ(document.log_subsystems, (std::vector<Subsystem>{Subsystem::kIke, Subsystem::kNetwork}));
   ASSERT_EQ(document.local_addresses.size(), 2u);
   const auto& keys = document.configuration.keys;
   ASSERT_EQ(keys.size(), 2u);
@@ -266,24 +266,55 @@ TEST_F(DocumentTest, CertificatesAndTheirKeysArriveAsFilesHadThem) {
   EXPECT_EQ(c.remote_id->type, IdType::kDistinguishedName);
 }
 
-TEST_F(DocumentTest, KeysThatDoNotFitAreToldWithTheirReason) {
+TEST_F(DocumentTest, WhatCannotBeReadLeavesItsPeerOutWithTheReason) {
   make_certificate(directory_);
-  const auto error_of = [&](const std::string& x509) {
-    const auto document = read_x509(x509, directory_);
-    return document ? "" : document.error().text;
+  const auto reason_of = [&](const std::string& x509) {
+    const auto document = read_x509(R"(ca-certificate = "root.pem"; )" + x509, directory_);
+    EXPECT_TRUE(document) << document.error().text;
+    EXPECT_EQ(document->configuration.connections.size(), 1u - document->left_out.size());
+    const auto found = document->left_out.find("X");
+    return found == document->left_out.end() ? "" : found->second;
   };
-  EXPECT_EQ(error_of(R"(certificate = "us.pem"; key = "keys/rsa-other.pem";)"),
-            "connections[0].private_key: is not the key of the certificate C=CH, CN=us");
-  EXPECT_EQ(error_of(R"(certificate = "us.pem"; key = "keys/rsa-encrypted.pem"; passphrase = "wrong";)")
-                .find("connections[0].private_key: "),
+  EXPECT_EQ(reason_of(R"(certificate = "us.pem"; key = "keys/rsa-other.pem";)"),
+            "key: is not the key of the certificate C=CH, CN=us");
+  EXPECT_EQ(reason_of(R"(certificate = "us.pem"; key = "keys/rsa-encrypted.pem"; passphrase = "wrong";)")
+                .find("key: "),
             0u);
-  EXPECT_EQ(error_of(R"(certificate = "keys/message"; key = "keys/rsa.pem";)")
-                .find("connections[0].certificates: "),
-            0u);
-  EXPECT_EQ(error_of(R"(certificate = "us.pem"; key = "keys/rsa.pem"; crl = "us.pem";)")
-                .find("connections[0].revocations: "),
-            0u);
-  EXPECT_EQ(error_of(R"(certificate = "us.pem"; key = "keys/rsa.pem";)"), "");
+  EXPECT_EQ(reason_of(R"(certificate = "keys/message"; key = "keys/rsa.pem";)").find("certificate: "), 0u);
+  EXPECT_EQ(reason_of(R"(certificate = "us.pem"; key = "keys/rsa.pem"; crl = "us.pem";)").find("crl: "), 0u);
+  EXPECT_EQ(reason_of(R"(certificate = "us.pem"; key = "keys/rsa.pem";)"), "");
+}
+
+// A list that one peer could not use is missing for no other either.
+TEST_F(DocumentTest, TheOthersAreReadAsIfItWereNotThere) {
+  make_certificate(directory_);
+  const auto peer = [](const std::string& name, const std::string& crl) {
+    std::string text = x509_peer(
+        R"(certificate = "us.pem"; key = "keys/rsa.pem"; ca-certificate = "root.pem"; crl = )" + crl + ";");
+    return text.replace(0, 1, name);
+  };
+  const Document document = read(with_peer(peer("A", R"("us.pem")") + peer("B", R"("us.pem")") +
+                                           peer("C", R"("root.crl")") + peer("D", R"("root.crl")")),
+                                 directory_);
+  EXPECT_EQ(document.left_out.size(), 2u);
+  ASSERT_EQ(document.configuration.connections.size(), 2u);
+  const auto& connections = document.configuration.connections;
+  EXPECT_EQ(connections[0].credential, connections[1].credential);  // one key, decrypted once
+  EXPECT_EQ(connections[0].trust, connections[1].trust);
+}
+
+TEST_F(DocumentTest, AnIdentityThatIsNoneLeavesItsOwnerOut) {
+  const auto material = daemon::ike_material(compiled(with_peer(kPeer)), directory_);
+  Json json = Json::parse(material.text);
+  json["connections"][0]["remote_id"] = "a:b";
+  json["keys"][1]["ids"][0] = "c:d";
+  const auto document = parse_document(json.dump(), secrets_of(material));
+  ASSERT_TRUE(document) << document.error().text;
+  EXPECT_EQ(document->configuration.connections.size(), 1u);
+  EXPECT_EQ(document->left_out.at("B"),
+            "remote-id: 'a:b' is no address, and no name; a key id is written keyid:a:b");
+  EXPECT_EQ(document->configuration.keys.size(), 1u);
+  EXPECT_TRUE(document->keys_left_out.contains("two"));
 }
 
 TEST_F(DocumentTest, RawRsaKeysArrive) {

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <future>
 
 #include "control/shared/message_decode.hpp"
 #include "tests/unit/daemon/fixture.hpp"
@@ -142,6 +143,40 @@ TEST_F(IkeSupervisorTest, ALaterEspalierdAdoptsTheLivingOne) {
   EXPECT_TRUE(wait_ready());
 }
 
+// Else it would go on negotiating with peers that nobody configured.
+TEST_F(IkeSupervisorTest, ALaterEspalierdWithoutPeersStopsTheLivingOne) {
+  start(document_with({"B"}));
+  ASSERT_TRUE(wait_ready());
+  const pid_t first = *ike_->pid();
+  ike_.reset();  // espalierd dies
+  start(document_with({}));
+  EXPECT_EQ(ike_->pid(), first);
+  EXPECT_TRUE(run_until([&] { return ::waitpid(first, nullptr, WNOHANG) == first; }));
+  EXPECT_TRUE(run_until([&] { return !ike_->pid(); }));
+}
+
+// Who reads the log may end with espalierd, or before.
+TEST_F(IkeSupervisorTest, ALogThatNobodyReadsIsNoEnd) {
+  ::signal(SIGPIPE, [](int) {});  // ours; a handler is not inherited
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const Fd reader(ends[0]), writer(ends[1]), stderr_before(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+  ASSERT_GE(::dup2(writer.get(), STDERR_FILENO), 0);
+  start(document_with({"B"}));
+  const bool ready = wait_ready();
+  ::dup2(stderr_before.get(), STDERR_FILENO);
+  ASSERT_TRUE(ready);
+  const_cast<Fd&>(reader).reset();
+  ASSERT_TRUE(ask({{"request", "log"}, {"level", "debug"}}));
+  ike_->configure(document_with({"C"}));
+  EXPECT_TRUE(run_until([&] { return connections().size() == 1 && connections()[0]["peer"] == "C"; }));
+  ike_.reset();  // it logs that
+  run_until([] { return false; }, milliseconds(300));
+  start(document_with({"C"}));
+  EXPECT_TRUE(wait_ready());
+  EXPECT_EQ(ike_->starts(), 0u);
+}
+
 TEST_F(IkeSupervisorTest, OneThatHangsIsKilled) {
   start(document_with({"B"}));
   ASSERT_TRUE(wait_ready());
@@ -179,6 +214,21 @@ TEST_F(IkeSupervisorTest, APeerWithoutItsFilesIsLeftOutAndTheOthersAreNot) {
   EXPECT_NE(ike_->why_left_out("X").find("absent.pem"), std::string::npos);
 }
 
+TEST_F(IkeSupervisorTest, APeerWhoseFilesHoldNonsenseIsLeftOutAndTheOthersAreNot) {
+  auto document = document_with({"B", "X"});
+  auto& x = const_cast<config::IkeDocument&>(*document).connections[1];
+  x.mode = config::AuthenticationMode::kX509;
+  x.certificate = x.private_key = "nonsense.pem";
+  std::ofstream(directory_ + "/nonsense.pem") << "nonsense\n";
+  start(document);
+  EXPECT_TRUE(ike_->check(*document));
+  ASSERT_TRUE(wait_ready());
+  EXPECT_EQ(connections()[0]["peer"], "B");
+  EXPECT_EQ(ike_->last_refusal(), "");
+  EXPECT_EQ(ike_->why_left_out("B"), "");
+  EXPECT_TRUE(ike_->why_left_out("X").starts_with("key: ")) << ike_->why_left_out("X");
+}
+
 TEST_F(IkeSupervisorTest, ANameIsResolvedForIt) {
   auto document = document_with({"B"});
   auto& peer = const_cast<config::IkeDocument&>(*document).connections[0];
@@ -201,6 +251,26 @@ TEST_F(IkeSupervisorTest, ANameIsResolvedForIt) {
     }
     return false;
   }));
+}
+
+// Whose server does not answer: that is no reason to wait for the others.
+TEST_F(IkeSupervisorTest, ASlowNameKeepsNoOther) {
+  std::promise<void> released;
+  const auto release = released.get_future().share();
+  const auto look_up = [release](const std::string& name) -> Result<std::vector<IpAddress>> {
+    if (name == "slow") release.wait();
+    return std::vector<IpAddress>{};
+  };
+  auto resolver = must(NameResolver::create(loop_, look_up));
+  int answers = 0;
+  const auto count = [&](const auto&) { ++answers; };
+  resolver->resolve("first", count);
+  ASSERT_TRUE(run_until([&] { return answers == 1; }));
+  resolver->resolve("slow", count);
+  resolver->resolve("fast", count);
+  EXPECT_TRUE(run_until([&] { return answers == 2; }, milliseconds(2000)));
+  released.set_value();
+  EXPECT_TRUE(run_until([&] { return answers == 3; }));
 }
 
 TEST_F(IkeSupervisorTest, NamesAreResolvedOffTheLoop) {

@@ -27,7 +27,7 @@ message::SessionFilter port(uint16_t number, uint8_t protocol = kProtoAny) {
   return filter;
 }
 
-message::SessionFilter rule(uint32_t number) {
+message::SessionFilter of_rule(uint32_t number) {
   message::SessionFilter filter;
   filter.rule = number;
   return filter;
@@ -118,9 +118,9 @@ TEST_F(Filters, ConditionsMeetInOneTuple) {
 }
 
 TEST_F(Filters, RulesOfBothKinds) {
-  EXPECT_EQ(clients(rule(100)), (Clients{1}));
-  EXPECT_EQ(clients(rule(7)), (Clients{1}));
-  EXPECT_EQ(clients(rule(8)), Clients{});
+  EXPECT_EQ(clients(of_rule(100)), (Clients{1}));
+  EXPECT_EQ(clients(of_rule(7)), (Clients{1}));
+  EXPECT_EQ(clients(of_rule(8)), Clients{});
 }
 
 TEST(SessionList, ACallLooksAtABoundedNumberOfPlaces) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "control/shared/post.hpp"
 
@@ -104,6 +105,19 @@ TEST(Letter, WhatIsNoneIsRefused) {
   EXPECT_FALSE(received({}, 1, sizeof(WireHeader) - 1));
   EXPECT_FALSE(received({}, 1, sizeof(WireHeader), false)) << "it could be cut off while it is read";
   EXPECT_FALSE(received({}, Letter::kMostBytes + 2));
+}
+
+// Its pages would be locked in our memory as soon as it is mapped.
+TEST(Letter, OneThatIsTooLargeTakesNoMemory) {
+  const Pair pair = connected();
+  const auto body = must(Segment::create("body", Letter::kMostBytes + 2));
+  const WireHeader header;
+  const int fds[] = {body.fd().get()};
+  ASSERT_TRUE(send_with_fds(pair.a, std::as_bytes(std::span(&header, 1)), fds));
+  EXPECT_FALSE(Letter::receive(pair.b));
+  struct stat status {};
+  ASSERT_EQ(::fstat(body.fd().get(), &status), 0);
+  EXPECT_EQ(status.st_blocks, 0);
 }
 
 TEST(Letter, TheEndOfTheConnectionIsTold) {

@@ -109,6 +109,8 @@ TEST(Segment, RefusesWhatCanBeShrunkUnderTheReader) {
   EXPECT_NE(::ftruncate(sealed->fd().get(), 0), 0);
   EXPECT_TRUE(Segment::attach(sealed->fd().duplicate(), 4096));
   EXPECT_FALSE(Segment::attach(sealed->fd().duplicate(), 4097));
+  EXPECT_TRUE(Segment::attach(sealed->fd().duplicate(), {1, 4096}));
+  EXPECT_FALSE(Segment::attach(sealed->fd().duplicate(), {1, 4095}));
   EXPECT_FALSE(Segment::attach(Fd(::open("/dev/null", O_RDWR)), 0));
 }
 

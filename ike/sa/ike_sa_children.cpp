@@ -13,9 +13,11 @@ constexpr seconds kSettle{5};        // the first repetition of a lost answer ha
 constexpr seconds kSettlePeers{15};  // of what the peer made: it may delete it itself
 constexpr seconds kAtOnce{60};
 
+// Not a child and its replacement, which are both there while our own rekeying of it is still unanswered.
 bool are_twins(const ChildSa& a, const ChildSa& b) {
   const auto stays = [](const ChildSa& child) { return child.is_live() && !child.redundant; };
-  return &a != &b && stays(b) && a.config->name == b.config->name && same(a.local, b.local) &&
+  const bool related = a.replaces == b.spi_in || b.replaces == a.spi_in;
+  return &a != &b && !related && stays(b) && a.config->name == b.config->name && same(a.local, b.local) &&
          same(a.remote, b.remote);
 }
 

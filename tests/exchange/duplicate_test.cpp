@@ -77,6 +77,25 @@ TEST_P(Duplicate, TheAnswerComesLate) {
   expect_settled(2);
 }
 
+// A child and what replaces it are no duplicates, however long a rekeying takes that collided with another.
+TEST_P(Duplicate, TheReplacementIsNone) {
+  configure();
+  bring_up();
+  net.filter = [this](Side& from, Datagram& datagram) {
+    if (&from == &left) return datagram.bytes.at(18) != static_cast<uint8_t>(ExchangeType::kInformational);
+    return datagram.bytes.at(18) != static_cast<uint8_t>(ExchangeType::kCreateChildSa) ||
+           is_answer_of(datagram, ExchangeType::kCreateChildSa);
+  };
+  ASSERT_TRUE(left.command(Rekey{"right", "tunnel-0"}));
+  ASSERT_TRUE(right.command(Rekey{"left", "tunnel-0"}));
+  settle(seconds{60});
+  EXPECT_TRUE(carries(left, right) && carries(right, left)) << story();
+  EXPECT_FALSE(left.logged("duplicate") || right.logged("duplicate")) << story();
+  hear();
+  settle(seconds{200});
+  expect_settled();
+}
+
 using DeleteOvertakes = Duplicate;
 INSTANTIATE_TEST_SUITE_P(Once, DeleteOvertakes, ::testing::Values(0));
 

@@ -2,6 +2,7 @@
 // with its name. Throws for anything it does not understand, so that no vector is skipped silently.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <string>

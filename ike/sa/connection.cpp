@@ -23,9 +23,14 @@ bool creates(const Task* task, const std::string& child) {
          static_cast<const ChildCreate*>(task)->child() == child;
 }
 
-// Of two IKE SAs of one peer, the one to keep. Begun at once by both sides: what both see alike decides. Else
-// the newer one, since who began it may have lost the older.
+bool has_live_children(const IkeSa& sa) {
+  return std::ranges::any_of(sa.children, [](const auto& child) { return child->is_live(); });
+}
+
+// Of two IKE SAs of one peer, the one to keep: that with children, which go with it. Begun at once by both
+// sides: what both see alike decides. Else the newer one, since who began it may have lost the older.
 bool is_better(const IkeSa& a, const IkeSa& b) {
+  if (has_live_children(a) != has_live_children(b)) return has_live_children(a);
   const bool overlap = a.facts.created < b.facts.established && b.facts.created < a.facts.established;
   if (overlap) return a.facts.initiator_spi < b.facts.initiator_spi;
   return a.facts.established > b.facts.established;
@@ -266,7 +271,7 @@ bool Connection::is_up(const std::string& child) const {
 
 IkeSa* Connection::usable() const {
   for (IkeSa* sa : engine_.sas_of(config_->name))
-    if (sa->is_up() && !sa->has(TaskKind::kIkeDelete)) return sa;
+    if (sa->is_up() && !sa->has(TaskKind::kIkeDelete) && !sa->is_rival()) return sa;
   return nullptr;
 }
 
@@ -367,9 +372,7 @@ Time Connection::deadline() const {
 std::vector<std::vector<IkeSa*>> Connection::duplicates() const {
   std::map<std::pair<IdType, Bytes>, std::vector<IkeSa*>> by_peer;
   for (IkeSa* sa : engine_.sas_of(config_->name)) {
-    if (!sa->is_up() || sa->has(TaskKind::kIkeDelete)) continue;
-    const IkeSa* before = sa->facts.predecessor == 0 ? nullptr : engine_.find(sa->facts.predecessor);
-    if (before && before->is_up()) continue;
+    if (!sa->is_up() || sa->has(TaskKind::kIkeDelete) || sa->is_rival()) continue;
     by_peer[{sa->facts.remote_id.type, sa->facts.remote_id.data}].push_back(sa);
   }
   std::vector<std::vector<IkeSa*>> found;

@@ -210,6 +210,34 @@ TEST_F(Rekeying, IkeRekeyAgainstChildDelete) {
   expect_no_orphans();
 }
 
+// What the peer's rekeying made waits beside the old IKE SA, after a restart perhaps in front of it. Which
+// one remains is chance.
+class RekeyingChances : public Rekeying, public ::testing::WithParamInterface<int> {};
+INSTANTIATE_TEST_SUITE_P(Chances, RekeyingChances, ::testing::Range(0, 8));
+
+TEST_P(RekeyingChances, TheIkeSaAgainWhileTwoCollide) {
+  begin();
+  ASSERT_TRUE(left.command(Rekey{"right", ""}));
+  settle();
+  const auto old = left.established().front();
+  ASSERT_TRUE(left.command(Rekey{"right", ""}));
+  ASSERT_TRUE(right.command(Rekey{"left", ""}));
+  settle(milliseconds{12});
+  ASSERT_EQ(left.core().ike_sas(net.now).size(), 2u) << "they did not collide";
+  net.drop_all();
+  left.restart();
+  int answers = 0, deletes = 0;  // of right on the old IKE SA, lost for a while
+  net.filter = [&](Side& from, Datagram& datagram) {
+    be64 spi;
+    std::memcpy(&spi, datagram.bytes.data(), sizeof spi);
+    const bool answer = (datagram.bytes.at(19) & 0x20) != 0;
+    if (&from != &right || spi.host() != old.initiator_spi) return true;
+    return answer ? ++answers > 2 : ++deletes > 2;
+  };
+  ASSERT_TRUE(left.command(Rekey{"right", ""}));
+  expect_new_ike();
+}
+
 // All the collisions once more, with each direction's datagrams delayed differently, so that requests and
 // answers meet in every order.
 class RekeyingOrders : public Rekeying, public ::testing::WithParamInterface<std::tuple<int, int>> {

@@ -96,12 +96,12 @@ class ManyTunnels(TwoSites):
 
 
 def ping_sizes(machine, cases, sizes, source=None):
-    """One ping of every size to every case's host; what was not answered."""
+    """One ping of every size to every case's host; what was not answered, though neighbor discovery may need a second try."""
     lost = []
     for case in cases:
-        words = f"ping -n -q -c 1 -W 1 {f'-I {source}' if source else ''} -s $size {case.host()}"
+        words = f"ping -n -q -c 1 -W 3 {f'-I {source}' if source else ''} -s $size {case.host()}"
         script = f"for size in {' '.join(map(str, sizes))}; do {words} >/dev/null || echo $size; done"
-        sizes_lost = machine.run("sh", "-c", script, timeout=3 * len(sizes)).stdout.split()
+        sizes_lost = machine.run("sh", "-c", script, timeout=4 * len(sizes)).stdout.split()
         lost += [f"{case}: {sizes_lost}"] if sizes_lost else []
     return lost
 

@@ -266,7 +266,7 @@ bool Connection::is_up(const std::string& child) const {
 
 IkeSa* Connection::usable() const {
   for (IkeSa* sa : engine_.sas_of(config_->name))
-    if (sa->is_up() && !sa->has(TaskKind::kIkeDelete)) return sa;
+    if (sa->is_up() && !sa->has(TaskKind::kIkeDelete) && !sa->is_rival()) return sa;
   return nullptr;
 }
 
@@ -367,9 +367,7 @@ Time Connection::deadline() const {
 std::vector<std::vector<IkeSa*>> Connection::duplicates() const {
   std::map<std::pair<IdType, Bytes>, std::vector<IkeSa*>> by_peer;
   for (IkeSa* sa : engine_.sas_of(config_->name)) {
-    if (!sa->is_up() || sa->has(TaskKind::kIkeDelete)) continue;
-    const IkeSa* before = sa->facts.predecessor == 0 ? nullptr : engine_.find(sa->facts.predecessor);
-    if (before && before->is_up()) continue;
+    if (!sa->is_up() || sa->has(TaskKind::kIkeDelete) || sa->is_rival()) continue;
     by_peer[{sa->facts.remote_id.type, sa->facts.remote_id.data}].push_back(sa);
   }
   std::vector<std::vector<IkeSa*>> found;

@@ -147,7 +147,10 @@ void Engine::undo_inheriting(IkeSa& before, IkeSa& successor) {
     return true;
   });
   const auto& born = before.facts.successors;
-  if (std::ranges::find(born, successor.local_spi()) != born.end()) return;
+  if (std::ranges::find(born, successor.local_spi()) != born.end()) {
+    if (before.is_up()) successor.forget_inherited();
+    return;
+  }
   successor.phase = IkePhase::kClosed;
   touch(successor);
 }

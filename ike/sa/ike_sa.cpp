@@ -36,6 +36,11 @@ Result<void> IkeSa::set_keys(IkeKeys keys, uint64_t counter) {
   return {};
 }
 
+bool IkeSa::is_rival() const {
+  const IkeSa* before = facts.predecessor == 0 ? nullptr : engine.find(facts.predecessor);
+  return before && before->is_up();
+}
+
 void IkeSa::wipe_auth_keys() {
   keys_.pi = {};
   keys_.pr = {};
@@ -309,6 +314,15 @@ void IkeSa::pump() {
   }
 }
 
+void IkeSa::forget_inherited() {
+  if (is_running(TaskKind::kIkeDelete)) return;  // its own
+  for (const auto& child : children) engine.forget(*child);
+  children.clear();
+  queue_.clear();
+  current_.reset();
+  window = Window();
+}
+
 void IkeSa::forget_current() {
   window.answered();
   current_.reset();
@@ -318,6 +332,7 @@ void IkeSa::forget_current() {
 
 Time IkeSa::liveness_at() const {
   if (phase != IkePhase::kEstablished || !config || !config->dpd_interval || window.pending()) return kNever;
+  if (is_rival()) return kNever;
   if (asked_use_ != kNever) return asked_use_ + seconds{1};
   return last_heard + *config->dpd_interval;
 }

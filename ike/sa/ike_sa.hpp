@@ -68,6 +68,9 @@ class IkeSa {
   uint64_t local_spi() const { return facts.initiator ? facts.initiator_spi : facts.responder_spi; }
   Context& context() const;
   bool is_up() const { return phase == IkePhase::kEstablished; }
+  // The peer's rekeying made it while our own still waits for its response: it may not remain, has no
+  // children yet, and asks nothing.
+  bool is_rival() const;
   bool is_stranger() const { return phase == IkePhase::kAuth && !facts.initiator; }
   const IkeKeys& keys() const { return keys_; }
   // Errors: OpenSSL's. `counter`: the first IV of ours.
@@ -103,6 +106,9 @@ class IkeSa {
   std::deque<std::unique_ptr<Task>> take_queue() { return std::exchange(queue_, {}); }
   void pump();
   void forget_current();  // its response is of no interest any more
+  // A rival again: what it inherited and did in the input over which a process died was neither sent nor
+  // answered.
+  void forget_inherited();
   void adopt_current(std::unique_ptr<Task> task) { current_ = std::move(task); }
 
   // --- Time ---

@@ -10,7 +10,7 @@ namespace espalier::ike {
 namespace {
 
 constexpr uint32_t kMagic = 0x45494b45;  // "EKIE"
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr size_t kPrefixBytes = 12;
 
 template <class Archive>

@@ -31,10 +31,11 @@ class Duplicate : public Lab, public ::testing::WithParamInterface<int> {
     };
   }
   void hear() { net.filter = {}; }
+  size_t watched_child_ = 1;
   void watch() {
     net.after_each = [this] {
-      EXPECT_TRUE(carries(left, right, 1)) << "left sends into nothing" << story();
-      EXPECT_TRUE(carries(right, left, 1)) << "right sends into nothing" << story();
+      EXPECT_TRUE(carries(left, right, watched_child_)) << "left sends into nothing" << story();
+      EXPECT_TRUE(carries(right, left, watched_child_)) << "right sends into nothing" << story();
       if (HasFailure()) net.after_each = {};
     };
   }
@@ -91,6 +92,25 @@ TEST_P(Duplicate, TheReplacementIsNone) {
   settle(seconds{60});
   EXPECT_TRUE(carries(left, right) && carries(right, left)) << story();
   EXPECT_FALSE(left.logged("duplicate") || right.logged("duplicate")) << story();
+  hear();
+  settle(seconds{200});
+  expect_settled();
+}
+
+// The peer's child won and was rekeyed again before the answer to our own rekeying came.
+TEST_P(Duplicate, TheRivalIsRekeyedMeanwhile) {
+  configure();
+  bring_up();
+  watched_child_ = 0;
+  watch();
+  net.filter = [this](Side& from, Datagram& datagram) {
+    return &from != &left || !is_answer_of(datagram, ExchangeType::kCreateChildSa);
+  };
+  ASSERT_TRUE(left.command(Rekey{"right", "tunnel-0"}));
+  ASSERT_TRUE(right.command(Rekey{"left", "tunnel-0"}));
+  settle(seconds{2});
+  (void)left.command(Rekey{"right", "tunnel-0"});
+  settle(seconds{2});
   hear();
   settle(seconds{200});
   expect_settled();

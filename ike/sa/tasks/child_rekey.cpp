@@ -51,12 +51,19 @@ void ChildRekey::archive(Writer& writer) {
   ChildExchange::archive(writer);
   writer(old_);
   writer(rival_);
+  visit(writer, rival_nonce_);
 }
 
 void ChildRekey::archive(Reader& reader) {
   ChildExchange::archive(reader);
   reader(old_);
   reader(rival_);
+  visit(reader, rival_nonce_);
+}
+
+void ChildRekey::set_rival(const ChildSa& child) {
+  rival_ = child.spi_in;
+  rival_nonce_ = child.lowest_nonce;
 }
 
 ChildSa* ChildRekey::rival(IkeSa& sa) const {
@@ -89,7 +96,8 @@ void ChildRekey::created(IkeSa& sa, std::unique_ptr<ChildSa> child) {
   const bool unwanted = old && old->state == ChildState::kDeleting && old->drained_at == kNever;
   if (unwanted) return discard(sa, std::move(child));
   if (old && old->drained_at == kNever) old->state = ChildState::kRekeyed;
-  if (other && is_lower(child->lowest_nonce, other->lowest_nonce)) return discard(sa, std::move(child));
+  const bool lost = !rival_nonce_.empty() && is_lower(child->lowest_nonce, rival_nonce_);
+  if (lost) return discard(sa, std::move(child));
   if (other) {
     other->redundant = true;
     other->rekey_at = other->poll_at = kNever;
@@ -138,7 +146,7 @@ void answer_child_rekey(IkeSa& sa, const Message& request) {
   ChildSa* child = answer_child(sa, request, old->config, old);
   if (!child) return;
   auto* own = sa.is_running(TaskKind::kChildRekey) ? static_cast<ChildRekey*>(sa.current()) : nullptr;
-  if (own && own->old_spi_in() == old_spi) return own->set_rival(child->spi_in);
+  if (own && own->old_spi_in() == old_spi) return own->set_rival(*child);
   old->state = ChildState::kRekeyed;
   old->rekey_at = kNever;
 }

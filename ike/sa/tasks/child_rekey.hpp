@@ -15,7 +15,7 @@ class ChildRekey final : public ChildExchange {
   void archive(Writer& writer) override;
   void archive(Reader& reader) override;
   Spi old_spi_in() const { return old_; }
-  void set_rival(Spi spi_in) { rival_ = spi_in; }
+  void set_rival(const ChildSa& child);
 
  protected:
   void created(IkeSa& sa, std::unique_ptr<ChildSa> child) override;
@@ -25,6 +25,7 @@ class ChildRekey final : public ChildExchange {
   // Null: none, or gone.
   ChildSa* rival(IkeSa& sa) const;
   Spi old_, rival_;
+  Bytes rival_nonce_;  // decides even when the rival was itself replaced before our response came
 };
 
 }  // namespace espalier::ike

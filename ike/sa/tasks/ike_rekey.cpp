@@ -65,6 +65,12 @@ void leave_to_peer(IkeSa& sa) {
   sa.engine.touch(sa);
 }
 
+// One of ours that lost: the peer has it too.
+void discard(IkeSa& sa) {
+  leave_to_peer(sa);
+  sa.enqueue(std::make_unique<IkeDelete>(Down::kReplaced));
+}
+
 size_t generations(const IkeSa& sa) {
   return static_cast<size_t>(std::ranges::count_if(
       sa.engine.sas_of(sa.facts.connection),
@@ -128,6 +134,7 @@ std::optional<Request> IkeRekey::request(IkeSa& sa) {
 }
 
 void IkeRekey::refused(IkeSa& sa, const Message& message) {
+  if (!sa.is_up()) return;
   if (IkeSa* other = rival(sa)) return inherit(sa, *other);
   const Notify* error = message.error();
   const bool busy = error && error->type == NotifyType::kTemporaryFailure;
@@ -174,10 +181,10 @@ Task::Verdict IkeRekey::response(IkeSa& sa, const Message& message) {
 
 void IkeRekey::created(IkeSa& sa, IkeSa& successor) {
   IkeSa* other = rival(sa);
+  if (!sa.is_up()) return discard(successor);  // the peer's has taken over
   if (other && is_lower(successor.facts.lowest_nonce, other->facts.lowest_nonce)) {
     inherit(sa, *other);
-    leave_to_peer(successor);
-    return successor.enqueue(std::make_unique<IkeDelete>(Down::kReplaced));
+    return discard(successor);
   }
   if (other) leave_to_peer(*other);
   inherit(sa, successor);

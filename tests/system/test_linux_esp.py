@@ -46,6 +46,7 @@ def linux_peer(folder, cases):
 def carries_everything(lab, sizes):
     """Pings of all sizes and TCP through each case; the counters of both gateways agree that each SA was used."""
     server = serve_echo(lab.host_b)
+    ping_sizes(lab.host_a, lab.cases, [56])  # Linux began a moment ago: the first packet of a tunnel may be lost
     expect.nothing(ping_sizes(lab.host_a, lab.cases, sizes), "pings without an answer")
     expect.nothing(echo(lab.host_a, {4: HOST_A, 6: HOST_A6}, [case.host() for case in lab.cases]), "failed echoes")
     lab.host_b.stop(server)

@@ -132,7 +132,10 @@ def run_all(rows, args):
             packages.root_of(implementation)
         work = [([row.name for row in batch], folder, keys, args.us, args.keep) for batch in batches_of(rows)]
         with multiprocessing.get_context("fork").Pool(min(args.jobs, len(work)), maxtasksperchild=1) as pool:
-            return [result for batch in pool.imap_unordered(run_batch, work) for result in batch]
+            results = [result for batch in pool.imap_unordered(run_batch, work) for result in batch]
+            pool.close()  # the end of `with` sends SIGTERM, which an idle process with a handler may sleep through
+            pool.join()
+        return results
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

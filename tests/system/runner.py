@@ -80,6 +80,8 @@ def run_all(chosen, parent, jobs):
         for passed, output in pool.imap_unordered(run_quietly, work):
             print(output, end="", flush=True)
             results.append(passed)
+        pool.close()  # the end of `with` sends SIGTERM, which an idle process with a handler may sleep through
+        pool.join()
     return results
 
 

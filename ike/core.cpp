@@ -67,7 +67,7 @@ void Core::configure(Configuration configuration, Time now) {
   impl_->at(now, [&] { impl_->configure(std::move(configuration)); });
 }
 
-void Core::adopt(std::vector<SaveState> states, Time now) {
+void Core::adopt(std::vector<SavedState> states, Time now) {
   impl_->at(now, [&] { impl_->adopt(std::move(states)); });
 }
 

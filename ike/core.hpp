@@ -70,17 +70,18 @@ struct Resolve {
   std::string connection;
   std::string name;  // an address as well, where the local address is asked for
 };
-// The state of an IKE SA with its children, to be kept over a death of this process before any later output
-// is done.
-struct SaveState {
+// The state of an IKE SA with its children.
+struct SavedState {
   uint64_t id = 0;  // of the IKE SA; small numbers that are used again
   crypto::Secret state;
 };
-struct ForgetState {
-  uint64_t id = 0;
+// What one input changed in the states that are kept over a death of this process: to be done as a whole or,
+// if the process dies, not at all; and before any later output.
+struct SaveStates {
+  std::vector<SavedState> states;
+  std::vector<uint64_t> forgotten;  // ids
 };
-using Output =
-    std::variant<SendDatagram, InstallSa, RemoveSa, MoveSa, AskSaUse, Resolve, SaveState, ForgetState>;
+using Output = std::variant<SendDatagram, InstallSa, RemoveSa, MoveSa, AskSaUse, Resolve, SaveStates>;
 
 // --- What comes in, beside datagrams ---
 
@@ -156,7 +157,7 @@ class Core {
   void configure(Configuration configuration, Time now);
   // States that an earlier process saved; after configure(). Damaged or foreign ones are reported and
   // forgotten.
-  void adopt(std::vector<SaveState> states, Time now);
+  void adopt(std::vector<SavedState> states, Time now);
 
   void receive(const Endpoint& local, const Endpoint& remote, ByteView datagram, Time now);
   // Errors: no such connection or child, or the command does not fit its state; for the operator.

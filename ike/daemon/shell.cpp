@@ -339,14 +339,10 @@ void Shell::run(Resolve& output) {
   names_.resolve(output);
 }
 
-void Shell::run(SaveState& output) {
-  if (const auto saved = states_->save(output.id, output.state.view()); !saved)
+void Shell::run(SaveStates& output) {
+  if (const auto saved = states_->save(output); !saved)
     log_.error(Subsystem::kIke, "an IKE SA would not survive a restart of espalier-ike: {}",
                saved.error().text);
-}
-
-void Shell::run(ForgetState& output) {
-  states_->forget(output.id);
 }
 
 }  // namespace espalier::ike

@@ -67,8 +67,7 @@ class Shell {
   void run(MoveSa& output);
   void run(AskSaUse& output);
   void run(Resolve& output);
-  void run(SaveState& output);
-  void run(ForgetState& output);
+  void run(SaveStates& output);
   void beat();
 
   EventLoop& loop_;

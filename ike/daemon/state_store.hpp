@@ -1,10 +1,10 @@
-// Keeps what the core wants kept (SaveState) over the death of this process, in the segment of
+// Keeps what the core wants kept (SaveStates) over the death of this process, in the segment of
 // control/shared/ike_state.hpp.
 //
-// A state is written into the copy of its slot that does not count, then made the one that counts by its
-// version; then the other copy is wiped, since it holds keys. So whenever the process is killed either the
-// earlier or the new state is there, whole. Whoever reads trusts nothing: sizes are checked and a CRC over
-// all of it. Owner: espalier-ike's thread; there is one writer.
+// Of each slot that a save changes the copy that does not count is written; then one store of the save's
+// number makes all of them count; then the other copies are wiped, since they hold keys. So whenever the
+// process is killed either all or none of a save is there. Whoever reads trusts nothing: sizes are checked
+// and a CRC over all of it. Owner: espalier-ike's thread; there is one writer.
 #pragma once
 
 #include <vector>
@@ -18,14 +18,13 @@ class StateStore {
  public:
   explicit StateStore(Segment segment) : segment_(std::move(segment)) {}
 
-  // When it returns the state is kept. Errors: no such slot, or the state is too long; nothing is kept for
-  // `id` then, since an outdated state would use numbers again.
-  Result<void> save(uint64_t id, std::span<const uint8_t> state);
-  // Wipes both copies. An id that is not kept is no error.
-  void forget(uint64_t id);
+  // When it returns all of it is kept; an id to be forgotten that is not kept is no error. Errors: there is
+  // no slot for a state, or it is too long. Then that one is forgotten instead, since an outdated state would
+  // use numbers again; the others are kept. load() comes first.
+  Result<void> save(const SaveStates& wanted);
 
   struct Loaded {
-    std::vector<SaveState> states;
+    std::vector<SavedState> states;
     size_t damaged = 0;  // slots whose copies are not valid; they were wiped
   };
   // What an earlier process saved.

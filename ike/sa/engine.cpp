@@ -266,11 +266,13 @@ void Engine::apply_event(const Resolved& event) {
 }
 
 void Engine::apply_event(const DataplaneLost&) {
+  if (!std::exchange(has_dataplane_, false)) return;
   context.log(LogLevel::kWarning, Subsystem::kChild, "", "", "the dataplane is gone");
 }
 
 // The oldest first: the newest outbound SA of a policy is the one that it uses.
 void Engine::apply_event(const DataplaneReady&) {
+  has_dataplane_ = true;
   std::vector<std::pair<IkeSa*, ChildSa*>> all;
   for (auto& [spi, sa] : sas_)
     for (auto& child : sa->children) all.emplace_back(sa.get(), child.get());
@@ -345,14 +347,12 @@ void Engine::finish() {
   save_touched();
 }
 
-// States go in front of what they caused (core.hpp), and an IKE SA's successor in front of it (see adopt()).
+// States go in front of what they caused (core.hpp).
 void Engine::save_touched() {
-  std::vector<Output> effects = std::exchange(context.outputs, {});
-  std::vector<IkeSa*> touched;
-  for (const uint64_t spi : std::exchange(touched_sas_, {}))
-    if (IkeSa* sa = find(spi)) touched.push_back(sa);
-  std::ranges::stable_sort(touched, std::greater{}, [](const IkeSa* sa) { return sa->facts.created; });
-  for (IkeSa* sa : touched) {
+  SaveStates save;
+  for (const uint64_t spi : std::exchange(touched_sas_, {})) {
+    IkeSa* sa = find(spi);
+    if (!sa) continue;
     if (sa->is_over()) {
       reap(*sa);
       continue;
@@ -360,19 +360,25 @@ void Engine::save_touched() {
     schedule(sa_key(*sa), sa->deadline());
     if (sa->phase < IkePhase::kEstablished) continue;
     if (sa->phase == IkePhase::kClosed) {
-      if (saved_.erase(sa->facts.id) != 0) context.emit(ForgetState{sa->facts.id});
+      forget_state(sa->facts.id);
       continue;
     }
     saved_.insert(sa->facts.id);
-    context.emit(SaveState{sa->facts.id, save_state(*sa)});
+    save.states.push_back({sa->facts.id, save_state(*sa)});
   }
-  std::ranges::move(effects, std::back_inserter(context.outputs));
+  save.forgotten = std::exchange(forgotten_, {});
+  if (!save.states.empty() || !save.forgotten.empty())
+    context.outputs.emplace(context.outputs.begin(), std::move(save));
   for (const uint64_t id : std::exchange(freed_ids_, {})) free_ids_.insert(id);
+}
+
+void Engine::forget_state(uint64_t id) {
+  if (saved_.erase(id) != 0) forgotten_.push_back(id);
 }
 
 void Engine::reap(IkeSa& sa) {
   const uint64_t spi = sa.local_spi(), id = sa.facts.id;
-  if (saved_.erase(id) != 0) context.emit(ForgetState{id});
+  forget_state(id);
   schedule(sa_key(sa), kNever);
   if (const auto at = by_connection_.find(sa.facts.connection); at != by_connection_.end()) {
     std::erase(at->second, spi);

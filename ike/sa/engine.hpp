@@ -2,7 +2,7 @@
 // Nothing in it grows with the number of peers per message: SPIs and reqids are hashed, deadlines are sorted.
 //
 // After every input finish() lets the connections that were touched look what they want, starts what IKE SAs
-// have in their queues, and saves the states that changed before what they caused (core.hpp, SaveState).
+// have in their queues, and saves the states that changed before what they caused (core.hpp, SaveStates).
 #pragma once
 
 #include <set>
@@ -24,7 +24,7 @@ class Engine {
 
   // --- The core's inputs; each is followed by finish() ---
   void configure(Configuration configuration);
-  void adopt(std::vector<SaveState> states);
+  void adopt(std::vector<SavedState> states);
   void receive(const Endpoint& local, const Endpoint& remote, ByteView datagram);
   Result<void> command(const Command& command);
   void event(const Event& event);
@@ -86,11 +86,11 @@ class Engine {
   std::vector<Connection*> choose_candidates(const IpAddress& local, const IpAddress& remote,
                                              const std::vector<Connection*>& of_any_remote);
   void remove_connections(const std::set<std::string>& kept);
-  bool adopt_one(const SaveState& saved);
-  void undo_inheriting(IkeSa& before, IkeSa& successor);
+  bool adopt_one(const SavedState& saved);
   void settle_touched();
   void save_touched();
   void reap(IkeSa& sa);
+  void forget_state(uint64_t id);
   void destroy(uint64_t local_spi);
   void schedule(Key key, Time at);
   void receive_encrypted(const Envelope& envelope, const Endpoint& local, const Endpoint& remote,
@@ -131,12 +131,14 @@ class Engine {
   std::vector<uint64_t> freed_ids_;  // to be used again from the next input on
   uint64_t ids_ = 0;
   uint64_t connection_numbers_ = 0;
+  bool has_dataplane_ = false;
 
   std::set<std::pair<Time, Key>> agenda_;
   std::unordered_map<Key, Time> scheduled_;
   std::set<uint64_t> touched_sas_;          // our SPIs
   std::set<uint64_t> touched_connections_;  // numbers
   std::unordered_set<uint64_t> saved_;      // ids
+  std::vector<uint64_t> forgotten_;         // ids, for the next SaveStates
 
   HalfOpenTable half_open_;
   std::optional<CookieJar> cookies_;

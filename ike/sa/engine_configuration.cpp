@@ -97,7 +97,7 @@ std::vector<Connection*> Engine::choose_candidates(const IpAddress& local, const
 
 // --- States of an earlier process ---
 
-bool Engine::adopt_one(const SaveState& saved) {
+bool Engine::adopt_one(const SavedState& saved) {
   auto sa = load_state(*this, saved.state.view());
   if (!sa) {
     context.log(LogLevel::kError, Subsystem::kIke, "", "", "saved state {} forgotten: {}", saved.id,
@@ -119,40 +119,18 @@ bool Engine::adopt_one(const SaveState& saved) {
   return true;
 }
 
-// A rekeyed IKE SA and its successor are saved one behind the other, the successor first. A death between the
-// two leaves the old one as it was before; nothing that it did then has left this machine, and it will be
-// asked or answered again. So what the old one does not know yet never was, and the children that it still
-// has are its own.
-void Engine::adopt(std::vector<SaveState> states) {
+void Engine::adopt(std::vector<SavedState> states) {
   std::set<uint64_t> used;
-  for (const SaveState& saved : states) used.insert(saved.id);
-  for (const SaveState& saved : states)
-    if (!adopt_one(saved)) context.emit(ForgetState{saved.id});
+  for (const SavedState& saved : states) used.insert(saved.id);
+  for (const SavedState& saved : states)
+    if (!adopt_one(saved)) forgotten_.push_back(saved.id);
   for (uint64_t id = 1; id < ids_; ++id)
     if (!used.contains(id)) free_ids_.insert(id);
-  for (const auto& [spi, sa] : sas_)
-    if (IkeSa* before = sa->facts.predecessor == 0 ? nullptr : find(sa->facts.predecessor))
-      undo_inheriting(*before, *sa);
   for (const auto& [spi, sa] : sas_) {
     Connection& known = *connection(sa->facts.connection);  // load_state() made sure
     known.adopt_config(*sa);
     touch(known);
   }
-}
-
-void Engine::undo_inheriting(IkeSa& before, IkeSa& successor) {
-  std::erase_if(successor.children, [&](const auto& child) {
-    if (!before.find_in(child->spi_in)) return false;
-    child_places_[child->spi_in.value] = before.local_spi();
-    return true;
-  });
-  const auto& born = before.facts.successors;
-  if (std::ranges::find(born, successor.local_spi()) != born.end()) {
-    if (before.is_up()) successor.forget_inherited();
-    return;
-  }
-  successor.phase = IkePhase::kClosed;
-  touch(successor);
 }
 
 }  // namespace espalier::ike

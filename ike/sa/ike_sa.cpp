@@ -314,15 +314,6 @@ void IkeSa::pump() {
   }
 }
 
-void IkeSa::forget_inherited() {
-  if (is_running(TaskKind::kIkeDelete)) return;  // its own
-  for (const auto& child : children) engine.forget(*child);
-  children.clear();
-  queue_.clear();
-  current_.reset();
-  window = Window();
-}
-
 void IkeSa::forget_current() {
   window.answered();
   current_.reset();

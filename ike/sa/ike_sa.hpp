@@ -36,10 +36,9 @@ struct IkeFacts {
   bool fragmentation = false;  // the peer takes fragments (RFC 7383)
   Identity local_id, remote_id;
   Time created = kNever, established = kNever, rekey_at = kNever, expires_at = kNever;
-  uint64_t predecessor = 0;          // our SPI of the IKE SA that this one replaced
-  std::vector<uint64_t> successors;  // our SPIs of those that were made to replace this one
-  Bytes lowest_nonce;                // of the exchange that made it: decides collisions (section 2.8.2)
-  bool rekeyed_by_us = false;        // kRekeyed: we delete it
+  uint64_t predecessor = 0;    // our SPI of the IKE SA that this one replaced
+  Bytes lowest_nonce;          // of the exchange that made it: decides collisions (section 2.8.2)
+  bool rekeyed_by_us = false;  // kRekeyed: we delete it
 };
 
 // What IKE_SA_INIT and IKE_AUTH need of each other; wiped when the peer is authenticated.
@@ -106,9 +105,6 @@ class IkeSa {
   std::deque<std::unique_ptr<Task>> take_queue() { return std::exchange(queue_, {}); }
   void pump();
   void forget_current();  // its response is of no interest any more
-  // A rival again: what it inherited and did in the input over which a process died was neither sent nor
-  // answered.
-  void forget_inherited();
   void adopt_current(std::unique_ptr<Task> task) { current_ = std::move(task); }
 
   // --- Time ---

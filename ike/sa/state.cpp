@@ -10,7 +10,7 @@ namespace espalier::ike {
 namespace {
 
 constexpr uint32_t kMagic = 0x45494b45;  // "EKIE"
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 constexpr size_t kPrefixBytes = 12;
 
 template <class Archive>
@@ -47,7 +47,6 @@ void visit(Archive& archive, IkeFacts& facts) {
   for (Time* time : {&facts.created, &facts.established, &facts.rekey_at, &facts.expires_at})
     visit(archive, *time);
   archive(facts.predecessor);
-  visit(archive, facts.successors);
   visit(archive, facts.lowest_nonce);
 }
 

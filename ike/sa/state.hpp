@@ -1,5 +1,5 @@
 // The state of one IKE SA with its children as bytes, so that it survives the death of this process
-// (core.hpp, SaveState): keys, message ids, the request under way and the cached response byte by byte,
+// (core.hpp, SaveStates): keys, message ids, the request under way and the cached response byte by byte,
 // tasks, selectors.
 //
 //   magic | version | crc32c of what follows | facts, window, keys, children, tasks

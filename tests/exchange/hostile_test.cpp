@@ -78,7 +78,7 @@ class Hostile : public testing::Test {
       if (auto* sent = std::get_if<SendDatagram>(&output)) effects.sent.push_back(std::move(*sent));
       effects.installed += std::holds_alternative<InstallSa>(output);
       effects.removed += std::holds_alternative<RemoveSa>(output);
-      effects.saved += std::holds_alternative<SaveState>(output);
+      effects.saved += std::holds_alternative<SaveStates>(output);
       effects.moved += std::holds_alternative<MoveSa>(output);
     }
     return effects;

@@ -66,6 +66,11 @@ class Story : public Lab {
     settle(seconds{90});
     expect_up();
   }
+  std::vector<Bytes> sent() const {
+    std::vector<Bytes> all;
+    for (const Datagram& datagram : net.sent) all.push_back(datagram.bytes);
+    return all;
+  }
 
  private:
   static SaUse use_of(const Side& side, const Side& other, Spi spi) {
@@ -204,6 +209,16 @@ TEST(RandomSchedules, DeletesToo) {
 }
 TEST(RandomSchedules, Everything) {
   play_all({.deaths = true, .deletes = true, .both_initiate = true, .loss = 0.1});
+}
+
+// So that a failure can be looked at.
+TEST(RandomSchedules, ASeedIsTheSameScheduleAgain) {
+  const auto sent = [] {
+    Story story(1, {.deaths = true, .deletes = true, .both_initiate = true, .loss = 0.1});
+    story.play();
+    return story.sent();
+  };
+  EXPECT_EQ(sent(), sent());
 }
 
 }  // namespace

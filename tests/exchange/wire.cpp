@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 
+#include "tests/exchange/seeded_openssl.hpp"
+
 namespace espalier::ike::exchange {
 
 Side::Side(Net& net, std::string name_in, uint64_t seed)
@@ -53,7 +55,7 @@ void Side::restart() {
   answers_.clear();
   core_ = std::make_unique<Core>(options);
   core_->configure(make_configuration(), net_.now);
-  std::vector<SaveState> states;
+  std::vector<SavedState> states;
   for (const auto& [id, bytes] : states_) states.push_back({id, crypto::Secret(ByteView(bytes))});
   core_->adopt(std::move(states), net_.now);
   const auto before = std::exchange(sas_, {});
@@ -124,13 +126,12 @@ void Side::perform_one(Resolve& output) {
   if (resolve) answers_.push_back(resolve(output));
 }
 
-void Side::perform_one(SaveState& output) {
-  const ByteView bytes = output.state.view();
-  states_[output.id].assign(bytes.begin(), bytes.end());
-}
-
-void Side::perform_one(ForgetState& output) {
-  states_.erase(output.id);
+void Side::perform_one(SaveStates& output) {
+  for (const SavedState& each : output.states) {
+    const ByteView bytes = each.state.view();
+    states_[each.id].assign(bytes.begin(), bytes.end());
+  }
+  for (const uint64_t id : output.forgotten) states_.erase(id);
 }
 
 int64_t Side::milliseconds_now() const {
@@ -188,6 +189,14 @@ std::vector<ChildReport> Side::live_children() const {
 }
 
 // --- The network ---
+
+Net::Net(uint64_t seed) : random_(seed) {
+  seed_openssl(seed);
+}
+
+Net::~Net() {
+  unseed_openssl();
+}
 
 Side& Net::add(const std::string& name) {
   return *sides_.emplace_back(std::make_unique<Side>(*this, name, random_()));

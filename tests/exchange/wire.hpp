@@ -1,6 +1,6 @@
 // Two IKE cores and the network between them, in simulated time: datagrams are delayed, lost, doubled,
 // reordered and damaged as a test wants, and each side has a dataplane that only keeps books. Everything is
-// decided by a seed.
+// decided by a seed, OpenSSL's random bytes too: so there is one Net at a time.
 //
 //   Side (Core + SAs installed + saved states)  ──Net──  Side
 //
@@ -81,8 +81,7 @@ class Side {
   void perform_one(MoveSa& output);
   void perform_one(AskSaUse& output);
   void perform_one(Resolve& output);
-  void perform_one(SaveState& output);
-  void perform_one(ForgetState& output);
+  void perform_one(SaveStates& output);
   void take_log();
 
   Net& net_;
@@ -101,7 +100,10 @@ class Side {
 
 class Net {
  public:
-  explicit Net(uint64_t seed) : random_(seed) {}
+  explicit Net(uint64_t seed);
+  ~Net();
+  Net(const Net&) = delete;
+  Net& operator=(const Net&) = delete;
 
   Side& add(const std::string& name);
   void send(Side& from, const Datagram& datagram);

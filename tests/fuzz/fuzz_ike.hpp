@@ -53,7 +53,7 @@ class Gateway {
 
   // What an earlier process saved; says whether all was taken.
   bool adopt(const std::map<uint64_t, Bytes>& states) {
-    std::vector<SaveState> saved;
+    std::vector<SavedState> saved;
     for (const auto& [id, state] : states) saved.push_back({id, crypto::Secret(state)});
     saved_ = states;
     core_.adopt(std::move(saved), now);
@@ -121,11 +121,13 @@ class Gateway {
   static void take(const InstallSa& output) {
     require(!record_check::check(output.record.algorithm), "an SA that the dataplane does not take");
   }
-  void take(const SaveState& output) {
-    const ByteView state = output.state.view();
-    saved_[output.id] = {state.begin(), state.end()};
+  void take(const SaveStates& output) {
+    for (const SavedState& each : output.states) {
+      const ByteView state = each.state.view();
+      saved_[each.id] = {state.begin(), state.end()};
+    }
+    for (const uint64_t id : output.forgotten) saved_.erase(id);
   }
-  void take(const ForgetState& output) { saved_.erase(output.id); }
   template <class Other>
   static void take(const Other&) {}
 

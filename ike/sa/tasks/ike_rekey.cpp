@@ -37,7 +37,6 @@ Result<IkeSa*> make_successor(IkeSa& old, const IkeSuite& suite, const Material&
   facts.responder_spi = us ? material.peer_spi : material.our_spi;
   facts.suite = suite;
   facts.predecessor = old.local_spi();
-  facts.successors.clear();
   facts.created = old.context().now;
   facts.rekey_at = facts.expires_at = kNever;
   facts.rekeyed_by_us = false;
@@ -53,7 +52,6 @@ Result<IkeSa*> make_successor(IkeSa& old, const IkeSuite& suite, const Material&
   successor->config = old.config;
   successor->phase = IkePhase::kEstablished;
   successor->set_lifetimes();
-  old.facts.successors.push_back(material.our_spi);
   return &old.engine.add(std::move(successor));
 }
 

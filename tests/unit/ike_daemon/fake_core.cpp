@@ -19,7 +19,7 @@ Core::~Core() = default;
 void Core::configure(Configuration configuration, Time) {
   state().configurations.push_back(std::move(configuration));
 }
-void Core::adopt(std::vector<SaveState> states, Time) {
+void Core::adopt(std::vector<SavedState> states, Time) {
   state().adopted.push_back(std::move(states));
 }
 void Core::receive(const Endpoint& local, const Endpoint& remote, ByteView datagram, Time) {

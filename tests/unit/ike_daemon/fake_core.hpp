@@ -13,7 +13,7 @@ struct Datagram {
 
 struct State {
   std::vector<Configuration> configurations;
-  std::vector<std::vector<SaveState>> adopted;
+  std::vector<std::vector<SavedState>> adopted;
   std::vector<Datagram> datagrams;
   std::vector<Command> commands;
   std::vector<Event> events;

@@ -148,7 +148,9 @@ size_t count_of_lost_and_ready() {
 TEST_F(ShellTest, AdoptsTheStatesOfAnEarlierProcessWithTheFirstConfiguration) {
   states_ = must(ike_state::create());
   StateStore earlier(must(ike_state::attach(states_->fd().duplicate())));
-  ASSERT_TRUE(earlier.save(5, Bytes{1, 2, 3}));
+  SaveStates save;
+  save.states.push_back({5, crypto::Secret(Bytes{1, 2, 3})});
+  ASSERT_TRUE(earlier.save(save));
   auto espalierd = welcome();
   EXPECT_TRUE(state().adopted.empty());
   configure(*espalierd);
@@ -176,13 +178,15 @@ TEST_F(ShellTest, StatesAreKeptBeforeLaterOutputsAreDone) {
   give_channel(*espalierd);
   from_shell();
   const uint8_t secret[] = {7, 8, 9};
-  let_core_want(SaveState{3, crypto::Secret(secret)});
+  SaveStates save;
+  save.states.push_back({3, crypto::Secret(secret)});
+  let_core_want(std::move(save));
   let_core_want(SendDatagram{{Ipv4Address::from_host(1), 500}, {Ipv4Address::from_host(2), 500}, Bytes{1}});
   ask(*espalierd, Kind::kRequest, R"({"request":"initiate","peer":"B"})");
   EXPECT_EQ(from_shell().size(), 1u);
   StateStore view(must(ike_state::attach(states_->fd().duplicate())));
   ASSERT_EQ(view.load().states.size(), 1u);
-  let_core_want(ForgetState{3});
+  let_core_want(SaveStates{.states = {}, .forgotten = {3}});
   ask(*espalierd, Kind::kRequest, R"({"request":"initiate","peer":"B"})");
   EXPECT_TRUE(view.load().states.empty());
 }

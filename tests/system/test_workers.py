@@ -6,9 +6,10 @@ import expect
 from labs import configuration, traffic
 from labs.network import wait_until
 from labs.two_sites import HOST_B, LAN_A, LAN_B, WAN_A, WAN_B
-from test_recovery import RESUMES_WITHIN_S, Outages, no_number_twice
+from test_recovery import Outages, no_number_twice
 
 WORKERS = 3
+RESUMES_WITHIN_S = 10  # another test may have one of the two cores; test_recovery.py measures on a quiet machine
 SOURCE_NAT = {"source": [{"rule": 10, "outbound-interface": "wan", "source": {"address": LAN_A},
                           "translation": {"address": "10.1.0.200-10.1.0.201"}}]}
 

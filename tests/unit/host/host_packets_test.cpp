@@ -43,8 +43,16 @@ class HostPacketsTest : public HostTest {
   void SetUp() override {
     HostTest::SetUp();
     apply();
+    ASSERT_TRUE(
+        eventually([&] { return takes_packets_for("2001:db8:10::1") && takes_packets_for("fe80::4"); }));
   }
 
+  // The kernel makes an IPv6 address its own in a work queue, some time after it has the address.
+  bool takes_packets_for(const std::string& address) const {
+    return std::ranges::any_of(host_json("-6 route show table local"), [&](const Json& route) {
+      return route.at("type") == "local" && route.at("dst") == address;
+    });
+  }
   Fd udp(int family) const { return host_socket(family, SOCK_DGRAM); }
   unsigned index(const char* name) const { return link(name).at("ifindex").get<unsigned>(); }
   static void send_from_host(const Fd& socket, const Endpoint& to, const std::string& text) {

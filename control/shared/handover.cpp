@@ -1,5 +1,6 @@
 #include "control/shared/handover.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace espalier::handover {
@@ -48,6 +49,11 @@ bool closed_by_peer(const Fd& socket) {
   return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 
+bool is_readable(const Fd& fd) {
+  pollfd event{.fd = fd.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&event, 1, 0) == 1;
+}
+
 }  // namespace
 
 Result<DataplaneEndpoint> DataplaneEndpoint::listen(const std::string& runtime_dir) {
@@ -56,11 +62,16 @@ Result<DataplaneEndpoint> DataplaneEndpoint::listen(const std::string& runtime_d
 
 Result<std::optional<DataplaneEndpoint::Adoption>> DataplaneEndpoint::poll(const State& state) {
   notice_hangup();
-  TRY(accept_and_greet(state));
-  if (!greeted_) return std::nullopt;
-  auto adoption = read_welcome(state);
-  if (!adoption) greeted_.reset();
-  return adoption;
+  // Before the Welcome is looked for: who called after an espalierd had sent one and died must not be told
+  // that we have no segments.
+  const bool has_caller = is_readable(listener_);
+  if (greeted_) {
+    auto adoption = read_welcome(state);
+    if (!adoption) greeted_.reset();
+    if (!adoption || *adoption) return adoption;
+  }
+  if (has_caller) TRY(accept_and_greet(state));
+  return std::nullopt;
 }
 
 void DataplaneEndpoint::notice_hangup() {

@@ -159,6 +159,25 @@ TEST_F(Handover, ALaterDaemonGetsTheSegmentsBackAndReplacesTheChannel) {
   EXPECT_FALSE(second.hung_up());
 }
 
+// An espalierd dies after its Welcome, and the next calls before that was read: the segments are those of the
+// first, which the second is given.
+TEST_F(Handover, TheWelcomeOfADeadDaemonIsReadBeforeTheNextIsGreeted) {
+  auto first = std::make_optional(connect());
+  poll();
+  must(must(first->receive_hello()));
+  const auto segments = some_segments();
+  ASSERT_TRUE(first->send_welcome(kLayouts, &segments, must(Channel::create(8))));
+  first.reset();
+  auto second = connect();
+  const auto adoption = poll();
+  ASSERT_TRUE(adoption && adoption->segments) << last_error_;
+  state_.segments = &*adoption->segments;
+  EXPECT_FALSE(poll());
+  const auto offer = must(must(second.receive_hello()));
+  ASSERT_TRUE(offer.segments);
+  EXPECT_EQ(inode(offer.segments->cells), inode(segments.cells));
+}
+
 TEST_F(Handover, TheEndOfEitherSideIsNoticed) {
   const auto segments = some_segments();
   state_.segments = &segments;

@@ -25,6 +25,12 @@ Tuple tuple_of(const message::IkeDatagram& head) {
           .protocol = kProtoUdp};
 }
 
+size_t marker_bytes(const message::IkeDatagram& head, std::span<const uint8_t> message) {
+  constexpr uint8_t kNatKeepalive = 0xff;  // RFC 3948 section 2.3
+  const bool is_keepalive = message.size() == 1 && message[0] == kNatKeepalive;
+  return head.local_port == kIkeNatPort && !is_keepalive ? kNonEspMarkerBytes : 0;
+}
+
 // UDP header, marker where there is one, and the message, to `udp`; with a checksum in both families, as
 // Linux sends.
 void write_ike(const message::IkeDatagram& head, std::span<const uint8_t> message, std::span<uint8_t> udp) {
@@ -110,8 +116,7 @@ void Gateway::send_ike(const message::IkeDatagram& head, std::span<const uint8_t
   main_statistics().made.add(1);
   if (!tables_->interfaces->is_own_address(head.local)) return drop(DropReason::kIpBadSource);
   const uint32_t ip_bytes = ip_header_bytes(head.local.family());
-  const size_t marker = head.local_port == kIkeNatPort ? kNonEspMarkerBytes : 0;
-  const size_t udp_bytes = sizeof(UdpHeader) + marker + message.size();
+  const size_t udp_bytes = sizeof(UdpHeader) + marker_bytes(head, message) + message.size();
   const auto total = static_cast<uint16_t>(ip_bytes + udp_bytes);
   const bool fits = kPacketHeadroom + total + kTailroom <= rte_pktmbuf_data_room_size(pool_.get());
   rte_mbuf* mbuf = rte_pktmbuf_alloc(fits ? pool_.get() : jumbo_pool_.get());

@@ -28,7 +28,8 @@ struct Endpoint {
 // --- What comes out ---
 
 // One UDP datagram. Towards or from port 4500 the non-ESP marker (RFC 3948 section 2.2) is not in `bytes`:
-// who sends puts it in front when local.port is not 500, who receives takes it off.
+// who sends puts it in front when local.port is not 500, who receives takes it off. A NAT keepalive, which is
+// the one byte 0xff, has none.
 struct SendDatagram {
   Endpoint local, remote;
   Bytes bytes;

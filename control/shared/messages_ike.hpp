@@ -41,7 +41,8 @@ constexpr Type type_of(IkeType type) {
 }
 
 // A part of one UDP datagram between `local` (the gateway's) and `remote`, without IP and UDP headers and
-// without the non-ESP marker.
+// without the non-ESP marker, which all but a NAT keepalive (RFC 3948 section 2.3: the byte 0xff) have on
+// port 4500.
 struct IkeDatagram {
   static constexpr size_t kPartBytes = 416;
   static constexpr uint32_t kMostBytes =

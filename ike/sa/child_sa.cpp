@@ -3,8 +3,6 @@
 namespace espalier::ike {
 namespace {
 
-constexpr uint16_t kKeepaliveSeconds = 20;  // RFC 3948 section 4
-
 // The one prefix that a selector is; nothing: it is several, or has ports that no Selector can say.
 std::optional<IpPrefix> only_prefix(const TrafficSelector& selector) {
   const std::vector<IpPrefix> prefixes = prefixes_of(selector);
@@ -55,7 +53,7 @@ void set_encapsulation(SaRecord& record, const ChildPath& path) {
   record.flags |= kSaEncap;
   record.encap_source_port = out ? path.local_port : path.remote_port;
   record.encap_destination_port = out ? path.remote_port : path.local_port;
-  if (out && path.keepalive) record.keepalive_s = kKeepaliveSeconds;
+  if (out && path.keepalive) record.keepalive_s = kKeepaliveInterval.count();
   if (!out && path.follow_peer) record.flags |= kSaMapping;
 }
 

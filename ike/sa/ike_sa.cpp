@@ -20,7 +20,8 @@ uint16_t fragment_number(const Envelope& envelope) {
 
 }  // namespace
 
-IkeSa::IkeSa(Engine& engine_in, IkeFacts facts_in) : engine(engine_in), facts(std::move(facts_in)) {}
+IkeSa::IkeSa(Engine& engine_in, IkeFacts facts_in)
+    : engine(engine_in), facts(std::move(facts_in)), last_sent_(engine_in.context.now) {}
 IkeSa::~IkeSa() = default;
 
 Context& IkeSa::context() const {
@@ -245,6 +246,7 @@ void IkeSa::finish(Task::Verdict verdict, std::unique_ptr<Task> task) {
 // --- Sending ---
 
 void IkeSa::send(const std::vector<Bytes>& datagrams, const Endpoint& local, const Endpoint& remote) {
+  last_sent_ = context().now;
   for (const Bytes& datagram : datagrams) {
     ++context().counters.sent;
     context().emit(SendDatagram{local, remote, datagram});
@@ -328,9 +330,17 @@ Time IkeSa::liveness_at() const {
   return last_heard + *config->dpd_interval;
 }
 
+// While a child is up the dataplane keeps the mapping alive.
+Time IkeSa::keepalive_at() const {
+  const auto is_live = [](const auto& child) { return child->is_live(); };
+  if (phase != IkePhase::kEstablished || !facts.plan.keepalive || std::ranges::any_of(children, is_live))
+    return kNever;
+  return last_sent_ + kKeepaliveInterval;
+}
+
 Time IkeSa::deadline() const {
   if (phase == IkePhase::kClosed) return linger_until_;
-  Time at = std::min({window.deadline(), facts.expires_at, liveness_at()});
+  Time at = std::min({window.deadline(), facts.expires_at, liveness_at(), keepalive_at()});
   if (phase == IkePhase::kEstablished) at = std::min({at, facts.rekey_at, settle_at_});
   for (const auto& child : children)
     at = std::min({at, child->rekey_at, child->expires_at, child->drained_at, child->poll_at});
@@ -360,6 +370,7 @@ void IkeSa::tick() {
   std::erase_if(children, [](const auto& child) { return child->spi_in.value == 0; });
   if (phase == IkePhase::kEstablished) settle_children();
   if (phase != IkePhase::kClosed) tick_liveness();
+  tick_keepalive();
 }
 
 void IkeSa::tick_rekeying() {
@@ -384,6 +395,10 @@ void IkeSa::tick_liveness() {
   if (asked_use_ == kNever && carries) return ask_for_use();
   asked_use_ = kNever;
   enqueue(make_task(TaskKind::kLiveness));
+}
+
+void IkeSa::tick_keepalive() {
+  if (context().now >= keepalive_at()) send({Bytes{kNatKeepalive}}, facts.local, facts.remote);
 }
 
 void IkeSa::ask_for_use() {

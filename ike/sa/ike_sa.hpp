@@ -162,8 +162,10 @@ class IkeSa {
   void settle_children();
   void tick_rekeying();
   void tick_liveness();
+  void tick_keepalive();
   void ask_for_use();
   Time liveness_at() const;
+  Time keepalive_at() const;
   void lost();
   void withdraw(ChildSa& child, Direction direction);
 
@@ -174,6 +176,7 @@ class IkeSa {
   std::deque<std::unique_ptr<Task>> queue_;
   std::unique_ptr<Task> current_;
   Endpoint reply_local_, reply_remote_;  // of the datagram being worked on
+  Time last_sent_;                       // or made
   Time asked_use_ = kNever;              // liveness: the dataplane was asked
   Time linger_until_ = kNever;
   Time settle_at_ = kNever;  // of watch_children()

@@ -7,6 +7,8 @@
 // Pure functions but for the random bytes of forced encapsulation; errors are OpenSSL's. Any thread.
 #pragma once
 
+#include <chrono>
+
 #include "control/shared/error.hpp"
 #include "ike/core.hpp"
 
@@ -32,6 +34,9 @@ struct NatFindings {
 Result<NatFindings> detect_nat(const Message& message, const Endpoint& local, const Endpoint& remote);
 
 inline constexpr uint16_t kIkePort = 500, kNatPort = 4500;
+// RFC 3948 sections 2.3 and 4: the whole datagram, and when it is due where nothing else was sent.
+inline constexpr uint8_t kNatKeepalive = 0xff;
+inline constexpr std::chrono::seconds kKeepaliveInterval{20};
 
 // What an IKE SA does because of it.
 struct NatPlan {

@@ -42,6 +42,27 @@ TEST_F(Network, NatFloatsAndEncapsulates) {
   EXPECT_NE(left_out.keepalive_s, 0);
 }
 
+// Of an IKE SA that has lost its children; while there is one its dataplane sends them.
+TEST_F(Network, AMappingWithoutChildrenIsKeptAlive) {
+  nat(10000);
+  configure();
+  bring_up();
+  const auto keepalives = [&] {
+    const size_t before = net.sent.size();
+    settle(seconds{70});
+    return std::ranges::count_if(net.sent.begin() + static_cast<ptrdiff_t>(before), net.sent.end(),
+                                 [](const Datagram& datagram) {
+                                   return datagram.from.address == kLeft && datagram.bytes == Bytes{0xff};
+                                 });
+  };
+  EXPECT_EQ(keepalives(), 0);
+  ASSERT_TRUE(right.command(Terminate{"left", "tunnel-0"}));
+  settle(seconds{1});
+  ASSERT_EQ(left.live_children().size(), 0u);
+  ASSERT_EQ(left.established().size(), 1u);
+  EXPECT_EQ(keepalives(), 3);
+}
+
 TEST_F(Network, MappingChangeIsFollowedWhenAuthentic) {
   nat(10000);
   left_config.change = [](ConnectionConfig& c) { c.dpd_interval = seconds{10}; };

@@ -185,6 +185,8 @@ TEST_F(IkeDatagramTest, WhatTheIkeProcessSendsLeaves) {
     expect_sent(only(to_wan()), layer, kPort, message_of(300));
     send(layer, kNatPort, message_of(1000));
     expect_sent(only(to_wan()), layer, kNatPort, marked(message_of(1000)));
+    send(layer, kNatPort, {0xff});  // a NAT keepalive
+    expect_sent(only(to_wan()), layer, kNatPort, {0xff});
   }
 }
 

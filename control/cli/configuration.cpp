@@ -83,6 +83,8 @@ void print_diff(const Json& document) {
 void print_applied(const Json& document) {
   print_changes(document);
   std::puts(rows_of(document, "changes").empty() ? "applied; nothing changed" : "applied");
+  for (const Json& trouble : rows_of(document, "troubles"))
+    std::fputs(fmt::format("warning: {}\n", text_of(trouble)).c_str(), stderr);
 }
 
 // Errors in the file have been printed with their lines; else espalierd's own words say why.

@@ -31,7 +31,8 @@ Result<void> IkeSupervisor::check(const config::IkeDocument& document) const {
 
 void IkeSupervisor::configure(std::shared_ptr<const config::IkeDocument> document) {
   document_ = std::move(document);
-  left_out_.clear();
+  document_answered_ = false;
+  left_out_.clear(), keys_left_out_.clear();
   last_refusal_.clear();
   if (!wanted()) return keeper_.stop([] {});
   if (ready()) return send_document();
@@ -43,6 +44,25 @@ std::string IkeSupervisor::why_left_out(const std::string& peer) const {
   if (found != left_out_.end()) return found->second;
   if (!ready()) return "espalier-ike does not run; see the log of espalierd";
   return last_refusal_;
+}
+
+void IkeSupervisor::when_configured(std::function<void()> done) {
+  if (!wanted() || document_answered_) return done();
+  waiting_for_document_.push_back(++last_id_);
+  expect_answer(last_id_, [done = std::move(done)](const Result<Json>&) { done(); });
+}
+
+std::vector<std::string> IkeSupervisor::troubles() const {
+  std::vector<std::string> all;
+  if (!wanted()) return all;
+  if (!ready())
+    all.emplace_back("espalier-ike does not run; see the log of espalierd");
+  else if (!last_refusal_.empty())
+    all.push_back(fmt::format("espalier-ike does not run the configuration: {}", last_refusal_));
+  for (const auto& [peer, why] : left_out_) all.push_back(fmt::format("peer {} is left out: {}", peer, why));
+  for (const auto& [key, why] : keys_left_out_)
+    all.push_back(fmt::format("psk {} is left out: {}", key, why));
+  return all;
 }
 
 Result<bool> IkeSupervisor::pass_on(const Channel& channel) {
@@ -84,6 +104,7 @@ void IkeSupervisor::on_end(const std::string& how) {
   // SIGSYS: it made a system call that its filter does not know, by a fault of ours or by somebody's will.
   if (how.ends_with(fmt::format("signal {}", SIGSYS)))
     log::proc().error("espalier-ike called the kernel for something that it must not do; report this");
+  end_waiting_for_document();
 }
 
 std::optional<std::string> IkeSupervisor::find_hung() {
@@ -163,8 +184,8 @@ void IkeSupervisor::want_channel() {
 
 void IkeSupervisor::send_document() {
   const IkeMaterial material = ike_material(*document_, places_.directory);
-  left_out_.clear();
-  leave_out(material.left_out, material.keys_left_out);
+  left_out_ = material.left_out, keys_left_out_ = material.keys_left_out;
+  document_answered_ = false;
   const uint64_t id = document_id_ = ++last_id_;
   const std::span secrets(reinterpret_cast<const uint8_t*>(material.secrets.data()), material.secrets.size());
   const auto sent = send(Letter::write(Letter::Kind::kConfigure, id, material.text, secrets));
@@ -176,16 +197,19 @@ void IkeSupervisor::send_document() {
 
 // What a file holds is known only to who understands it.
 void IkeSupervisor::on_document_taken(const Result<Json>& answer) {
+  document_answered_ = true;
   last_refusal_ = answer ? "" : answer.error().text;
-  if (!answer) return log::cfg().error("espalier-ike does not run the configuration: {}", last_refusal_);
-  log::cfg().info("espalier-ike runs the configuration");
-  leave_out(texts_at(*answer, "left_out"), texts_at(*answer, "keys_left_out"));
+  if (answer) {
+    log::cfg().info("espalier-ike runs the configuration");
+    left_out_.merge(texts_at(*answer, "left_out"));
+    keys_left_out_.merge(texts_at(*answer, "keys_left_out"));
+  }
+  for (const std::string& trouble : troubles()) log::cfg().error("{}", trouble);
+  end_waiting_for_document();
 }
 
-void IkeSupervisor::leave_out(const Reasons& peers, const Reasons& keys) {
-  for (const auto& [peer, why] : peers) log::cfg().error("peer {} is left out: {}", peer, why);
-  for (const auto& [key, why] : keys) log::cfg().error("psk {} is left out: {}", key, why);
-  left_out_.insert(peers.begin(), peers.end());
+void IkeSupervisor::end_waiting_for_document() {
+  for (const uint64_t id : std::exchange(waiting_for_document_, {})) finish(id, Json());
 }
 
 void IkeSupervisor::resolve(Letter& letter) {

@@ -53,6 +53,11 @@ class IkeSupervisor : private Keeper::Ward {
   std::string why_left_out(const std::string& peer) const;
   // What it said to the configuration that runs; empty: it took it.
   const std::string& last_refusal() const { return last_refusal_; }
+  // Calls `done` when espalier-ike has told what it makes of the configuration, there is nothing to tell it,
+  // or it takes longer than a few seconds.
+  void when_configured(std::function<void()> done);
+  // What of the configuration is not negotiated, and why, for people; empty: all of it is.
+  std::vector<std::string> troubles() const;
 
  private:
   static constexpr milliseconds kPatience{5'000};
@@ -80,7 +85,7 @@ class IkeSupervisor : private Keeper::Ward {
   using Reasons = std::map<std::string, std::string>;  // by the name of who is left out
   void send_document();
   void on_document_taken(const Result<Json>& answer);
-  void leave_out(const Reasons& peers, const Reasons& keys);
+  void end_waiting_for_document();
   void expect_answer(uint64_t id, Done done);
   void finish(uint64_t id, Result<Json> answer);
   Result<void> send(Result<Letter> letter);
@@ -94,8 +99,10 @@ class IkeSupervisor : private Keeper::Ward {
   std::unique_ptr<Post> post_;
   uint64_t connection_number_ = 0;  // answers of the resolver may come after the connection's end
   std::shared_ptr<const config::IkeDocument> document_;
-  uint64_t document_id_ = 0;  // of the letter with it
-  Reasons left_out_;
+  uint64_t document_id_ = 0;  // of the letter with it; 0: not sent
+  bool document_answered_ = false;
+  std::vector<uint64_t> waiting_for_document_;  // of waiting_
+  Reasons left_out_, keys_left_out_;
   std::map<uint64_t, Waiting> waiting_;
   uint64_t last_id_ = 0;
   EventLoop::TimerId channel_timer_ = 0;  // 0: none is wanted

@@ -79,8 +79,13 @@ Result<void> apply(Context& context, Request& request, const Reply& reply) {
   const Json changes = changes_by(context.applier, loaded);
   change.tables = std::make_shared<const config::Tables>(std::move(*loaded.outcome.tables));
   change.text = loaded.source.text.text();
-  context.applier.apply(std::move(change), [reply, changes](const Result<void>& done) {
-    reply(done ? ok_reply(changes) : error_reply(done.error()));
+  context.applier.apply(std::move(change), [reply, changes, &ike = context.ike](const Result<void>& done) {
+    if (!done) return reply(error_reply(done.error()));
+    ike.when_configured([reply, changes, &ike] {
+      Json document = changes;
+      document["troubles"] = ike.troubles();
+      reply(ok_reply(document));
+    });
   });
   return {};
 }

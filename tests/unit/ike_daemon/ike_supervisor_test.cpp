@@ -59,6 +59,13 @@ class IkeSupervisorTest : public DaemonTest {
   bool wait_ready() {
     return run_until([&] { return ike_->ready() && connections().size() == 1; });
   }
+  // Once espalier-ike has told what it makes of the configuration.
+  std::vector<std::string> troubles() {
+    std::optional<std::vector<std::string>> told;
+    ike_->when_configured([&] { told = ike_->troubles(); });
+    EXPECT_TRUE(run_until([&] { return told.has_value(); }));
+    return told.value_or(std::vector<std::string>{"nothing is told"});
+  }
   Result<Json> ask(const Json& request) {
     std::optional<Result<Json>> answer;
     ike_->request(request, [&](Result<Json> got) { answer = std::move(got); });
@@ -194,6 +201,7 @@ TEST_F(IkeSupervisorTest, AProgramThatIsNotThereIsToldAndTriedAgain) {
   ike_->configure(document_with({"B"}));
   EXPECT_TRUE(run_until([&] { return ike_->starts() >= 3; }));
   EXPECT_FALSE(ike_->ready());
+  EXPECT_EQ(troubles(), (std::vector<std::string>{"espalier-ike does not run; see the log of espalierd"}));
   EXPECT_EQ(ask({{"request", "status"}}).error().text, "espalier-ike does not run; see the log");
   EXPECT_NE(ike_->why_left_out("B"), "");
 }
@@ -208,6 +216,9 @@ TEST_F(IkeSupervisorTest, APeerWithoutItsFilesIsLeftOutAndTheOthersAreNot) {
   document->connections[1].certificate = document->connections[1].private_key = "absent.pem";
   start(document);
   EXPECT_FALSE(ike_->check(*document));
+  const auto told = troubles();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_TRUE(told[0].ends_with("/absent.pem: No such file or directory")) << told[0];
   ASSERT_TRUE(wait_ready());
   EXPECT_EQ(connections()[0]["peer"], "B");
   EXPECT_EQ(ike_->why_left_out("B"), "");
@@ -222,6 +233,13 @@ TEST_F(IkeSupervisorTest, APeerWhoseFilesHoldNonsenseIsLeftOutAndTheOthersAreNot
   std::ofstream(directory_ + "/nonsense.pem") << "nonsense\n";
   start(document);
   EXPECT_TRUE(ike_->check(*document));
+  const auto told = troubles();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_TRUE(told[0].starts_with("peer X is left out: key: ")) << told[0];
+  ike_->configure(document_with({"B"}));
+  EXPECT_EQ(troubles(), std::vector<std::string>{}) << "of the newest configuration";
+  ike_->configure(document);
+  EXPECT_EQ(troubles(), told);
   ASSERT_TRUE(wait_ready());
   EXPECT_EQ(connections()[0]["peer"], "B");
   EXPECT_EQ(ike_->last_refusal(), "");

@@ -94,7 +94,7 @@ class IkeCompiler {
     add_ike_group(ike, to);
     for (const Tunnel& tunnel : peer.tunnels)
       if (!tunnel.disable) add_tunnel(peer, tunnel, ike, to);
-    if (peer.vti) add_vti(peer, *peer.vti, ike, to);
+    if (peer.vti && peer.tunnels.empty()) add_vti(peer, *peer.vti, ike, to);
     if (!to.children.empty()) document_.connections.push_back(std::move(to));
   }
 
@@ -132,16 +132,21 @@ class IkeCompiler {
     child.local_ports = ports_of(from.local.port);
     child.remote_ports = ports_of(from.remote.port);
     child.priority = from.priority;
+    if (peer.vti) child.vti = interface_of(*peer.vti);
     to.children.push_back(std::move(child));
   }
 
   void add_vti(const Peer& peer, const VtiBinding& from, const IkeGroup& ike, IkeConnection& to) {
     const std::vector<IpPrefix> everything{IpPrefix::any(Family::kIpv4), IpPrefix::any(Family::kIpv6)};
     IkeChild child = child_of(peer, from.esp_group, ike, "vti");
-    child.vti = InterfaceIndex(static_cast<uint16_t>(*topology_.interface(from.bind.value)));
+    child.vti = interface_of(from);
     child.local = from.local.empty() ? everything : values_of(from.local);
     child.remote = from.remote.empty() ? everything : values_of(from.remote);
     to.children.push_back(std::move(child));
+  }
+
+  InterfaceIndex interface_of(const VtiBinding& vti) const {
+    return InterfaceIndex(static_cast<uint16_t>(*topology_.interface(vti.bind.value)));
   }
 
   IkeChild child_of(const Peer& peer, const Located<std::string>& own_group, const IkeGroup& ike,

@@ -28,7 +28,7 @@ struct ChildSuite {
   friend bool operator==(const ChildSuite&, const ChildSuite&) = default;
 };
 
-// A child SA that a connection wants: one of the peer's tunnels, or its VTI.
+// A child SA that a connection wants: one of the peer's tunnels, or that of a VTI of a peer without any.
 struct IkeChild {
   std::string name;  // "tunnel-0", "vti"
   Reqid reqid;

@@ -60,7 +60,7 @@ std::vector<Protected> protected_traffic(const Model& model) {
       traffic.push_back(from_policy(policy));
   for (const Peer& peer : model.vpn.peers)
     for (const Tunnel& tunnel : peer.tunnels)
-      if (!peer.disable && !tunnel.disable) add_tunnel(peer, tunnel, traffic);
+      if (!peer.disable && !tunnel.disable && !peer.vti) add_tunnel(peer, tunnel, traffic);
   return traffic;
 }
 

@@ -19,9 +19,11 @@ std::vector<IpPrefix> reachable(const Model& model) {
     if (policy.direction != Direction::kOut && policy.action == PolicyAction::kProtect &&
         policy.vti.value.empty())
       networks.push_back(policy.selector.destination);
-  for (const Peer& peer : model.vpn.peers)
+  for (const Peer& peer : model.vpn.peers) {
+    if (peer.vti) continue;
     for (const Tunnel& tunnel : peer.tunnels)
       for (const auto& local : tunnel.local.prefixes) networks.push_back(local.value);
+  }
   return networks;
 }
 

@@ -29,6 +29,7 @@ enum class Lint : uint8_t {
   kVtiWithoutSa,
   kVtiWithoutRoute,
   kVtiPolicyMissesRoute,
+  kVtiTunnelNotRouted,
   // states and policies
   kStateAddress,
   kStateUnused,
@@ -79,6 +80,7 @@ inline constexpr std::array<LintName, static_cast<size_t>(Lint::kCount)> kLintTa
     {Lint::kVtiWithoutSa, "vti-without-sa"},
     {Lint::kVtiWithoutRoute, "vti-without-route"},
     {Lint::kVtiPolicyMissesRoute, "vti-policy-misses-route"},
+    {Lint::kVtiTunnelNotRouted, "vti-tunnel-not-routed"},
     {Lint::kStateAddress, "state-address"},
     {Lint::kStateUnused, "state-unused"},
     {Lint::kFwdPolicyMissing, "fwd-policy-missing"},

@@ -1,6 +1,7 @@
 // GRE that leaves in clear, MTUs of tunnel interfaces that the way below does not bear, and routes to a
 // tunnel's peer that lead into the tunnel.
 #include <algorithm>
+#include <set>
 
 #include "control/config/ike_document.hpp"
 #include "control/config/lint.hpp"
@@ -32,13 +33,23 @@ uint32_t esp_payload(uint32_t outer, uint32_t header, const EspLayout& esp) {
   return outer < least ? 0 : (outer - around) / a.align_bytes() * a.align_bytes() - kEspTrailer;
 }
 
+// Names of the groups that the SAs of a peer's VTI are made with.
+std::set<std::string_view> esp_groups_of_vti(const Peer& peer) {
+  const auto name = [&](const Located<std::string>& own) -> std::string_view {
+    return own.value.empty() ? peer.default_esp_group.value : own.value;
+  };
+  if (peer.tunnels.empty()) return {name(peer.vti->esp_group)};
+  std::set<std::string_view> names;
+  for (const Tunnel& tunnel : peer.tunnels) names.insert(name(tunnel.esp_group));
+  return names;
+}
+
 // The largest packet of a peer's VTI: with the widest of its proposals.
 uint32_t esp_payload(uint32_t outer, uint32_t header, const Peer& peer, const Vpn& vpn) {
-  const std::string& own = peer.vti->esp_group.value;
-  const std::string& name = own.empty() ? peer.default_esp_group.value : own;
+  const auto names = esp_groups_of_vti(peer);
   uint32_t least = UINT32_MAX;
   for (const EspGroup& group : vpn.esp_groups)
-    if (group.name == name)
+    if (names.contains(group.name))
       for (const Proposal& proposal : group.proposals)
         least = std::min(least,
                          esp_payload(outer, header, {algorithm_of(proposal), peer.force_udp_encapsulation}));

@@ -42,7 +42,8 @@ struct Pair {
 
   uint32_t priority() const { return tunnel.priority.value_or(UINT32_MAX); }  // 1 to 100 come before ours
   auto key() const {
-    return std::tuple(order_of(local), order_of(remote), tunnel.protocol, tunnel.local.port.value_or(0),
+    return std::tuple(peer.vti ? std::string_view(peer.vti->bind.value) : std::string_view(), order_of(local),
+                      order_of(remote), tunnel.protocol, tunnel.local.port.value_or(0),
                       tunnel.remote.port.value_or(0));
   }
 };
@@ -212,7 +213,7 @@ class VpnLint {
   void check_lifetimes(const Peer& peer, const IkeGroup& ike, const std::string& path) {
     std::vector<std::string> names;
     for (const Tunnel& tunnel : peer.tunnels) names.push_back(tunnel.esp_group.value);
-    if (peer.vti) names.push_back(peer.vti->esp_group.value);
+    if (peer.vti && peer.tunnels.empty()) names.push_back(peer.vti->esp_group.value);
     for (std::string& name : names)
       if (name.empty()) name = peer.default_esp_group.value;
     std::sort(names.begin(), names.end());

@@ -1,5 +1,5 @@
-// VTIs that cannot carry what is meant for them: without states, without a route, or with policies for
-// something else.
+// VTIs that cannot carry what is meant for them: without states, without a route, with policies for
+// something else, or with tunnels whose traffic leads elsewhere.
 #include <algorithm>
 #include <set>
 
@@ -30,6 +30,8 @@ class VtiLint {
             interface.name);
       check_policies(interface);
     }
+    for (const Peer& peer : model_.vpn.peers)
+      if (!peer.disable && peer.vti) check_tunnels(peer);
   }
 
  private:
@@ -72,27 +74,76 @@ class VtiLint {
                        [&](const auto& via) { return interface_of(route, via.value) == vti.name; });
   }
 
-  // A vti that has policies carries nothing that they do not cover.
+  // A vti that has policies carries nothing that they do not cover. Those of IKE are its tunnels' or those of
+  // its own selectors.
   void check_policies(const Interface& vti) {
-    std::vector<const Policy*> out;
-    bool any = false;
+    std::vector<IpPrefix> carried;
+    bool has_policies = false;
     for (const Policy& policy : model_.policies) {
       if (policy.vti.value != vti.name) continue;
-      any = true;
+      has_policies = true;
       if (policy.direction == Direction::kOut && policy.action == PolicyAction::kProtect)
-        out.push_back(&policy);
+        carried.push_back(policy.selector.destination);
     }
-    if (!any) return;
-    for (const Route& route : model_.routes) {
-      const bool covered = std::any_of(out.begin(), out.end(), [&](const Policy* policy) {
-        return policy->selector.destination.overlaps(route.prefix);
-      });
-      if (covered || !leads_into(route, vti)) continue;
+    const Peer* peer = peer_of(vti);
+    if (peer != nullptr) add_destinations(*peer, carried);
+    if (!has_policies && carried.empty()) return;
+    for (const Route& route : model_.routes)
+      if (leads_into(route, vti) && std::ranges::none_of(carried, [&](const IpPrefix& destination) {
+            return destination.overlaps(route.prefix);
+          }))
+        warn_of_route(route, vti, has_policies ? nullptr : peer);
+  }
+
+  const Peer* peer_of(const Interface& vti) const {
+    const auto found = std::ranges::find_if(model_.vpn.peers, [&](const Peer& peer) {
+      return !peer.disable && peer.vti && peer.vti->bind.value == vti.name;
+    });
+    return found == model_.vpn.peers.end() ? nullptr : &*found;
+  }
+
+  static void add_destinations(const Peer& peer, std::vector<IpPrefix>& to) {
+    for (const auto& remote : peer.vti->remote) to.push_back(remote.value);
+    for (const Tunnel& tunnel : peer.tunnels)
+      if (!tunnel.disable)
+        for (const auto& remote : tunnel.remote.prefixes) to.push_back(remote.value);
+  }
+
+  void warn_of_route(const Route& route, const Interface& vti, const Peer* peer) {
+    if (peer == nullptr)
       diagnostics_.warning(Lint::kVtiPolicyMissesRoute, route.line,
                            "routes {0}: leads into {1}, none of whose out policies is for it, so its packets "
                            "are dropped: add an out policy with vti = \"{1}\" for it, or remove those of {1}",
                            to_text(route.prefix), vti.name);
-    }
+    else
+      diagnostics_.warning(
+          Lint::kVtiPolicyMissesRoute, route.line,
+          "routes {}: leads into {}, and no remote prefix of peer {} is for it, so its packets "
+          "are dropped: add it to one",
+          to_text(route.prefix), vti.name, peer->name);
+  }
+
+  // Only routes decide what goes into a vti. "Everything" means whatever they lead there.
+  void check_tunnels(const Peer& peer) {
+    if (model_.import) return;
+    for (const Tunnel& tunnel : peer.tunnels)
+      for (const auto& remote : tunnel.remote.prefixes)
+        if (!tunnel.disable && network_of(remote.value) != IpPrefix::any(remote.value.family()))
+          check_way(peer, tunnel, remote.value);
+  }
+
+  void check_way(const Peer& peer, const Tunnel& tunnel, const IpPrefix& remote) {
+    const std::string& vti = peer.vti->bind.value;
+    const std::vector<size_t> ways = topology_.ways_to(remote);
+    const auto other =
+        std::ranges::find_if(ways, [&](size_t way) { return model_.interfaces[way].name != vti; });
+    if (!ways.empty() && other == ways.end()) return;
+    diagnostics_.warning(
+        Lint::kVtiTunnelNotRouted, tunnel.line,
+        "vpn.ipsec.site-to-site.peer.{}.tunnel {}: {} leads {}, past {}: add a route to it with interface = "
+        "\"{}\"",
+        peer.name, tunnel.number, to_text(remote),
+        ways.empty() ? "nowhere" : "by " + model_.interfaces[*other].name, vti, vti);
   }
 
   const Model& model_;

@@ -244,6 +244,7 @@ struct Tunnel {
   TunnelEnd local, remote;
 };
 
+// Where the peer has tunnels, their SAs are the interface's; otherwise one of its own, for its own selectors.
 struct VtiBinding {
   int line = 0;
   Located<std::string> bind;

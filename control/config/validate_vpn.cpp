@@ -144,8 +144,11 @@ class PeerCheck {
     }
   }
 
+  static const std::string& group_of(const Peer& peer, const Located<std::string>& own) {
+    return own.value.empty() ? peer.default_esp_group.value : own.value;
+  }
   bool is_transport(const Peer& peer, const Located<std::string>& own) const {
-    const std::string& name = own.value.empty() ? peer.default_esp_group.value : own.value;
+    const std::string& name = group_of(peer, own);
     return std::any_of(
         model_.vpn.esp_groups.begin(), model_.vpn.esp_groups.end(),
         [&](const EspGroup& group) { return group.name == name && group.mode == EspMode::kTransport; });
@@ -169,11 +172,10 @@ class PeerCheck {
   }
 
   void check_vti(const Peer& peer, const VtiBinding& vti) {
-    check_esp_group(peer, vti.esp_group, vti.line, "vti");
-    if (is_transport(peer, vti.esp_group))
-      diagnostics_.error(vti.line, "{}.vti: needs an esp-group of mode \"tunnel\"", path_);
-    check_selectors(vti.line, "vti.traffic-selector", vti.local, vti.remote);
-    if (!peer.disable) selectors_ += number_of_pairs(vti.local, vti.remote);
+    if (peer.tunnels.empty())
+      check_own_sa(peer, vti);
+    else
+      check_bound_tunnels(peer, vti);
     const auto index = topology_.interface(vti.bind.value);
     if (!index || model_.interfaces[*index].type != InterfaceType::kVti)
       return diagnostics_.error(vti.bind.line, "{}.vti.bind: there is no interface {} of type \"vti\"", path_,
@@ -181,6 +183,36 @@ class PeerCheck {
     if (!bound_.insert(vti.bind.value).second)
       diagnostics_.error(vti.bind.line, "{}.vti.bind: {} is bound to another peer already", path_,
                          vti.bind.value);
+  }
+
+  void check_own_sa(const Peer& peer, const VtiBinding& vti) {
+    check_esp_group(peer, vti.esp_group, vti.line, "vti");
+    if (is_transport(peer, vti.esp_group))
+      diagnostics_.error(vti.line, "{}.vti: needs an esp-group of mode \"tunnel\"", path_);
+    check_selectors(vti.line, "vti.traffic-selector", vti.local, vti.remote);
+    if (!peer.disable) selectors_ += number_of_pairs(vti.local, vti.remote);
+  }
+
+  // The interface has the SAs of the peer's tunnels and none of its own, as in VyOS.
+  void check_bound_tunnels(const Peer& peer, const VtiBinding& vti) {
+    check_group(vti.esp_group, "vti.esp-group", esp_groups_);
+    if (!vti.local.empty() || !vti.remote.empty())
+      diagnostics_.error(vti.line,
+                         "{}.vti.traffic-selector: the SAs of {} are those of the peer's tunnels: leave it "
+                         "out, or the tunnels",
+                         path_, vti.bind.value);
+    for (const Tunnel& tunnel : peer.tunnels) {
+      if (is_transport(peer, tunnel.esp_group))
+        diagnostics_.error(tunnel.line, "{}.tunnel {}: needs an esp-group of mode \"tunnel\" for {}", path_,
+                           tunnel.number, vti.bind.value);
+      const std::string& group = group_of(peer, tunnel.esp_group);
+      if (!vti.esp_group.value.empty() && !group.empty() && group != vti.esp_group.value)
+        diagnostics_.error(
+            vti.esp_group.line,
+            "{}.vti.esp-group: the SAs of {} are those of the peer's tunnels, and tunnel {} has "
+            "esp-group {}: leave it out",
+            path_, vti.bind.value, tunnel.number, group);
+    }
   }
 
   const Model& model_;

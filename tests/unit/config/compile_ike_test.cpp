@@ -118,6 +118,25 @@ TEST(CompileIke, AVtiHasPoliciesOfItsOwn) {
   EXPECT_EQ(narrow.ike.connections[0].children[0].vti, InterfaceIndex(1));
 }
 
+// As VyOS: they keep their selectors, and there is no SA for everything beside them.
+TEST(CompileIke, AVtiHasTheSasOfItsPeersTunnels) {
+  const std::string second =
+      tunnel(1, R"(local = { prefix = "10.1.0.0/24"; }; remote = { prefix = "10.3.0.0/24"; };)");
+  const Tables tables = tables_of(
+      site(peer("V", tunnel(0, kAToB) + ", " + second, R"(vti = { bind = "vti1"; esp-group = "E"; };)")));
+  ASSERT_EQ(tables.ike.connections.size(), 1u);
+  std::vector<std::string> names;
+  for (const IkeChild& child : tables.ike.connections[0].children) {
+    names.push_back(child.name);
+    EXPECT_EQ(child.vti, InterfaceIndex(1));
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"tunnel-0", "tunnel-1"}));
+  EXPECT_EQ(lines_of(tables)[0], "out 10.1.0.0/24 > 10.2.0.0/24 375423 tunnel");
+  EXPECT_EQ(lines_of(tables)[3], "out 10.1.0.0/24 > 10.3.0.0/24 375423 tunnel");
+  EXPECT_EQ(tables.policies.size(), 6u);
+  for (const PolicyRecord& p : tables.policies) EXPECT_EQ(p.vti, InterfaceIndex(1));
+}
+
 // As VyOS, which writes no configuration for them.
 TEST(CompileIke, WhatIsDisabledIsNotThere) {
   const std::string off = tunnel(1, std::string("disable = true; ") + kAToB);

@@ -8,6 +8,7 @@
 
 #include "crypto/certificate.hpp"
 #include "ike/identity.hpp"
+#include "ike/pre_shared_keys.hpp"
 #include "ike/selectors.hpp"
 #include "ike/suite.hpp"
 
@@ -63,16 +64,9 @@ struct ConnectionConfig {
   std::vector<ChildConfig> children;
 };
 
-// VyOS's authentication.psk: a secret for every pair of its ids.
-struct PreSharedKey {
-  std::string name;
-  std::vector<std::optional<Identity>> ids;  // nothing: %any
-  crypto::Secret secret;
-};
-
 struct Configuration {
   std::vector<ConnectionConfig> connections;
-  std::vector<PreSharedKey> keys;
+  PreSharedKeys keys;
   bool short_lifetimes = false;  // tests: lifetimes below VyOS's minimum, jitter in proportion
 };
 

@@ -232,6 +232,16 @@ int quality(const std::optional<Identity>& configured, const Identity& seen) {
   return configured->data == seen.data ? 3 : 0;
 }
 
+std::optional<std::string> exact_key(const std::optional<Identity>& identity) {
+  if (!identity || identity->type == IdType::kDistinguishedName) return std::nullopt;
+  std::string key(text_of(identity->data));
+  if (identity->type == IdType::kFqdn || identity->type == IdType::kEmail) {
+    if (is_wildcard(key)) return std::nullopt;
+    std::ranges::transform(key, key.begin(), lower);
+  }
+  return static_cast<char>(identity->type) + key;
+}
+
 bool accepts(const std::optional<Identity>& configured, const Identity& seen) {
   return quality(configured, seen) > 0;
 }

@@ -21,5 +21,8 @@ Identity identity_of(IpAddress address);
 bool accepts(const std::optional<Identity>& configured, const Identity& seen);
 // How well it does, for choosing among several: 0 not at all, 1 by %any, 2 with wildcards, 3 exactly.
 int quality(const std::optional<Identity>& configured, const Identity& seen);
+// Equal for a configured identity and those that it accepts exactly, for tables of many. Nothing: only
+// quality() can tell, because it is any, a DN, or has wildcards.
+std::optional<std::string> exact_key(const std::optional<Identity>& identity);
 
 }  // namespace espalier::ike

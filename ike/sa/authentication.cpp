@@ -45,22 +45,6 @@ Result<Bytes> signed_octets(const AuthSide& side) {
 
 namespace {
 
-// How well the best of the key's ids names `identity`. A key without ids is everybody's, as strongSwan has
-// it.
-int best_quality(const PreSharedKey& key, const std::optional<Identity>& identity) {
-  int best = key.ids.empty() ? 1 : 0;
-  for (const auto& id : key.ids) {
-    // Whom we do not know yet may be anybody: only %any names them.
-    const int one = identity ? quality(id, *identity) : (id ? 0 : 1);
-    best = std::max(best, one);
-  }
-  return best;
-}
-
-bool names_nobody_else(const PreSharedKey& key, const Identity& local) {
-  return std::ranges::all_of(key.ids, [&](const auto& id) { return accepts(id, local); });
-}
-
 // prf(prf(key, "Key Pad for IKEv2"), octets)
 Result<crypto::Secret> shared_key_mac(const AuthSide& side, ByteView key) {
   static constexpr std::string_view kKeyPad = "Key Pad for IKEv2";
@@ -74,20 +58,6 @@ Result<crypto::Secret> shared_key_mac(const AuthSide& side, ByteView key) {
 }
 
 }  // namespace
-
-const PreSharedKey* find_key(std::span<const PreSharedKey> keys, const Identity& local,
-                             const std::optional<Identity>& remote) {
-  const PreSharedKey* best = nullptr;
-  std::pair best_rank{0, 0};
-  for (const PreSharedKey& key : keys) {
-    const std::pair rank{best_quality(key, remote), best_quality(key, local)};
-    const bool for_the_peer = rank.first > 0 || !remote || names_nobody_else(key, local);
-    if (!for_the_peer || rank <= best_rank) continue;
-    best = &key;
-    best_rank = rank;
-  }
-  return best;
-}
 
 Result<Authentication> make_shared_key_auth(const AuthSide& us, ByteView key) {
   const crypto::Secret mac = TRY(shared_key_mac(us, key));
@@ -106,9 +76,9 @@ Result<void> verify_shared_key_auth(const AuthSide& peer, ByteView key, const Au
 
 namespace {
 
-Result<const PreSharedKey*> require_key(std::span<const PreSharedKey> keys, const Identity& local,
+Result<const PreSharedKey*> require_key(const PreSharedKeys& keys, const Identity& local,
                                         const std::optional<Identity>& remote) {
-  const PreSharedKey* key = find_key(keys, local, remote);
+  const PreSharedKey* key = keys.find(local, remote);
   if (key == nullptr) return fail("there is no pre-shared key for {} and {}", quoted(local), quoted(remote));
   return key;
 }
@@ -140,7 +110,7 @@ std::optional<Identity> expected_identity(const ConnectionConfig& connection, Ip
 }
 
 Result<std::vector<Payload>> make_authentication(const ConnectionConfig& connection,
-                                                 std::span<const PreSharedKey> keys, const AuthSide& us,
+                                                 const PreSharedKeys& keys, const AuthSide& us,
                                                  const std::optional<Identity>& remote,
                                                  const PeerMessages& seen) {
   std::vector<Payload> payloads;

@@ -27,12 +27,6 @@ const char* in_words(AuthMethod method);  // "an RSA signature"
 
 // --- Pre-shared keys ---
 
-// The key for a pair of identities; null: none. `remote` is nothing as long as the initiator does not know
-// whom it will meet. As strongSwan ranks: how well the remote identity is named counts first, then the local
-// one, then the configuration's order; exact before wildcard before %any. Unlike there, a key that names
-// others than us and not the peer is never the peer's: who has it could speak for anybody.
-const PreSharedKey* find_key(std::span<const PreSharedKey> keys, const Identity& local,
-                             const std::optional<Identity>& remote);
 Result<Authentication> make_shared_key_auth(const AuthSide& us, ByteView key);
 Result<void> verify_shared_key_auth(const AuthSide& peer, ByteView key, const Authentication& auth);
 
@@ -85,7 +79,7 @@ struct PeerMessages {
   const Message* auth = nullptr;
 };
 Result<std::vector<Payload>> make_authentication(const ConnectionConfig& connection,
-                                                 std::span<const PreSharedKey> keys, const AuthSide& us,
+                                                 const PreSharedKeys& keys, const AuthSide& us,
                                                  const std::optional<Identity>& remote,
                                                  const PeerMessages& seen);
 
@@ -94,7 +88,7 @@ Result<std::vector<Payload>> make_authentication(const ConnectionConfig& connect
 // `remote` its address; `now` of the wall clock.
 struct PeerCheck {
   const ConnectionConfig& connection;
-  std::span<const PreSharedKey> keys;
+  const PreSharedKeys& keys;
   const Identity& local;
   IpAddress remote;
   std::chrono::system_clock::time_point now;

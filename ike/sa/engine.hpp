@@ -52,9 +52,9 @@ class Engine {
   // --- Configuration ---
   const Configuration& configuration() const { return configuration_; }
   Connection* connection(const std::string& name);
-  // That fit two addresses, the best first: an address that is named before any, then the configuration's
-  // order.
-  std::vector<Connection*> candidates(const IpAddress& local, const IpAddress& remote);
+  // That fit two addresses and may fit the peer's identity, the best first: an address that is named before
+  // any, then the configuration's order.
+  std::vector<Connection*> candidates(const IpAddress& local, const IpAddress& remote, const Identity& peer);
   // The same for IKE_SA_INIT, which anybody can send: of those with any remote only one for each list of
   // suites, or two where only a later one wants certificates.
   std::vector<Connection*> suite_candidates(const IpAddress& local, const IpAddress& remote);
@@ -108,7 +108,9 @@ class Engine {
     }
   };
   std::unordered_map<IpAddress, std::vector<Connection*>, AddressHash> by_remote_;
-  std::vector<Connection*> of_any_remote_, suites_of_any_remote_;
+  // With any remote address: by the exact_key() of the peer's identity, and those whose identity has none.
+  std::unordered_map<std::string, std::vector<Connection*>> by_remote_id_;
+  std::vector<Connection*> of_any_id_, suites_of_any_remote_;
 
   std::unordered_map<uint64_t, std::unique_ptr<IkeSa>> sas_;  // by our SPI
   std::unordered_map<uint64_t, uint64_t> spi_by_id_;

@@ -49,7 +49,8 @@ Connection* Engine::connection(const std::string& name) {
 void Engine::index_connections() {
   by_reqid_.clear();
   by_remote_.clear();
-  of_any_remote_.clear();
+  by_remote_id_.clear();
+  of_any_id_.clear();
   suites_of_any_remote_.clear();
   for (const ConnectionConfig& config : configuration_.connections) {
     Connection* each = connection(config.name);
@@ -58,7 +59,10 @@ void Engine::index_connections() {
       const auto address = literal_address(remote);
       address ? by_remote_[*address].push_back(each) : void(any = true);
     }
-    if (any) of_any_remote_.push_back(each);
+    if (any) {
+      const auto id = exact_key(config.remote_id);
+      (id ? by_remote_id_[*id] : of_any_id_).push_back(each);
+    }
     const bool seen = std::ranges::any_of(suites_of_any_remote_, [&](const Connection* other) {
       return other->config()->suites == config.suites && other->config()->local == config.local &&
              other->config()->force_encapsulation == config.force_encapsulation &&
@@ -70,8 +74,15 @@ void Engine::index_connections() {
 }
 
 // A host name may be any address here: who it is shows when it authenticates.
-std::vector<Connection*> Engine::candidates(const IpAddress& local, const IpAddress& remote) {
-  return choose_candidates(local, remote, of_any_remote_);
+std::vector<Connection*> Engine::candidates(const IpAddress& local, const IpAddress& remote,
+                                            const Identity& peer) {
+  const auto id = exact_key(peer);
+  const auto named = id ? by_remote_id_.find(*id) : by_remote_id_.end();
+  if (named == by_remote_id_.end()) return choose_candidates(local, remote, of_any_id_);
+  // Who is named fits better than who is not (quality()).
+  std::vector<Connection*> of_any_remote = named->second;
+  of_any_remote.insert(of_any_remote.end(), of_any_id_.begin(), of_any_id_.end());
+  return choose_candidates(local, remote, of_any_remote);
 }
 
 std::vector<Connection*> Engine::suite_candidates(const IpAddress& local, const IpAddress& remote) {

@@ -155,7 +155,8 @@ int fitness(const IkeSa& sa, const ConnectionConfig& config, const Message& requ
 Connection* refine(IkeSa& sa, const Message& request) {
   Connection* best = nullptr;
   int best_fitness = 0;
-  for (Connection* each : sa.engine.candidates(sa.facts.local.address, sa.facts.remote.address)) {
+  for (Connection* each :
+       sa.engine.candidates(sa.facts.local.address, sa.facts.remote.address, sa.facts.remote_id)) {
     const int fits = fitness(sa, *each->config(), request);
     if (fits <= best_fitness) continue;
     best = each;

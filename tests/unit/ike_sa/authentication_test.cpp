@@ -3,6 +3,7 @@
 #include "ike/sa/authentication.hpp"
 
 #include <gtest/gtest.h>
+#include <random>
 
 #include "tests/unit/ike_sa/vector_file.hpp"
 
@@ -92,15 +93,15 @@ class FindKey : public Test {
  protected:
   template <class... Keys>
   void keys(Keys... each) {
-    keys_.clear();
+    keys_ = {};
     (keys_.push_back(std::move(each)), ...);
   }
   std::string found(const char* local, const char* remote) {
     const auto peer = parse_identity(remote).value();
-    const PreSharedKey* key = find_key(keys_, id(local), peer);
+    const PreSharedKey* key = keys_.find(id(local), peer);
     return key ? key->name : "none";
   }
-  std::vector<PreSharedKey> keys_;
+  PreSharedKeys keys_;
 };
 
 TEST_F(FindKey, ExactBeforeWildcardBeforeAny) {
@@ -143,6 +144,59 @@ TEST_F(FindKey, AKeyWithoutIdsIsEverybodys) {
   keys(key_for("all", {}), key_for("exact", {"a"}));
   EXPECT_EQ(found("gw", "b"), "all");
   EXPECT_EQ(found("gw", "a"), "exact");
+}
+
+// The table of names finds what asking every key finds.
+const PreSharedKey* ask_all(const PreSharedKeys& keys, const Identity& local,
+                            const std::optional<Identity>& remote) {
+  const PreSharedKey* best = nullptr;
+  std::pair best_rank{0, 0};
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const auto& ids = keys[i].ids;
+    const auto names = [&](const std::optional<Identity>& whom) {
+      int found = ids.empty() ? 1 : 0;
+      for (const auto& each : ids) found = std::max(found, whom ? quality(each, *whom) : each ? 0 : 1);
+      return found;
+    };
+    const bool for_us_alone =
+        std::ranges::all_of(ids, [&](const auto& each) { return accepts(each, local); });
+    const std::pair rank{names(remote), names(local)};
+    if ((rank.first == 0 && remote && !for_us_alone) || rank <= best_rank) continue;
+    best = &keys[i];
+    best_rank = rank;
+  }
+  return best;
+}
+TEST(PreSharedKeys, AreFoundAsIfAllWereAsked) {
+  const char* const ids[] = {"gw",
+                             "GW",
+                             "a.example.org",
+                             "b.example.org",
+                             "*.example.org",
+                             "u@example.org",
+                             "*@example.org",
+                             "%any",
+                             "192.0.2.1",
+                             "2001:db8::1",
+                             "CN=a",
+                             "CN=*",
+                             "keyid:a"};
+  std::mt19937 random(1);
+  const auto any_id = [&] { return parse_identity(ids[random() % std::size(ids)]).value(); };
+  size_t found = 0;
+  for (int round = 0; round < 20'000; ++round) {
+    PreSharedKeys keys;
+    for (size_t i = random() % 6; i > 0; --i) {
+      PreSharedKey key{std::to_string(i), {}, crypto::Secret(Bytes(8, 1))};
+      for (size_t n = random() % 4; n > 0; --n) key.ids.push_back(any_id());
+      keys.push_back(std::move(key));
+    }
+    const Identity local = any_id().value_or(id("gw"));
+    const auto remote = any_id();
+    ASSERT_EQ(keys.find(local, remote), ask_all(keys, local, remote)) << "round " << round;
+    found += keys.find(local, remote) != nullptr;
+  }
+  EXPECT_GT(found, 5000u);
 }
 
 // --- Signatures ---
@@ -364,7 +418,7 @@ class Peer : public Test {
 
   const Identity hub_id_ = id("hub.example.org");
   ConnectionConfig hub_, gw_;
-  std::vector<PreSharedKey> keys_;
+  PreSharedKeys keys_;
   Message init_;
   Side side_;
 };
@@ -476,7 +530,10 @@ TEST_F(Peer, SharedKeys) {
   keys_.push_back(key_for("site", {"gw.example.org", "hub.example.org"}));
   const Message message = authentication(side_);
   EXPECT_EQ(refusal(side_, message), "accepted");
-  keys_[0].secret = crypto::Secret(Bytes(8, 2));
+  PreSharedKey other = key_for("site", {"gw.example.org", "hub.example.org"});
+  other.secret = crypto::Secret(Bytes(8, 2));
+  keys_ = {};
+  keys_.push_back(std::move(other));
   EXPECT_EQ(refusal(side_, message), "psk site: the peer's pre-shared key is not ours");
   side_.identity = id("gx.example.org");
   EXPECT_EQ(refusal(side_, message), "there is no pre-shared key for 'hub.example.org' and 'gx.example.org'");

@@ -63,6 +63,7 @@ void Gateway::to_host(rte_mbuf* mbuf) {
 // The host's packets take the way of the gateway's own. Returns how many came.
 uint32_t Gateway::poll_host() {
   if (!host_path_) return 0;
+  host_path_->tick(clock_.now_ms());
   follow_kernel_routes();
   uint32_t count = 0;
   for (; count < kHostBurst; ++count) {

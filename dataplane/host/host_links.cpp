@@ -42,6 +42,7 @@ void put_address(NetlinkRequest& request, int link, const IpPrefix& prefix) {
   body.ifa_index = static_cast<uint32_t>(link);
   request.put(IFA_LOCAL, prefix.address);
   request.put(IFA_ADDRESS, prefix.address);
+  if (prefix.is_v4() && prefix.written_length() < 31) request.put(IFA_BROADCAST, prefix.last());
 }
 
 // Which link a next hop is on is decided already: the kernel shall not look for it among its networks.
@@ -133,8 +134,13 @@ Result<void> HostLinks::set_without_neighbors(int link) {
 Result<void> HostLinks::add_address(int link, const IpPrefix& address) {
   NetlinkRequest request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
   put_address(request, link, address);
-  if (address.is_v4() && address.written_length() < 31) request.put(IFA_BROADCAST, address.last());
   return result_of(netlink_.ask(request), EEXIST, to_text(address));
+}
+
+Result<void> HostLinks::repeat_address(int link, const IpPrefix& address) {
+  NetlinkRequest request(RTM_NEWADDR, NLM_F_REPLACE);
+  put_address(request, link, address);
+  return result_of(netlink_.ask(request), 0, to_text(address));
 }
 
 Result<void> HostLinks::remove_address(int link, const IpPrefix& address) {

@@ -32,6 +32,8 @@ class HostLinks {
 
   // No error if it is there already.
   Result<void> add_address(int link, const IpPrefix& address);
+  // Has the kernel tell its listeners of an address once more.
+  Result<void> repeat_address(int link, const IpPrefix& address);
   // No error if it is gone already.
   Result<void> remove_address(int link, const IpPrefix& address);
 

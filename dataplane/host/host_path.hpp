@@ -85,6 +85,9 @@ class HostPath {
   // The interface's link as workers see it. Costs nothing if nothing changed.
   void set_link(InterfaceIndex interface, bool up);
 
+  // What is due by the clock; to be called at least a few times a second.
+  void tick(uint64_t now_ms);
+
   // Gives the host an IP packet (in parts, the first with the whole fixed header) that came in by
   // `interface`. kUsedHost, kHostFull (the device does not take it), or kLocalNoService (the interface has no
   // TAP).
@@ -110,6 +113,7 @@ class HostPath {
     int link = 0;                            // the kernel's index
     bool carrier = true;                     // as the kernel has it
     bool is_gone = false;                    // deleted under us
+    bool repeats_addresses = false;          // has new ones
     std::vector<IpAddress> broadcasts = {};  // of its IPv4 networks, sorted
   };
   // The namespace and the way to change it.
@@ -127,6 +131,7 @@ class HostPath {
   bool remove_devices(const Plan& plan);
   void add_devices(Plan& plan);
   bool update(Device& device, const HostInterface& wanted);
+  void repeat_addresses();
   void index_devices();
   void update_import(Plan& plan);
   std::vector<int> links_up() const;
@@ -142,6 +147,8 @@ class HostPath {
   HostRoutes host_routes_;
   std::optional<KernelRoutes> kernel_routes_;
   bool import_ended_ = false;  // and nobody was told yet
+  bool has_new_addresses_ = false;
+  uint64_t repeat_at_ms_ = 0;  // 0: nothing to repeat
   Fd devices_poll_;            // epoll of the devices
   Counters counters_;
   std::vector<uint8_t> frame_;  // room for one

@@ -228,11 +228,31 @@ bool HostPath::update(Device& device, const HostInterface& wanted) {
   const bool switched = now.enabled != wanted.enabled;
   if (switched) report(wanted.name, links.set_up(device.link, wanted.enabled));
   // A link that was down has lost its IPv6 addresses.
-  for (const IpPrefix& address : switched ? wanted.addresses : missing_in(now.addresses, wanted.addresses))
-    report(wanted.name, links.add_address(device.link, address));
+  const auto added = switched ? wanted.addresses : missing_in(now.addresses, wanted.addresses);
+  for (const IpPrefix& address : added) report(wanted.name, links.add_address(device.link, address));
+  if (!added.empty()) device.repeats_addresses = has_new_addresses_ = true;
   device.broadcasts = broadcasts_of(wanted.addresses);
   set_carrier(device, wanted.link_up);
   return !stale.empty() || switched;
+}
+
+// zebra of FRR 8 and 9 hears of links and of addresses by different threads, and forgets an address that it
+// hears of before its link, for ever (FRR's issues 13288, 13630). After a second it knows all links.
+void HostPath::tick(uint64_t now_ms) {
+  constexpr uint64_t kPauseMs = 1000;
+  if (std::exchange(has_new_addresses_, false)) repeat_at_ms_ = now_ms + kPauseMs;
+  if (repeat_at_ms_ == 0 || now_ms < repeat_at_ms_) return;
+  repeat_at_ms_ = 0;
+  repeat_addresses();
+}
+
+void HostPath::repeat_addresses() {
+  for (const auto& device : devices_) {
+    if (!std::exchange(device->repeats_addresses, false) || device->is_gone || !device->interface.enabled)
+      continue;
+    for (const IpPrefix& address : device->interface.addresses)
+      report(device->interface.name, kernel_->links.repeat_address(device->link, address));
+  }
 }
 
 void HostPath::index_devices() {

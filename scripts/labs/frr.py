@@ -43,6 +43,10 @@ class Frr:
     def log(self, daemon):
         return (self.directory / f"{daemon}.log").read_text(errors="replace")
 
+    def tell(self, daemon, *commands):
+        """What `show` commands print, for people."""
+        return "".join(f"{daemon}# {command}\n{self._vtysh(daemon, command, check=False).stdout}" for command in commands)
+
     def ask(self, daemon, command):
         """The JSON document that a `show ... json` command of a daemon prints."""
         return json.loads(self._vtysh(daemon, f"{command} json").stdout)

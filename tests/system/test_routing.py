@@ -71,8 +71,11 @@ def routed_sites(folder, settings, daemon, configurations):
         try:
             yield lab
         except BaseException:
-            for host, frr in zip(lab.hosts, lab.frr):
-                print(host.run("ip", "address").stdout, host.run("ip", "route").stdout, frr.log("zebra"), frr.log(daemon), sep="\n")
+            for gateway, host, frr in zip((lab.a, lab.b), lab.hosts, lab.frr):
+                print(host.run("ip", "-s", "address").stdout, host.run("ip", "route").stdout, frr.log("zebra"), frr.log(daemon),
+                      frr.tell("zebra", "show interface", "show ip route"), gateway.ask("show", "drops"), sep="\n")
+                if daemon == "ospfd":
+                    print(frr.tell(daemon, "show ip ospf interface", "show ip ospf neighbor", "show ip ospf database", "show ip ospf route"))
             raise
 
 

@@ -50,6 +50,38 @@ TEST_F(HostTest, ForwardingThatWasSwitchedOnForAllGoesOffAgain) {
   EXPECT_EQ(setting("ipv4/conf/lan0/forwarding"), "0\n");
 }
 
+// Once, a second after they came.
+TEST_F(HostTest, NewAddressesAreToldTwice) {
+  apply();
+  const Fd listener = host_socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+  sockaddr_nl groups{};
+  groups.nl_family = AF_NETLINK;
+  groups.nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+  const auto told = [&] {
+    std::array<char, 8192> room;
+    int addresses = 0;
+    for (ssize_t got; (got = recv(listener.get(), room.data(), room.size(), MSG_DONTWAIT)) > 0;)
+      for (auto* at = reinterpret_cast<nlmsghdr*>(room.data()); NLMSG_OK(at, got); at = NLMSG_NEXT(at, got))
+        addresses += at->nlmsg_type == RTM_NEWADDR;
+    return addresses;
+  };
+  std::this_thread::sleep_for(
+      std::chrono::milliseconds(100));  // the kernel tells of IPv6 addresses a bit later
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&groups), sizeof groups), 0) << errno_text();
+  path_->tick(5000);
+  path_->tick(5999);
+  EXPECT_EQ(told(), 0);
+  path_->tick(6000);
+  EXPECT_TRUE(eventually([&, all = 0]() mutable { return (all += told()) == 9; }));
+  path_->tick(9000);
+  apply();
+  path_->tick(10'000);
+  path_->tick(20'000);
+  EXPECT_EQ(told(), 0) << "nothing is new";
+  EXPECT_EQ(addresses(link("lan0")), (Strings{"192.168.10.1/24", "2001:db8:10::1/64", "fe80::1/64"}));
+  EXPECT_EQ(link("lan0").at("addr_info")[0].at("broadcast"), "192.168.10.255");
+}
+
 TEST_F(HostTest, TheOwnNamespaceStaysUntouched) {
   const size_t before = Json::parse(output_of("ip -j link")).size();
   apply();

@@ -34,6 +34,7 @@ void IkeSupervisor::configure(std::shared_ptr<const config::IkeDocument> documen
   document_answered_ = false;
   left_out_.clear(), keys_left_out_.clear();
   last_refusal_.clear();
+  if (!wanted()) end_waiting_for_document();
   if (!wanted()) return keeper_.stop([] {});
   if (ready()) return send_document();
   keeper_.start({places_.program, {"--runtime-dir", places_.runtime_dir, "--user", places_.user}});
@@ -48,7 +49,7 @@ std::string IkeSupervisor::why_left_out(const std::string& peer) const {
 
 void IkeSupervisor::when_configured(std::function<void()> done) {
   if (!wanted() || document_answered_) return done();
-  waiting_for_document_.push_back(++last_id_);
+  waiting_for_document_.insert(++last_id_);
   expect_answer(last_id_, [done = std::move(done)](const Result<Json>&) { done(); });
 }
 
@@ -59,6 +60,8 @@ std::vector<std::string> IkeSupervisor::troubles() const {
     all.emplace_back("espalier-ike does not run; see the log of espalierd");
   else if (!last_refusal_.empty())
     all.push_back(fmt::format("espalier-ike does not run the configuration: {}", last_refusal_));
+  else if (!document_answered_)
+    all.emplace_back("espalier-ike has not answered yet; see the log of espalierd");
   for (const auto& [peer, why] : left_out_) all.push_back(fmt::format("peer {} is left out: {}", peer, why));
   for (const auto& [key, why] : keys_left_out_)
     all.push_back(fmt::format("psk {} is left out: {}", key, why));
@@ -93,18 +96,17 @@ Result<std::optional<pid_t>> IkeSupervisor::connect() {
 
 void IkeSupervisor::disconnect() {
   post_.reset();
-  while (!waiting_.empty()) finish(waiting_.begin()->first, fail("espalier-ike does not run; see the log"));
-}
-
-void IkeSupervisor::on_running() {
-  send_document();
+  document_id_ = 0;
+  std::vector<uint64_t> asked;
+  for (const auto& [id, waiting] : waiting_)
+    if (!waiting_for_document_.contains(id)) asked.push_back(id);
+  for (const uint64_t id : asked) finish(id, fail("espalier-ike does not run; see the log"));
 }
 
 void IkeSupervisor::on_end(const std::string& how) {
   // SIGSYS: it made a system call that its filter does not know, by a fault of ours or by somebody's will.
   if (how.ends_with(fmt::format("signal {}", SIGSYS)))
     log::proc().error("espalier-ike called the kernel for something that it must not do; report this");
-  end_waiting_for_document();
 }
 
 std::optional<std::string> IkeSupervisor::find_hung() {
@@ -169,7 +171,9 @@ Result<void> IkeSupervisor::take_hello(Letter& letter) {
   TRY(send(Letter::write(Letter::Kind::kWelcome, 0, "{}", {}, std::move(ours))));
   last_beat_ = 0, beat_moved_ = Clock::now();
   keeper_.greeted("");
-  if (keeper_.running()) on_channel_wanted_();
+  if (!keeper_.running()) return {};
+  send_document();
+  on_channel_wanted_();
   return {};
 }
 
@@ -189,7 +193,7 @@ void IkeSupervisor::send_document() {
   const uint64_t id = document_id_ = ++last_id_;
   const std::span secrets(reinterpret_cast<const uint8_t*>(material.secrets.data()), material.secrets.size());
   const auto sent = send(Letter::write(Letter::Kind::kConfigure, id, material.text, secrets));
-  if (!sent) return log::cfg().error("the configuration does not reach espalier-ike: {}", sent.error().text);
+  if (!sent) return on_document_taken(std::unexpected(sent.error()));
   expect_answer(id, [this, id](const Result<Json>& answer) {
     if (id == document_id_) on_document_taken(answer);
   });
@@ -261,6 +265,7 @@ void IkeSupervisor::take_answer(Letter& letter) {
 void IkeSupervisor::finish(uint64_t id, Result<Json> answer) {
   const auto found = waiting_.extract(id);
   if (found.empty()) return;
+  waiting_for_document_.erase(id);
   loop_.cancel(found.mapped().timer);
   found.mapped().done(std::move(answer));
 }

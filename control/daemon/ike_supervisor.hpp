@@ -7,6 +7,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "control/daemon/ike_material.hpp"
 #include "control/daemon/keeper.hpp"
@@ -71,7 +72,7 @@ class IkeSupervisor : private Keeper::Ward {
   Result<void> prepare() override;
   Result<std::optional<pid_t>> connect() override;
   void disconnect() override;
-  void on_running() override;
+  void on_running() override {}  // every greeting brings the document: take_hello()
   void on_end(const std::string& how) override;
   std::optional<std::string> find_hung() override;
 
@@ -99,9 +100,9 @@ class IkeSupervisor : private Keeper::Ward {
   std::unique_ptr<Post> post_;
   uint64_t connection_number_ = 0;  // answers of the resolver may come after the connection's end
   std::shared_ptr<const config::IkeDocument> document_;
-  uint64_t document_id_ = 0;  // of the letter with it; 0: not sent
+  uint64_t document_id_ = 0;  // of the letter with it; 0: not sent by this connection
   bool document_answered_ = false;
-  std::vector<uint64_t> waiting_for_document_;  // of waiting_
+  std::set<uint64_t> waiting_for_document_;  // of waiting_
   Reasons left_out_, keys_left_out_;
   std::map<uint64_t, Waiting> waiting_;
   uint64_t last_id_ = 0;

@@ -123,6 +123,26 @@ def test_what_is_wrong_is_refused_and_changes_nothing(folder):
         expect.equal(pids(lab), before, "process ids")
 
 
+def test_a_peer_that_is_left_out_is_warned_of(folder):
+    """The configuration runs, without the peer whose certificate is none; `apply` says so, and no more once it is gone."""
+    with expect.two_sites(folder, start=False) as lab:
+        lab.a.start(lab.settings_a())
+        peer = {"authentication": {"mode": "x509", "x509": {"certificate": "none.pem", "ca-certificate": "none.pem"}},
+                "ike-group": "ike", "default-esp-group": "esp", "local-address": WAN_A, "remote-address": WAN_B,
+                "tunnel": [{"number": 0, "local": {"prefix": LAN_A}, "remote": {"prefix": SECOND_LAN}}]}
+        proposal = {"number": 1, "encryption": "aes256gcm128"}
+        vpn = {"ipsec": {"esp-group": {"esp": {"proposal": [proposal]}}, "site-to-site": {"peer": {"B": peer}},
+                         "ike-group": {"ike": {"proposal": [proposal | {"prf": "prfsha256", "dh-group": 19}]}}}}
+        file = lab.a.write(lab.settings_a() | {"vpn": vpn}, "next.conf")
+        file.with_name("none.pem").write_text("no certificate\n")
+        done = lab.a.run("apply", file)
+        expect.equal(done.returncode, 0, "apply's status")
+        expect.equal(re.findall("warning: peer B is left out: key: not a private key", done.stderr) != [], True, f"warned of in {done.stderr!r}")
+        expect.equal([trouble.split(": ")[0] for trouble in lab.a.ask("apply", file)["troubles"]], ["peer B is left out"], "troubles")
+        done = lab.a.run("apply", lab.a.write(lab.settings_a(), "next.conf"))
+        expect.equal((done.returncode, done.stderr), (0, ""), "apply's status and what it says without the peer")
+
+
 def test_check_needs_no_daemon(folder):
     """`check` ends 0 for a good file, 1 with FILE:LINE for a bad one, 2 for wrong usage."""
     with expect.two_sites(folder, start=False) as lab:

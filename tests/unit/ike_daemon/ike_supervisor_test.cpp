@@ -195,6 +195,35 @@ TEST_F(IkeSupervisorTest, OneThatHangsIsKilled) {
   EXPECT_TRUE(wait_ready());
 }
 
+// It dies before it has answered: the answer of the next one counts.
+TEST_F(IkeSupervisorTest, TheNextOneAnswersForTheConfiguration) {
+  start(document_with({"B"}));
+  ASSERT_TRUE(wait_ready());
+  EXPECT_EQ(troubles(), std::vector<std::string>{});
+  run_until([] { return false; }, milliseconds(1100));  // lives longer than the back-off asks for
+  const pid_t first = *ike_->pid();
+  ::kill(first, SIGSTOP);
+  ike_->configure(document_with({"C"}));
+  EXPECT_EQ(ike_->troubles(),
+            std::vector<std::string>{"espalier-ike has not answered yet; see the log of espalierd"});
+  ::kill(first, SIGKILL);
+  EXPECT_EQ(troubles(), std::vector<std::string>{});
+  EXPECT_NE(*ike_->pid(), first);
+  EXPECT_EQ(connections()[0]["peer"], "C");
+}
+
+TEST_F(IkeSupervisorTest, ADocumentThatCannotBeSentIsATrouble) {
+  start(document_with({"B"}));
+  ASSERT_TRUE(wait_ready());
+  auto document = document_with({"B"});
+  const_cast<config::IkeDocument&>(*document).psks[0].name.assign(size_t{80} << 20,
+                                                                  'x');  // more than a letter takes
+  ike_->configure(document);
+  const auto told = troubles();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_TRUE(told[0].starts_with("espalier-ike does not run the configuration: ")) << told[0];
+}
+
 TEST_F(IkeSupervisorTest, AProgramThatIsNotThereIsToldAndTriedAgain) {
   ike_.emplace(loop_, IkeSupervisor::Places{runtime_dir(), "/nonexistent/espalier-ike", "nobody", directory_},
                [] {});

@@ -109,8 +109,11 @@ class Engine {
   };
   std::unordered_map<IpAddress, std::vector<Connection*>, AddressHash> by_remote_;
   // With any remote address: by the exact_key() of the peer's identity, and those whose identity has none.
-  std::unordered_map<std::string, std::vector<Connection*>> by_remote_id_;
-  std::vector<Connection*> of_any_id_, suites_of_any_remote_;
+  // With their places in the configuration.
+  using Placed = std::vector<std::pair<size_t, Connection*>>;
+  std::unordered_map<std::string, Placed> by_remote_id_;
+  Placed of_any_id_;
+  std::vector<Connection*> suites_of_any_remote_;
 
   std::unordered_map<uint64_t, std::unique_ptr<IkeSa>> sas_;  // by our SPI
   std::unordered_map<uint64_t, uint64_t> spi_by_id_;

@@ -52,16 +52,18 @@ void Engine::index_connections() {
   by_remote_id_.clear();
   of_any_id_.clear();
   suites_of_any_remote_.clear();
+  size_t place = 0;
   for (const ConnectionConfig& config : configuration_.connections) {
     Connection* each = connection(config.name);
     bool any = false;
+    ++place;
     for (const std::string& remote : config.remotes) {
       const auto address = literal_address(remote);
       address ? by_remote_[*address].push_back(each) : void(any = true);
     }
     if (any) {
       const auto id = exact_key(config.remote_id);
-      (id ? by_remote_id_[*id] : of_any_id_).push_back(each);
+      (id ? by_remote_id_[*id] : of_any_id_).emplace_back(place, each);
     }
     const bool seen = std::ranges::any_of(suites_of_any_remote_, [&](const Connection* other) {
       return other->config()->suites == config.suites && other->config()->local == config.local &&
@@ -78,10 +80,11 @@ std::vector<Connection*> Engine::candidates(const IpAddress& local, const IpAddr
                                             const Identity& peer) {
   const auto id = exact_key(peer);
   const auto named = id ? by_remote_id_.find(*id) : by_remote_id_.end();
-  if (named == by_remote_id_.end()) return choose_candidates(local, remote, of_any_id_);
-  // Who is named fits better than who is not (quality()).
-  std::vector<Connection*> of_any_remote = named->second;
-  of_any_remote.insert(of_any_remote.end(), of_any_id_.begin(), of_any_id_.end());
+  Placed placed;
+  std::ranges::merge(named == by_remote_id_.end() ? Placed() : named->second, of_any_id_,
+                     std::back_inserter(placed));
+  std::vector<Connection*> of_any_remote;
+  for (const auto& [place, connection] : placed) of_any_remote.push_back(connection);
   return choose_candidates(local, remote, of_any_remote);
 }
 

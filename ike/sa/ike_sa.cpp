@@ -246,7 +246,8 @@ void IkeSa::finish(Task::Verdict verdict, std::unique_ptr<Task> task) {
 // --- Sending ---
 
 void IkeSa::send(const std::vector<Bytes>& datagrams, const Endpoint& local, const Endpoint& remote) {
-  last_sent_ = context().now;
+  // A request that somebody repeats from elsewhere keeps no mapping alive.
+  if (remote == facts.remote) last_sent_ = context().now;
   for (const Bytes& datagram : datagrams) {
     ++context().counters.sent;
     context().emit(SendDatagram{local, remote, datagram});

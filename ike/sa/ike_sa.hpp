@@ -176,7 +176,7 @@ class IkeSa {
   std::deque<std::unique_ptr<Task>> queue_;
   std::unique_ptr<Task> current_;
   Endpoint reply_local_, reply_remote_;  // of the datagram being worked on
-  Time last_sent_;                       // or made
+  Time last_sent_;                       // to the peer; or made
   Time asked_use_ = kNever;              // liveness: the dataplane was asked
   Time linger_until_ = kNever;
   Time settle_at_ = kNever;  // of watch_children()

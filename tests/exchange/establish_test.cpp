@@ -25,6 +25,53 @@ TEST_F(Establish, PreSharedKeyWithOneChild) {
   EXPECT_EQ(net.sent.size(), 4u);  // two exchanges, nothing twice
 }
 
+// Of several peers with any address, in the configuration's order: which of them the left one is taken for.
+// An identity "host" is that of a peer with a host name and without a remote-id, whose address is its
+// identity.
+struct AnyPeers {
+  const char* local_id;  // the left one's
+  std::vector<const char*> remote_ids;
+  const char* chosen;
+};
+class AmongPeersOfAnyAddress : public Lab, public ::testing::WithParamInterface<AnyPeers> {};
+
+TEST_P(AmongPeersOfAnyAddress, TheIdentityChooses) {
+  left_config.change = [](ConnectionConfig& c) { c.local_id = *parse_identity(GetParam().local_id); };
+  right.make_configuration = [this] {
+    Configuration made = configuration_of(right_config);
+    const ConnectionConfig model = made.connections[0];
+    made.connections.clear();
+    for (const char* id : GetParam().remote_ids) {
+      ConnectionConfig& one = made.connections.emplace_back(model);
+      const bool by_name = std::string_view(id) == "host";
+      one.name = id;
+      one.remotes = {by_name ? "gw.example.net" : "any"};
+      one.remote_id = by_name ? std::nullopt : *parse_identity(id);
+      one.remote_id_is_address = by_name;
+    }
+    return made;
+  };
+  const auto with_key_of_all = [](Configuration made) {
+    made.keys = {};
+    made.keys.push_back({"all", {}, crypto::Secret(Bytes(8, 1))});
+    return made;
+  };
+  right.configure(with_key_of_all(right.make_configuration()));
+  left.configure(with_key_of_all(configuration_of(left_config)));
+  bring_up();
+  ASSERT_EQ(right.established().size(), 1u);
+  EXPECT_EQ(right.established().front().connection, GetParam().chosen);
+}
+INSTANTIATE_TEST_SUITE_P(
+    All, AmongPeersOfAnyAddress,
+    ::testing::Values(
+        AnyPeers{"left.example", {"%any", "*.example", "right.example", "LEFT.example"}, "LEFT.example"},
+        AnyPeers{"left.example", {"%any", "*.example", "right.example"}, "*.example"},
+        AnyPeers{"left.example", {"right.example", "%any"}, "%any"},
+        AnyPeers{"C=CH, CN=left", {"%any", "C=CH, CN=*", "C=CH, CN=left"}, "C=CH, CN=left"},
+        AnyPeers{"192.0.2.1", {"host", "192.0.2.1"}, "host"},
+        AnyPeers{"192.0.2.1", {"%any", "192.0.2.1", "host"}, "192.0.2.1"}));
+
 TEST_F(Establish, SeveralChildren) {
   left_config.children = right_config.children = 3;
   configure();

@@ -61,6 +61,24 @@ TEST_F(Network, AMappingWithoutChildrenIsKeptAlive) {
   ASSERT_EQ(left.live_children().size(), 0u);
   ASSERT_EQ(left.established().size(), 1u);
   EXPECT_EQ(keepalives(), 3);
+  // Who repeats the peer's request from elsewhere gets the response again, and the mapping is kept alive all
+  // the same.
+  const auto from_right = std::ranges::find_if(
+      net.sent.rbegin(), net.sent.rend(),
+      [](const Datagram& datagram) { return datagram.from.address == kRight && datagram.bytes.size() > 1; });
+  ASSERT_NE(from_right, net.sent.rend());
+  const Bytes request = from_right->bytes;
+  const Endpoint elsewhere{Ipv4Address::from_host(0x05050505), 4500};
+  int sent = 0;
+  for (int i = 0; i < 7; ++i) {
+    const size_t before = net.sent.size();
+    left.receive({kLeft, 4500}, elsewhere, request);
+    settle(seconds{10});
+    for (const Datagram& datagram :
+         std::vector(net.sent.begin() + static_cast<ptrdiff_t>(before), net.sent.end()))
+      sent += datagram.bytes == Bytes{0xff} && datagram.from.address == kLeft;
+  }
+  EXPECT_GE(sent, 3);
 }
 
 TEST_F(Network, MappingChangeIsFollowedWhenAuthentic) {

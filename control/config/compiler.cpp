@@ -199,7 +199,7 @@ class Compiler {
   }
 
   // Whatever IKE does, what its tunnels are for never leaves in clear: their policies are the
-  // configuration's.
+  // configuration's. Those of a peer with a VTI are asked about what is routed into it only.
   void add_ike() {
     tables_.ike = compile_ike(model_);
     tables_.first_ike_policy = static_cast<uint32_t>(tables_.policies.size());

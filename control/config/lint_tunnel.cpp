@@ -40,7 +40,8 @@ std::set<std::string_view> esp_groups_of_vti(const Peer& peer) {
   };
   if (peer.tunnels.empty()) return {name(peer.vti->esp_group)};
   std::set<std::string_view> names;
-  for (const Tunnel& tunnel : peer.tunnels) names.insert(name(tunnel.esp_group));
+  for (const Tunnel& tunnel : peer.tunnels)
+    if (!tunnel.disable) names.insert(name(tunnel.esp_group));
   return names;
 }
 

@@ -260,7 +260,7 @@ class VpnLint {
     }
   }
 
-  // As find_key() of ike/sa/authentication.cpp ranks them.
+  // As PreSharedKeys::find() of ike/pre_shared_keys.cpp ranks them.
   std::vector<const Psk*> best_psks(const std::string& local, const std::string& remote) const {
     constexpr int kRemote = 8, kWildcard = 4, kLocal = 2, kAny = 1;
     std::map<const Psk*, int> scores;

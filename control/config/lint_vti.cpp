@@ -42,8 +42,7 @@ class VtiLint {
 
   // Whether it can be up: with states of both directions, or by IKE.
   bool check_sas(const Interface& vti) {
-    const bool bound = std::any_of(model_.vpn.peers.begin(), model_.vpn.peers.end(),
-                                   [&](const Peer& p) { return p.vti && p.vti->bind.value == vti.name; });
+    const bool bound = peer_of(vti) != nullptr;
     const bool out = has_state(vti, Direction::kOut), in = has_state(vti, Direction::kIn);
     if (bound || (out && in)) return true;
     const char* missing = out ? "no in state" : in ? "no out state" : "no states";
@@ -95,9 +94,14 @@ class VtiLint {
         warn_of_route(route, vti, has_policies ? nullptr : peer);
   }
 
+  // That makes SAs for it.
   const Peer* peer_of(const Interface& vti) const {
+    const auto has_child = [](const Peer& peer) {
+      const auto is_enabled = [](const Tunnel& tunnel) { return !tunnel.disable; };
+      return peer.tunnels.empty() || std::ranges::any_of(peer.tunnels, is_enabled);
+    };
     const auto found = std::ranges::find_if(model_.vpn.peers, [&](const Peer& peer) {
-      return !peer.disable && peer.vti && peer.vti->bind.value == vti.name;
+      return !peer.disable && peer.vti && peer.vti->bind.value == vti.name && has_child(peer);
     });
     return found == model_.vpn.peers.end() ? nullptr : &*found;
   }
@@ -135,15 +139,16 @@ class VtiLint {
   void check_way(const Peer& peer, const Tunnel& tunnel, const IpPrefix& remote) {
     const std::string& vti = peer.vti->bind.value;
     const std::vector<size_t> ways = topology_.ways_to(remote);
-    const auto other =
-        std::ranges::find_if(ways, [&](size_t way) { return model_.interfaces[way].name != vti; });
-    if (!ways.empty() && other == ways.end()) return;
+    const auto is_own = [&](size_t way) { return model_.interfaces[way].name == vti; };
+    const auto is_vti = [&](size_t way) { return model_.interfaces[way].type == InterfaceType::kVti; };
+    // A second way by another vti is as safe.
+    if (std::ranges::any_of(ways, is_own) && std::ranges::all_of(ways, is_vti)) return;
+    const auto other = std::ranges::find_if_not(ways, is_own);
     diagnostics_.warning(
         Lint::kVtiTunnelNotRouted, tunnel.line,
-        "vpn.ipsec.site-to-site.peer.{}.tunnel {}: {} leads {}, past {}: add a route to it with interface = "
-        "\"{}\"",
+        "vpn.ipsec.site-to-site.peer.{}.tunnel {}: {} leads {}: add a route to it with interface = \"{}\"",
         peer.name, tunnel.number, to_text(remote),
-        ways.empty() ? "nowhere" : "by " + model_.interfaces[*other].name, vti, vti);
+        ways.empty() ? "nowhere" : fmt::format("by {}, past {}", model_.interfaces[*other].name, vti), vti);
   }
 
   const Model& model_;

@@ -13,7 +13,8 @@
 // The configuration's routes are written into the host's kernel (host_routes.hpp), those that its programs
 // make are read back (kernel_routes.hpp).
 //
-// Owner: main lcore. Nothing here blocks but plan() and carry_out(), which talk to the kernel.
+// Owner: main lcore. Nothing here blocks but plan(), carry_out() and, once after it, tick(), which talk to
+// the kernel.
 #pragma once
 
 #include <array>

@@ -3,6 +3,7 @@
 #include "control/daemon/ike_supervisor.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -215,10 +216,12 @@ TEST_F(IkeSupervisorTest, TheNextOneAnswersForTheConfiguration) {
 TEST_F(IkeSupervisorTest, ADocumentThatCannotBeSentIsATrouble) {
   start(document_with({"B"}));
   ASSERT_TRUE(wait_ready());
-  auto document = document_with({"B"});
-  const_cast<config::IkeDocument&>(*document).psks[0].name.assign(size_t{80} << 20,
-                                                                  'x');  // more than a letter takes
-  ike_->configure(document);
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};  // no descriptor for the letter
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  ike_->configure(document_with({"C"}));
+  ::setrlimit(RLIMIT_NOFILE, &limit);
   const auto told = troubles();
   ASSERT_EQ(told.size(), 1u);
   EXPECT_TRUE(told[0].starts_with("espalier-ike does not run the configuration: ")) << told[0];
